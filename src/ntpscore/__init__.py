@@ -1,0 +1,61 @@
+"""ntpscore: what a causal language model's hidden states know about your labels, before training.
+
+The names below load on first use, so that importing ntpscore stays fast.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ntpscore.errors import NtpscoreError
+
+if TYPE_CHECKING:
+    from ntpscore.core.moments import Moments
+    from ntpscore.core.scores import ScoreTable, score_moments
+    from ntpscore.models import LanguageModel, load_model
+    from ntpscore.pipeline import ScoreConfig, score
+    from ntpscore.result import ScoreResult, load_result
+    from ntpscore.text import LabelledText, load_text
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "LabelledText": "ntpscore.text",
+    "LanguageModel": "ntpscore.models",
+    "Moments": "ntpscore.core.moments",
+    "ScoreConfig": "ntpscore.pipeline",
+    "ScoreResult": "ntpscore.result",
+    "ScoreTable": "ntpscore.core.scores",
+    "load_model": "ntpscore.models",
+    "load_result": "ntpscore.result",
+    "load_text": "ntpscore.text",
+    "score": "ntpscore.pipeline",
+    "score_moments": "ntpscore.core.scores",
+}
+
+__all__ = [
+    "LabelledText",
+    "LanguageModel",
+    "Moments",
+    "NtpscoreError",
+    "ScoreConfig",
+    "ScoreResult",
+    "ScoreTable",
+    "__version__",
+    "load_model",
+    "load_result",
+    "load_text",
+    "score",
+    "score_moments",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ntpscore' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -1,0 +1,77 @@
+"""The `ntpscore` command."""
+
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+import ntpscore
+from ntpscore.cli.score import score_command
+from ntpscore.cli.show import show_command
+from ntpscore.errors import NtpscoreError
+
+app = typer.Typer(
+    name="ntpscore",
+    help="What a causal language model knows about your labels, before any training.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    add_completion=False,
+)
+app.command("score")(score_command)
+app.command("show")(show_command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ntpscore {ntpscore.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
+) -> None:
+    """What a causal language model knows about your labels, before any training."""
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Run the command line; bad input ends with one message and exit code 2.
+
+    Args:
+        arguments: in place of the process's own.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    try:
+        app([argument for argument in arguments if argument != "--debug"])
+    except NtpscoreError as error:
+        if debug:
+            traceback.print_exc()
+        typer.echo(f"ntpscore: error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo(
+            "ntpscore: interrupted; the same command with the same --out goes on from its last "
+            "checkpoint",
+            err=True,
+        )
+        sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        typer.echo(
+            f"ntpscore: this is a bug: {type(error).__name__}: {error}\n"
+            "Run it again with --debug for the traceback, and report it.",
+            err=True,
+        )
+        sys.exit(1)

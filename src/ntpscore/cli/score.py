@@ -1,0 +1,159 @@
+"""`ntpscore score MODEL DATA`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ntpscore.errors import NtpscoreError
+
+EXAMPLES = """
+Score a causal language model on labelled text: one forward pass, no training.
+
+[b]MODEL[/b] is a hub id, a folder, a .gguf file, or a packaged model: smollm2-135m, gemma3-270m.
+[b]DATA[/b] is a hub id, a .jsonl, .csv, .tsv or .parquet file, a folder saved by datasets,
+or the built-in set: helpdesk.
+
+[b]Examples[/b]
+
+  ntpscore score smollm2-135m helpdesk
+
+  ntpscore score Qwen/Qwen2-0.5B dair-ai/emotion --max-texts 4000 --out results/emotion
+
+  ntpscore score Qwen/Qwen2-0.5B pairs.csv --pair-column question2 --label-column same
+
+  ntpscore score ./my-model reviews.parquet --label-column stars --task regression --json
+"""
+
+
+def parse_layers(
+    layers: str | None,
+) -> tuple[int, ...] | None:
+    """Read `--layers`: numbers and ranges with both ends, such as `0,4,8-12`.
+
+    Raises:
+        NtpscoreError: it is something else.
+    """
+    if layers is None:
+        return None
+    found: list[int] = []
+    for part in layers.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise NtpscoreError(
+                f"--layers {layers!r} is not understood: give numbers and ranges, such as 0,4,8-12"
+            )
+        found += range(int(first), int(last or first) + 1)
+    if not found:
+        raise NtpscoreError(f"--layers {layers!r} names no layer")
+    return tuple(found)
+
+
+def score_command(
+    model: Annotated[str, typer.Argument(help="Hub id, folder, .gguf file or packaged model.")],
+    data: Annotated[str, typer.Argument(help="Hub id, file, saved folder or helpdesk.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the result; an interrupted run goes on from there."),
+    ] = None,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="Print result.json, and nothing else, on standard output."),
+    ] = False,
+    max_texts: Annotated[
+        int | None, typer.Option(help="Draw a stratified sample of so many texts.", min=1)
+    ] = None,
+    split: Annotated[str, typer.Option(help="The part of the data to score.")] = "train",
+    text_column: Annotated[str | None, typer.Option(help="Column of the text.")] = None,
+    pair_column: Annotated[str | None, typer.Option(help="Column of the second text.")] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of the label; several with commas between.")
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Build the text from columns: '{title}: {body}'.")
+    ] = None,
+    task: Annotated[
+        str, typer.Option(help="auto, classification, regression or multilabel.")
+    ] = "auto",
+    skip_bad_rows: Annotated[
+        bool,
+        typer.Option("--skip-bad-rows", help="Leave out and count rows without text or label."),
+    ] = False,
+    data_configuration: Annotated[
+        str | None, typer.Option(help="Configuration of a hub data set.")
+    ] = None,
+    data_revision: Annotated[str | None, typer.Option(help="Revision of a hub data set.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Hidden states to score, such as 0,4,8-12; default all.")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Cut texts to so many tokens; default the model's context.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="auto, bfloat16, float32 or float16.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device_map: Annotated[
+        str | None, typer.Option(help="Handed to transformers, to spread a model over devices.")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that a hub model brings along.")
+    ] = False,
+    shuffles: Annotated[int, typer.Option(help="Label permutations as control.", min=0)] = 20,
+    seed: Annotated[int, typer.Option(help="Of the permutations and the sample.", min=0)] = 0,
+    batch_tokens: Annotated[
+        int, typer.Option(help="Tokens per batch, padding included.", min=1)
+    ] = 4096,
+    every_k: Annotated[
+        bool, typer.Option("--every-k", help="Write every k into scores.csv, not only the grid.")
+    ] = False,
+    skip_sanity_check: Annotated[
+        bool, typer.Option("--skip-sanity-check", help="Go on if the model predicts English badly.")
+    ] = False,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(help="Time between checkpoints in --out.", min=0)
+    ] = 60.0,
+) -> None:
+    """Parse, score, print."""
+    from ntpscore.pipeline import ScoreConfig, score
+
+    result = score(
+        model,
+        data,
+        out=out,
+        config=ScoreConfig(
+            layers=parse_layers(layers),
+            shuffles=shuffles,
+            seed=seed,
+            max_length=max_length,
+            batch_tokens=batch_tokens,
+            skip_sanity_check=skip_sanity_check,
+            checkpoint_seconds=checkpoint_seconds,
+        ),
+        split=split,
+        max_texts=max_texts,
+        text_column=text_column,
+        pair_column=pair_column,
+        label_column=label_column,
+        template=template,
+        task=task,
+        skip_bad_rows=skip_bad_rows,
+        data_configuration=data_configuration,
+        data_revision=data_revision,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        device_map=device_map,
+        trust_remote_code=trust_remote_code,
+        every_k=every_k,
+    )
+    if json:
+        from ntpscore.result import to_json
+
+        typer.echo(to_json(result.record), nl=False)
+    else:
+        from ntpscore.cli.tables import print_result
+
+        print_result(result, out)
+
+
+score_command.__doc__ = EXAMPLES

@@ -1,0 +1,124 @@
+"""A result as tables for people, on standard error."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ntpscore.result import ScoreResult
+
+_SHADES = " ░▒▓█"
+_MOST_ROWS = 16
+# From dark blue over green to yellow, as a terminal's 256 colours have it.
+_COLOURS = (17, 18, 24, 30, 36, 42, 78, 114, 150, 186, 228)
+
+
+def print_result(result: ScoreResult, folder: Path | None, console: Console | None = None) -> None:
+    """Print a result's best scores, fit by layer, heat map, warnings, advice and timings.
+
+    Args:
+        result: what to print.
+        folder: where it was saved, to be named; None if nowhere.
+        console: where to print; standard error by default.
+    """
+    console = console or Console(stderr=True)
+    record = result.record
+    model, data = record["model"], record["data"]
+    kinds = f"{len(data['classes'])} " + ("targets" if data["task"] == "regression" else "classes")
+    console.print(
+        f"{model['id']} ({model['layers']} layers of width {model['width']}, {model['dtype']}) on "
+        f"{data['id']} ({data['n_texts']} texts, {data['n_tokens']} tokens, {kinds})",
+        markup=False,
+        highlight=False,
+    )
+    console.print(best_table(result))
+    console.print(layer_map(result))
+    for warning in record["warnings"]:
+        console.print(Text(f"warning: {warning}", style="yellow"))
+    console.print(Text(result.advice, style="bold"))
+    spent = {stage: s for stage, s in record["seconds"].items() if s and stage != "total"}
+    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in spent.items())
+    console.print(
+        Text(
+            f"{record['seconds']['total']:.1f} s ({stages}); "
+            f"peak memory {record['peak_memory_bytes'] / 1e9:.1f} GB"
+            + (f"; saved in {folder}" if folder is not None else ""),
+            style="dim",
+        )
+    )
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for a table; a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def best_table(result: ScoreResult) -> Table:
+    """Per score the layer and k where labels add most, with its controls."""
+    table = Table(title="where each score exceeds its shuffles most", title_justify="left")
+    table.add_column("score")
+    for heading in ("layer", "k", "k/d", "value", "chance", "shuffled", "z", "p"):
+        table.add_column(heading, justify="right")
+    for name, best in result.best.items():
+        table.add_row(
+            name + (" *" if best["basis_dependent"] else ""),
+            str(best["layer"]),
+            str(best["k"]),
+            number(best["k_fraction"], 2),
+            number(best["value"]),
+            number(best["chance"]),
+            f"{number(best['shuffled_mean'])} ± {number(best['shuffled_sd'])}",
+            number(best["z"], 1),
+            number(best["p"], 2),
+        )
+    if any(best["basis_dependent"] for best in result.best.values()):
+        table.caption = (
+            "* basis-dependent: beyond the labels' rank the value is the solver's choice"
+        )
+        table.caption_justify = "left"
+    return table
+
+
+def layer_map(result: ScoreResult) -> Table:
+    """By layer: r2 with its controls, and a heat map of `retained` over the grid of k."""
+    frame = result.table()
+    kept = frame[frame["score"] == "retained"].pivot_table(
+        index="layer", columns="k", values="value", dropna=False
+    )
+    rows = result.record["layers"]
+    step = math.ceil(len(rows) / _MOST_ROWS)
+    adjusted = [row["r2_adjusted"] for row in rows]
+    top = max(range(len(rows)), key=lambda i: -math.inf if adjusted[i] is None else adjusted[i])
+    shown = sorted({*range(0, len(rows), step), top, len(rows) - 1})
+    table = Table(title="the linear probe by layer", title_justify="left")
+    for heading in ("layer", "r2", "adjusted", "shuffled", "ols_mse"):
+        table.add_column(heading, justify="right")
+    table.add_column("retained, k/d = 0.05 … 0.95")
+    for i in shown:
+        row = rows[i]
+        table.add_row(
+            str(row["layer"]),
+            number(row["r2"]),
+            number(row["r2_adjusted"]),
+            number(row["r2_shuffled_mean"]),
+            number(row["ols_mse"], 4),
+            heat_line(kept.loc[row["layer"]].to_numpy()),
+            style="bold" if i == top else None,
+        )
+    return table
+
+
+def heat_line(values: np.ndarray) -> Text:
+    """Values in [0, 1] as a line of shaded blocks, coloured where the terminal has colours."""
+    line = Text()
+    for value in values:
+        if math.isnan(value):
+            line.append("· ")
+            continue
+        share = min(max(float(value), 0.0), 1.0)
+        shade = _SHADES[round(share * (len(_SHADES) - 1))]
+        line.append(shade * 2, style=f"color({_COLOURS[round(share * (len(_COLOURS) - 1))]})")
+    return line

@@ -1,0 +1,66 @@
+"""What a score is worth: its level by chance and under shuffled labels."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+_RIDGES = 256
+
+
+def retained_chance(
+    N_centred: Float[Tensor, "d d"], M_centred: Float[Tensor, "d c"], k: Int[Tensor, " q"]
+) -> Float[Tensor, " q"]:
+    """The mean of `retained` where V's k columns are drawn at random.
+
+    For isotropic random V the projector `N^½ V (Vᵀ N V)⁻¹ Vᵀ N^½` has mean close to
+    `N (N + γ I)⁻¹`, where γ makes its trace k: the chance level is the fit of the ridge regression
+    with k effective degrees of freedom, relative to that of least squares. The approximation errs
+    by about one over the number of directions that share k.
+
+    Args:
+        N_centred: (d, d) covariance of the mean token.
+        M_centred: (d, c) its covariance with the labels.
+        k: how many random directions, each from 0 to d.
+
+    Returns:
+        One value in [0, 1] per entry of k.
+
+    Source:
+        Dereziński, Liang, Liao, Mahoney 2020, "Precise expressions for random projections"
+        (arXiv 2006.10653), theorem 1.
+    """
+    values, vectors = torch.linalg.eigh(N_centred)
+    floor = values[-1] * torch.finfo(values.dtype).eps * len(values)
+    seen = values > floor
+    values = values[seen]
+    power = (vectors[:, seen].T @ M_centred).square().sum(1)
+    fit = (power / values).sum()
+    # γ from far above the largest to far below the smallest eigenvalue, so that k runs 0 … rank.
+    ends = torch.log10(torch.stack([values[-1] * 1e4 * len(values), values[0] * 1e-4]))
+    ridges = torch.logspace(float(ends[0]), float(ends[1]), _RIDGES).to(values)
+    shrunk = values + ridges[:, None]
+    freedom = (values / shrunk).sum(1)
+    kept = (power / shrunk).sum(1) / torch.where(fit > 0, fit, float("nan"))
+    return interpolate(k.to(values.dtype), freedom, kept).clamp(0.0, 1.0)
+
+
+def interpolate(
+    x: Float[Tensor, " q"], knots: Float[Tensor, " g"], heights: Float[Tensor, " g"]
+) -> Float[Tensor, " q"]:
+    """Piecewise linear interpolation on ascending knots, from (0, 0), constant beyond the last."""
+    knots = torch.cat([knots.new_zeros(1), knots])
+    heights = torch.cat([heights.new_zeros(1), heights])
+    right = torch.searchsorted(knots, x).clamp(1, len(knots) - 1)
+    left = right - 1
+    share = ((x - knots[left]) / (knots[right] - knots[left])).clamp(0.0, 1.0)
+    return heights[left] + share * (heights[right] - heights[left])
+
+
+def shuffled_labels(n_texts: int, n_shuffles: int, seed: int) -> Int[Tensor, "P n"]:
+    """P random permutations of the texts, drawn beforehand from a seed.
+
+    Shuffle p gives text i the label of text `result[p, i]`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rows = [torch.randperm(n_texts, generator=generator) for _ in range(n_shuffles)]
+    return torch.stack(rows) if rows else torch.empty(0, n_texts, dtype=torch.long)

@@ -1,0 +1,208 @@
+"""The generalized symmetric eigenproblem `A Aᵀ v = λ B v`, safe where B is singular.
+
+B is factored on its numerical range only: what was kept, what was dropped and how badly
+conditioned the rest is stands in the result, and nothing is regularised.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ntpscore.errors import MomentsError
+
+_POWER_STEPS = 12
+_POWER_VECTORS = 8
+
+
+def relative_cutoff(width: int) -> float:
+    """Eigenvalues of the equilibrated metric below this share of the largest count as zero.
+
+    `d · eps`, the backward error of a float64 eigensolver, times a margin of ten for the rounding
+    of the accumulated sums.
+    """
+    return 10.0 * width * torch.finfo(torch.float64).eps
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A symmetric positive semi-definite B, factored on its numerical range.
+
+    Attributes:
+        whitener: (d, m) K with `Kᵀ B K = I` and the range of B as its span (up to the metric's own
+            scaling of coordinates).
+        factor: (m, d) F with `Fᵀ F = B` on that range.
+        rank: m, the numerical rank.
+        condition: ratio of the largest to the smallest eigenvalue of B that was kept (2-norm),
+            estimated by power iteration (to a few per cent, from below).
+    """
+
+    whitener: Float[Tensor, "d m"]
+    factor: Float[Tensor, "m d"]
+    rank: int
+    condition: float
+
+    @property
+    def width(self) -> int:
+        """The number of rows d of B."""
+        return self.whitener.shape[0]
+
+    @property
+    def n_dropped(self) -> int:
+        """How many directions were dropped because B does not see them."""
+        return self.width - self.rank
+
+
+def factor_metric(B: Float[Tensor, "d d"]) -> Metric:
+    """Factor a symmetric positive semi-definite matrix on its numerical range.
+
+    The coordinates are first scaled to unit diagonal, so that a few coordinates with huge values
+    don't hide the others; then a Cholesky factorisation is taken where it is safe, an
+    eigendecomposition without the directions below `relative_cutoff` where it is not.
+
+    Args:
+        B: (d, d), float64.
+
+    Raises:
+        MomentsError: B is not finite, or is zero.
+    """
+    if not bool(torch.isfinite(B).all()):
+        raise MomentsError("a second moment is NaN or infinite")
+    diagonal = B.diagonal()
+    if not bool((diagonal > 0).any()):
+        raise MomentsError(
+            "a second moment is zero: the hidden states are all zero, constant, or every text has "
+            "a single token"
+        )
+    # Coordinates that never vary stay as they are; powers of two make the scaling exact.
+    scale = torch.where(diagonal > 0, torch.exp2(torch.log2(diagonal).div(2).round()), 1.0)
+    scaled = B / scale[:, None] / scale
+    cutoff = relative_cutoff(len(B))
+    L, failed = torch.linalg.cholesky_ex(scaled)
+    if not bool(failed):
+        identity = torch.eye(len(B), dtype=B.dtype, device=B.device)
+        inverse = torch.linalg.solve_triangular(L, identity, upper=False)
+        # ‖B‖·‖L⁻¹‖² in the Frobenius norm bounds the condition number from above.
+        if float(torch.linalg.norm(scaled) * inverse.square().sum()) < 0.1 / cutoff:
+            whitener, factor = inverse.T / scale[:, None], L.T * scale
+            return Metric(whitener, factor, len(B), _condition(whitener, factor))
+    values, vectors = torch.linalg.eigh(scaled)
+    kept = values > cutoff * values[-1]
+    # Largest first, so that the best determined directions lead.
+    roots = values[kept].flip(0).sqrt()
+    vectors = vectors[:, kept].flip(1)
+    whitener, factor = (vectors / roots) / scale[:, None], (vectors * roots).T * scale
+    return Metric(whitener, factor, len(roots), _condition(whitener, factor))
+
+
+def _condition(whitener: Tensor, factor: Tensor) -> float:
+    """λ_max(Fᵀ F)·λ_max(K Kᵀ), each by block power iteration."""
+    largest = [_largest_eigenvalue(factor), _largest_eigenvalue(whitener.T)]
+    return max(1.0, largest[0] * largest[1])
+
+
+def _largest_eigenvalue(F: Float[Tensor, "m d"]) -> float:
+    """The largest eigenvalue of `Fᵀ F`, from below."""
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(F.shape[1], _POWER_VECTORS, generator=generator, dtype=F.dtype)
+    block = start.to(F.device)
+    for _ in range(_POWER_STEPS):
+        block, _ = torch.linalg.qr(F.T @ (F @ block))
+    return float(torch.linalg.matrix_norm(F @ block, ord=2).square())
+
+
+@dataclass(frozen=True)
+class GeneralizedEigen:
+    """The eigenpairs of `A Aᵀ v = λ B v` on the numerical range of B, largest first.
+
+    Attributes:
+        values: (m,) eigenvalues, descending, not negative.
+        whitened: (m, m) orthonormal eigenvectors in whitened coordinates; arbitrary in sign and
+            within equal eigenvalues.
+        metric: B, factored.
+        residual: `‖A Aᵀ V − B V Λ‖ / ‖A Aᵀ V‖` in whitened coordinates (Frobenius).
+    """
+
+    values: Float[Tensor, " m"]
+    whitened: Float[Tensor, "m m"]
+    metric: Metric
+    residual: float
+
+    @property
+    def vectors(self) -> Float[Tensor, "d m"]:
+        """(d, m) eigenvectors V, `Vᵀ B V = I`."""
+        return self.metric.whitener @ self.whitened
+
+
+def generalized_eigen(A: Float[Tensor, "d c"], B: Float[Tensor, "d d"]) -> GeneralizedEigen:
+    """Solve `A Aᵀ v = λ B v` for all eigenpairs on the numerical range of B.
+
+    Args:
+        A: (d, c), float64.
+        B: (d, d) symmetric positive semi-definite, float64.
+
+    Returns:
+        Eigenpairs, largest eigenvalue first.
+
+    Raises:
+        MomentsError: A or B is not finite, or B is zero.
+
+    Source:
+        Next Token Perception Score, eq. 8 (and Ghojogh et al. 2019, arXiv 1903.11240).
+    """
+    if not bool(torch.isfinite(A).all()):
+        raise MomentsError("a second moment is NaN or infinite")
+    metric = factor_metric(B)
+    reduced = metric.whitener.T @ A
+    gram = reduced @ reduced.T
+    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = values.flip(0).clamp(min=0.0), vectors.flip(1)
+    norm = torch.linalg.norm(gram)
+    residual = float(torch.linalg.norm(gram @ vectors - vectors * values) / norm) if norm else 0.0
+    return GeneralizedEigen(values, vectors, metric, residual)
+
+
+@dataclass(frozen=True)
+class LabelDirections:
+    """The eigenpairs of `M Mᵀ u = Λ N u` with Λ > 0: the directions that carry the labels.
+
+    Attributes:
+        values: (r,) Λ, descending, positive; r ≤ c is the numerical rank of M.
+        whitened: (m, r) orthonormal `F u`, u in whitened coordinates.
+    """
+
+    values: Float[Tensor, " r"]
+    whitened: Float[Tensor, "m r"]
+
+    @property
+    def rank(self) -> int:
+        """The number r of directions."""
+        return len(self.values)
+
+
+def label_directions(M: Float[Tensor, "d c"], metric: Metric) -> LabelDirections:
+    """The label-carrying generalized eigenvectors of (M Mᵀ, N), by a thin singular decomposition.
+
+    Args:
+        M: (d, c) cross moment of features and labels.
+        metric: N, factored.
+
+    Source:
+        Next Token Perception Score, eq. 9; rank(M Mᵀ) ≤ c, so no (d, d) eigenproblem is needed.
+    """
+    return label_directions_of_each(M[None], metric)[0]
+
+
+def label_directions_of_each(M: Float[Tensor, "P d c"], metric: Metric) -> list[LabelDirections]:
+    """`label_directions` of a stack of cross moments."""
+    reduced = metric.whitener.T @ M
+    vectors, singular, _ = torch.linalg.svd(reduced, full_matrices=False)
+    # Relative to the moments' own rounding: whitening amplifies it by at most √condition.
+    eps = torch.finfo(M.dtype).eps
+    floor = eps * max(reduced.shape[1:]) * max(1.0, metric.condition**0.5)
+    found = []
+    for s, w in zip(singular, vectors, strict=True):
+        rank = int((s > min(floor, 1e-4) * s[0]).sum()) if len(s) else 0
+        found.append(LabelDirections(s[:rank].square(), w[:, :rank]))
+    return found

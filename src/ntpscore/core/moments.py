@@ -1,0 +1,564 @@
+"""Streaming second moments of hidden states, of every layer at once.
+
+`Moments` holds sums over texts, so moments of batches, shards and machines add up. Everything that
+ntpscore reports about a layer is a function of these sums.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ntpscore.errors import MomentsError
+
+SCHEMA_VERSION = 1
+DTYPE = torch.float64
+
+# One entry per tensor field: its shape in terms of l layers, d width, c outputs, P shuffles.
+_SHAPES: dict[str, tuple[str, ...]] = {
+    "sum_N": ("l", "d", "d"),
+    "sum_C0": ("l", "d", "d"),
+    "sum_C1": ("l", "d", "d"),
+    "sum_M": ("l", "d", "c"),
+    "sum_M_shuffled": ("l", "P", "d", "c"),
+    "sum_mean": ("l", "d"),
+    "sum_next_power": ("l",),
+    "sum_Y": ("c",),
+    "sum_YY": ("c", "c"),
+    "sum_Y_shuffled": ("P", "c"),
+    "sum_Y_shuffled_power": ("P",),
+}
+_SYMMETRIC = ("sum_N", "sum_C0")
+
+
+@dataclass(frozen=True)
+class LayerMoments:
+    """The second moments of one layer: means over texts, in method order.
+
+    Attributes:
+        N: (d, d) `E[x̄ x̄ᵀ]`, x̄ the mean token of a text.
+        M: (d, c) `E[x̄ Yᵀ]`.
+        C0: (d, d) `E[Σ_{i<ℓ} S_i S_iᵀ]`, S_i the sum of the first i tokens.
+        C1: (d, d) `E[Σ_{i<ℓ} S_i x_{i+1}ᵀ]`.
+        mu: (d,) `E[x̄]`.
+        p: (c,) `E[Y]`.
+        YY: (c, c) `E[Y Yᵀ]`.
+        next_power: `E[Σ_{i>1} ‖x_i‖²]`, the next-token loss of predicting zero.
+        M_shuffled: (P, d, c) `E[x̄ Y_πᵀ]` for P permutations π of the labels.
+        p_shuffled: (P, c) `E[Y_π]`.
+        Y_shuffled_power: (P,) `E[‖Y_π‖²]`.
+        n_texts: how many texts the means are over.
+    """
+
+    N: Float[Tensor, "d d"]
+    M: Float[Tensor, "d c"]
+    C0: Float[Tensor, "d d"]
+    C1: Float[Tensor, "d d"]
+    mu: Float[Tensor, " d"]
+    p: Float[Tensor, " c"]
+    YY: Float[Tensor, "c c"]
+    next_power: float
+    M_shuffled: Float[Tensor, "P d c"]
+    p_shuffled: Float[Tensor, "P c"]
+    Y_shuffled_power: Float[Tensor, " P"]
+    n_texts: int
+
+    @property
+    def width(self) -> int:
+        """The width d of the hidden states."""
+        return self.N.shape[0]
+
+    @property
+    def N_centred(self) -> Float[Tensor, "d d"]:
+        """(d, d) covariance of the mean token, `N − μμᵀ`."""
+        return self.N - torch.outer(self.mu, self.mu)
+
+    @property
+    def M_centred(self) -> Float[Tensor, "d c"]:
+        """(d, c) covariance of mean token and labels, `M − μp̄ᵀ`."""
+        return self.M - torch.outer(self.mu, self.p)
+
+    @property
+    def M_shuffled_centred(self) -> Float[Tensor, "P d c"]:
+        """(P, d, c) covariance of mean token and shuffled labels."""
+        return self.M_shuffled - self.mu[None, :, None] * self.p_shuffled[:, None, :]
+
+    @property
+    def Y_variance(self) -> float:
+        """`tr Cov(Y)`, the summed variance of the label columns."""
+        return float(self.YY.diagonal().sum() - self.p.square().sum())
+
+
+def one_hot(labels: Int[Tensor, "*b"], n_outputs: int) -> Float[Tensor, "*b c"]:
+    """Float64 one-hot rows of class indices in 0 … n_outputs − 1.
+
+    Raises:
+        MomentsError: a class index is out of range.
+    """
+    if labels.numel() and (int(labels.min()) < 0 or int(labels.max()) >= n_outputs):
+        raise MomentsError(
+            f"class indices run from {int(labels.min())} to {int(labels.max())}, "
+            f"but these moments are for classes 0 to {n_outputs - 1}"
+        )
+    return torch.nn.functional.one_hot(labels.long(), n_outputs).to(DTYPE)
+
+
+class Moments:
+    """Sums of second moments over texts, for all layers.
+
+    Args:
+        layers: the hidden-state indices that are accumulated, in order; an int n means 0 … n − 1.
+        width: d, the width of the hidden states.
+        n_outputs: c, the number of classes or of target columns.
+        n_shuffles: P, how many label permutations are accumulated beside the labels.
+        device: where the sums live; updates may come from the same device only.
+
+    Example:
+        >>> import torch
+        >>> moments = Moments(layers=1, width=4, n_outputs=2)
+        >>> hidden_states = torch.randn(1, 3, 5, 4)  # layers, texts, tokens, width
+        >>> moments.update(hidden_states, torch.ones(3, 5), torch.tensor([0, 1, 1]))
+        >>> moments.n_texts, (moments + moments).n_texts
+        (3, 6)
+    """
+
+    sum_N: Tensor
+    sum_C0: Tensor
+    sum_C1: Tensor
+    sum_M: Tensor
+    sum_M_shuffled: Tensor
+    sum_mean: Tensor
+    sum_next_power: Tensor
+    sum_Y: Tensor
+    sum_YY: Tensor
+    sum_Y_shuffled: Tensor
+    sum_Y_shuffled_power: Tensor
+
+    def __init__(
+        self,
+        layers: int | Sequence[int],
+        width: int,
+        n_outputs: int,
+        n_shuffles: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.layers = tuple(range(layers)) if isinstance(layers, int) else tuple(layers)
+        if not self.layers or len(set(self.layers)) != len(self.layers):
+            raise MomentsError(f"layers must be distinct and at least one, got {self.layers}")
+        if width < 1 or n_outputs < 1 or n_shuffles < 0:
+            raise MomentsError(
+                "width and n_outputs must be at least 1 and n_shuffles at least 0, "
+                f"got {width}, {n_outputs} and {n_shuffles}"
+            )
+        self.width = width
+        self.n_outputs = n_outputs
+        self.n_shuffles = n_shuffles
+        self.n_texts = 0
+        self.n_tokens = 0
+        for name, shape in self._shapes().items():
+            setattr(self, name, torch.zeros(shape, dtype=DTYPE, device=device))
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        size = {
+            "l": len(self.layers),
+            "d": self.width,
+            "c": self.n_outputs,
+            "P": self.n_shuffles,
+        }
+        return {name: tuple(size[axis] for axis in axes) for name, axes in _SHAPES.items()}
+
+    @staticmethod
+    def n_bytes(n_layers: int, width: int, n_outputs: int, n_shuffles: int) -> int:
+        """Bytes that the sums of such moments take in memory."""
+        per_layer = 3 * width**2 + width * n_outputs * (n_shuffles + 1)
+        return 8 * n_layers * per_layer
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the sums live on."""
+        return self.sum_N.device
+
+    # -- accumulating ---------------------------------------------------------------------------
+
+    def update(
+        self,
+        hidden_states: Float[Tensor, "l b t d"] | Sequence[Tensor],
+        attention_mask: Tensor,
+        labels: Tensor,
+        shuffled_labels: Tensor | None = None,
+    ) -> None:
+        """Add a batch of texts.
+
+        Args:
+            hidden_states: one (b, t, d) tensor per layer, in the order of `layers`; any float type.
+            attention_mask: (b, t), non-zero where there is a token of the text.
+            labels: (b,) class indices, or (b, c) target values.
+            shuffled_labels: (P, b) or (P, b, c), the labels that each of the P permutations gives
+                these texts; required if and only if `n_shuffles` is above 0.
+
+        Raises:
+            MomentsError: shapes don't fit, a label is out of range, a text has no token, or a
+                hidden state is not finite. Nothing is added then.
+        """
+        if len(hidden_states) != len(self.layers):
+            raise MomentsError(
+                f"got hidden states of {len(hidden_states)} layers for moments of "
+                f"{len(self.layers)}"
+            )
+        Y, Y_shuffled = self._targets(labels, shuffled_labels)
+        batch = Batch.of(attention_mask)
+        for i, layer_states in enumerate(hidden_states):
+            self._check(batch, layer_states, Y)
+            finite = torch.isfinite(layer_states).all(2) | (attention_mask == 0)
+            if not bool(finite.all()):
+                raise NonFiniteError(self.layers[i], int((~finite).any(1).nonzero()[0]))
+        for i, layer_states in enumerate(hidden_states):
+            self._add_layer(i, self._sums_of(batch, layer_states, Y, Y_shuffled, i))
+        self.add_labels(batch, labels, shuffled_labels)
+
+    def add_layer(
+        self,
+        layer: int,
+        hidden_states: Float[Tensor, "b t d"],
+        batch: "Batch",
+        labels: Tensor,
+        shuffled_labels: Tensor | None = None,
+    ) -> None:
+        """Add one layer of a batch, for passes that produce layer after layer.
+
+        The batch is complete once `add_layer` was called for every layer and `add_labels` once.
+        A call that raises has added nothing.
+
+        Args:
+            layer: the hidden-state index, one of `layers`.
+            hidden_states: (b, t, d).
+            batch: where the tokens are.
+            labels: as in `update`.
+            shuffled_labels: as in `update`.
+
+        Raises:
+            MomentsError: as `update`.
+        """
+        Y, Y_shuffled = self._targets(labels, shuffled_labels)
+        i = self.layers.index(layer)
+        self._add_layer(i, self._sums_of(batch, hidden_states, Y, Y_shuffled, i))
+
+    def add_labels(
+        self, batch: "Batch", labels: Tensor, shuffled_labels: Tensor | None = None
+    ) -> None:
+        """Add the labels and counts of a batch; see `add_layer`."""
+        Y, Y_shuffled = self._targets(labels, shuffled_labels)
+        self.sum_Y += Y.sum(0)
+        self.sum_YY += Y.T @ Y
+        self.sum_Y_shuffled += Y_shuffled.sum(1)
+        self.sum_Y_shuffled_power += Y_shuffled.square().sum((1, 2))
+        self.n_texts += batch.n_texts
+        self.n_tokens += batch.n_tokens
+
+    def _targets(self, labels: Tensor, shuffled_labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(b, c) targets and (P, b, c) shuffled targets, in float64 on this device."""
+
+        def targets(values: Tensor) -> Tensor:
+            values = values.to(self.device)
+            if not values.is_floating_point():
+                return one_hot(values, self.n_outputs)
+            if values.shape[-1] != self.n_outputs:
+                raise MomentsError(
+                    f"label rows have {values.shape[-1]} columns, these moments {self.n_outputs}"
+                )
+            if not bool(torch.isfinite(values).all()):
+                raise MomentsError("a label is NaN or infinite")
+            return values.to(DTYPE)
+
+        Y = targets(labels)
+        if (shuffled_labels is None) != (self.n_shuffles == 0) or (
+            shuffled_labels is not None and shuffled_labels.shape[0] != self.n_shuffles
+        ):
+            got = "none" if shuffled_labels is None else str(shuffled_labels.shape[0])
+            raise MomentsError(
+                f"these moments are for {self.n_shuffles} label shuffles, got {got}: "
+                "pass shuffled_labels of shape (n_shuffles, b)"
+            )
+        if shuffled_labels is None:
+            return Y, Y.new_zeros((0, *Y.shape))
+        return Y, targets(shuffled_labels)
+
+    def _check(self, batch: "Batch", hidden_states: Tensor, Y: Tensor) -> None:
+        if hidden_states.shape != (*batch.shape, self.width) or len(Y) != batch.n_texts:
+            raise MomentsError(
+                f"hidden states of shape {tuple(hidden_states.shape)} and {len(Y)} labels don't "
+                f"fit an attention mask of shape {batch.shape} and width {self.width}"
+            )
+
+    def _sums_of(
+        self, batch: "Batch", hidden_states: Tensor, Y: Tensor, Y_shuffled: Tensor, i: int
+    ) -> dict[str, Tensor]:
+        """This batch's contribution to every per-layer sum of layer number i."""
+        self._check(batch, hidden_states, Y)
+        C0, C1, total, next_power = prefix_products(batch.aligned(hidden_states), batch.lengths)
+        mean = total / batch.lengths[:, None]
+        finite = torch.isfinite(mean).all(1)
+        if not bool(finite.all()):
+            text = int((~finite).nonzero()[0])
+            raise NonFiniteError(self.layers[i], text)
+        b, d, c, P = batch.n_texts, self.width, self.n_outputs, self.n_shuffles
+        Y_all = torch.cat([Y[None], Y_shuffled]).permute(1, 0, 2).reshape(b, (P + 1) * c)
+        M_all = (mean.T @ Y_all).view(d, P + 1, c).permute(1, 0, 2)
+        return {
+            "sum_N": mean.T @ mean,
+            "sum_C0": C0,
+            "sum_C1": C1,
+            "sum_M": M_all[0],
+            "sum_M_shuffled": M_all[1:],
+            "sum_mean": mean.sum(0),
+            "sum_next_power": next_power,
+        }
+
+    def _add_layer(self, i: int, sums: dict[str, Tensor]) -> None:
+        for name, value in sums.items():
+            getattr(self, name)[i] += value
+
+    # -- combining and reading ------------------------------------------------------------------
+
+    def _signature(self) -> tuple[object, ...]:
+        return (self.layers, self.width, self.n_outputs, self.n_shuffles)
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """The moments of both sets of texts together."""
+        if self._signature() != other._signature():
+            raise MomentsError(
+                "moments add up only over the same layers, width, outputs and shuffles: got "
+                f"{self._signature()} and {other._signature()}"
+            )
+        both = Moments(self.layers, self.width, self.n_outputs, self.n_shuffles, self.device)
+        for name in _SHAPES:
+            setattr(both, name, getattr(self, name) + getattr(other, name).to(self.device))
+        both.n_texts = self.n_texts + other.n_texts
+        both.n_tokens = self.n_tokens + other.n_tokens
+        return both
+
+    def layer(self, layer: int) -> LayerMoments:
+        """The moments of one layer, as means over texts.
+
+        Args:
+            layer: the hidden-state index, one of `layers`.
+
+        Raises:
+            MomentsError: no text was added yet, or the layer is not among `layers`.
+        """
+        if layer not in self.layers:
+            raise MomentsError(f"no moments of layer {layer}: there are those of {self.layers}")
+        if self.n_texts == 0:
+            raise MomentsError("no text was added to these moments yet")
+        i, n = self.layers.index(layer), self.n_texts
+        return LayerMoments(
+            N=self.sum_N[i] / n,
+            M=self.sum_M[i] / n,
+            C0=self.sum_C0[i] / n,
+            C1=self.sum_C1[i] / n,
+            mu=self.sum_mean[i] / n,
+            p=self.sum_Y / n,
+            YY=self.sum_YY / n,
+            next_power=float(self.sum_next_power[i]) / n,
+            M_shuffled=self.sum_M_shuffled[i] / n,
+            p_shuffled=self.sum_Y_shuffled / n,
+            Y_shuffled_power=self.sum_Y_shuffled_power / n,
+            n_texts=n,
+        )
+
+    # -- files ----------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, note: dict[str, str] | None = None) -> None:
+        """Write the sums as safetensors: to a temporary name first, then renamed.
+
+        Symmetric sums are stored as their upper triangles.
+
+        Args:
+            path: the file.
+            note: further text entries for the file's metadata, read back by `read_note`.
+
+        Raises:
+            MomentsError: the file can't be written.
+        """
+        from safetensors.torch import save_file
+
+        path = Path(path)
+        upper = torch.triu_indices(self.width, self.width, device=self.device)
+        tensors = {}
+        for name in _SHAPES:
+            value: Tensor = getattr(self, name)
+            if name in _SYMMETRIC:
+                value = value[:, upper[0], upper[1]]
+            tensors[name] = value.contiguous().cpu()
+        header = {
+            "schema_version": SCHEMA_VERSION,
+            "layers": self.layers,
+            "width": self.width,
+            "n_outputs": self.n_outputs,
+            "n_shuffles": self.n_shuffles,
+            "n_texts": self.n_texts,
+            "n_tokens": self.n_tokens,
+        }
+        temporary = path.with_name(f".{path.name}.part")
+        try:
+            save_file(tensors, temporary, {"ntpscore": json.dumps(header), **(note or {})})
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise MomentsError(f"can't write moments to {path}: {error}") from error
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Self:
+        """Read moments that `save` wrote.
+
+        Raises:
+            MomentsError: the file is missing, truncated, no safetensors file, or holds something
+                else than moments of this schema version.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = json.loads((file.metadata() or {})["ntpscore"])
+                if header["schema_version"] != SCHEMA_VERSION:
+                    raise MomentsError(
+                        f"{path} has moments of schema version {header['schema_version']}, "
+                        f"this ntpscore reads {SCHEMA_VERSION}"
+                    )
+                moments = cls(
+                    header["layers"],
+                    header["width"],
+                    header["n_outputs"],
+                    header["n_shuffles"],
+                    device,
+                )
+                upper = torch.triu_indices(moments.width, moments.width)
+                for name, shape in moments._shapes().items():
+                    value = file.get_tensor(name).to(DTYPE)
+                    if name in _SYMMETRIC:
+                        full = value.new_zeros(shape)
+                        full[:, upper[0], upper[1]] = value
+                        full[:, upper[1], upper[0]] = value
+                        value = full
+                    if value.shape != shape:
+                        raise MomentsError(f"{path}: {name} has shape {tuple(value.shape)}")
+                    setattr(moments, name, value.to(device))
+        except FileNotFoundError as error:
+            raise MomentsError(f"no moments at {path}: no such file") from error
+        except (SafetensorError, KeyError, OSError, ValueError, RuntimeError) as error:
+            raise MomentsError(
+                f"{path} is no file of moments, or was cut short: {error}"
+            ) from error
+        moments.n_texts = header["n_texts"]
+        moments.n_tokens = header["n_tokens"]
+        return moments
+
+
+def read_note(path: str | Path) -> dict[str, str]:
+    """The metadata entries that `Moments.save` was given for this file.
+
+    Raises:
+        MomentsError: the file is missing or no safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise MomentsError(f"{path} is no file of moments, or was cut short: {error}") from error
+
+
+class NonFiniteError(MomentsError):
+    """A hidden state is NaN or infinite.
+
+    Attributes:
+        layer: the hidden-state index.
+        text: the position of the first such text in its batch.
+    """
+
+    def __init__(self, layer: int, text: int) -> None:
+        super().__init__(
+            f"layer {layer} has a NaN or infinite hidden state in text {text} of the batch: "
+            "try a wider dtype (float32), or leave the text out"
+        )
+        self.layer = layer
+        self.text = text
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Where the tokens of a padded batch of texts are.
+
+    Attributes:
+        shape: (b, t) of the attention mask.
+        lengths: (b,) tokens of each text.
+        order: (b, t) for each text the positions of its tokens first, in order; None if every text
+            starts at position 0 and has no gap (right padding).
+    """
+
+    shape: tuple[int, int]
+    lengths: Int[Tensor, " b"]
+    order: Int[Tensor, "b t"] | None
+    n_texts: int
+    n_tokens: int
+
+    @classmethod
+    def of(cls, attention_mask: Tensor) -> Self:
+        """Read an attention mask (b, t), non-zero where there is a token.
+
+        Raises:
+            MomentsError: the mask is not two-dimensional, or a text has no token.
+        """
+        if attention_mask.ndim != 2:
+            raise MomentsError(
+                f"the attention mask must be (texts, tokens), got {tuple(attention_mask.shape)}"
+            )
+        mask: Bool[Tensor, "b t"] = attention_mask != 0
+        lengths = mask.sum(1)
+        if bool((lengths == 0).any()):
+            text = int((lengths == 0).nonzero()[0])
+            raise MomentsError(f"text {text} of the batch has no token")
+        positions = torch.arange(mask.shape[1], device=mask.device)
+        right_padded = bool((mask == (positions < lengths[:, None])).all())
+        order = None if right_padded else (~mask).int().argsort(dim=1, stable=True)
+        b, t = mask.shape
+        return cls((b, t), lengths, order, b, int(lengths.sum()))
+
+    def aligned(self, hidden_states: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
+        """The hidden states with each text's tokens moved to the front."""
+        if self.order is None:
+            return hidden_states
+        return hidden_states.gather(1, self.order[:, :, None].expand_as(hidden_states))
+
+
+def prefix_products(
+    hidden_states: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
+) -> tuple[Float[Tensor, "d d"], Float[Tensor, "d d"], Float[Tensor, "b d"], Float[Tensor, ""]]:
+    """Sums over texts of the prefix-sum products that next-token prediction is made of.
+
+    Args:
+        hidden_states: (b, t, d), each text's tokens first, then padding of any content.
+        lengths: (b,) tokens of each text, each at least 1.
+
+    Returns:
+        `Σ Σ_{i<ℓ} S_i S_iᵀ`, `Σ Σ_{i<ℓ} S_i x_{i+1}ᵀ`, the sums `S_ℓ` (b, d) of each text's tokens,
+        and `Σ Σ_{i>1} ‖x_i‖²`; all in float64.
+
+    Source:
+        Next Token Perception Score, eqs. 21-25: `X L1 L1ᵀ Xᵀ` and `X L1 L2ᵀ Xᵀ`.
+    """
+    t = hidden_states.shape[1]
+    positions = torch.arange(t, device=hidden_states.device)
+    is_token = positions < lengths[:, None]
+    x = hidden_states.to(DTYPE).masked_fill(~is_token[:, :, None], 0.0)
+    S = x.cumsum(1)
+    has_next = positions[: t - 1] < lengths[:, None] - 1
+    S_before = S[:, :-1][has_next]
+    x_next = x[:, 1:][has_next]
+    return S_before.T @ S_before, S_before.T @ x_next, S[:, -1], x_next.square().sum()

@@ -1,0 +1,394 @@
+"""The six scores of a layer, for every k at once.
+
+One QR factorisation V = QR nests all subspaces span(V_k): with `T = Qᵀ K` (K an N-orthonormal
+basis) every projection norm that a score needs is a sum over a leading block of squares.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ntpscore.core.controls import retained_chance
+from ntpscore.core.geneig import Metric, factor_metric, label_directions_of_each
+from ntpscore.core.moments import LayerMoments, Moments
+from ntpscore.core.subspaces import nested_coordinates, solve_subspaces
+
+ScoreName = Literal["algorithm1", "published", "expected", "supervised", "subspace", "retained"]
+SCORES: tuple[ScoreName, ...] = get_args(ScoreName)
+
+
+@dataclass(frozen=True)
+class LayerScores:
+    """Every score of one layer for every k = 1 … d (index k − 1).
+
+    Attributes:
+        values: (d,) per score.
+        chance: (d,) per score, its mean where V's directions are drawn at random.
+        shuffled: (P, d) per score, the score under each label permutation.
+        basis_dependent: (d,) per score, whether the value hangs on an arbitrary choice of basis.
+        n_label_directions: r, the numerical rank of M.
+        r2: the centred in-sample R² of ordinary least squares on this layer.
+        r2_adjusted: r2 corrected for the number of features; NaN where n ≤ rank + 1.
+        r2_chance: the mean r2 of labels that have nothing to do with the features.
+        r2_shuffled: (P,) r2 under each label permutation.
+        ols_mse: mean squared error per label column of ordinary least squares with intercept, in
+            sample.
+        rank_N: numerical rank of N; rank_C0, rank_N_centred likewise.
+        condition_N: 2-norm condition number of N on its numerical range; condition_C0 likewise.
+        residual: relative residual of the autoregressive eigenproblem.
+        next_token_r2: share of the next token's power that a linear map of the prefix sum explains
+            in sample, `tr(Λ_V) / E[Σ ‖x_{i+1}‖²]`.
+    """
+
+    values: dict[ScoreName, Float[Tensor, " d"]]
+    chance: dict[ScoreName, Float[Tensor, " d"]]
+    shuffled: dict[ScoreName, Float[Tensor, "P d"]]
+    basis_dependent: dict[ScoreName, Bool[Tensor, " d"]]
+    n_label_directions: int
+    r2: float
+    r2_adjusted: float
+    r2_chance: float
+    r2_shuffled: Float[Tensor, " P"]
+    ols_mse: float
+    rank_N: int
+    rank_N_centred: int
+    rank_C0: int
+    condition_N: float
+    condition_C0: float
+    residual: float
+    next_token_r2: float
+
+
+def score_layer(moments: LayerMoments) -> LayerScores:
+    """All six scores of one layer for every k, with chance level and label-shuffle control.
+
+    Args:
+        moments: the second moments of the layer.
+
+    Returns:
+        The scores; entries are NaN where a score is not defined (no label direction at all, or
+        zero columns of U or V in `published`).
+
+    Raises:
+        MomentsError: a moment is not finite, or N or C0 is zero.
+
+    Source:
+        Next Token Perception Score, algorithm 1 and theorem 2.
+    """
+    spaces = solve_subspaces(moments)
+    d, m_V, m_N = moments.width, spaces.V.shape[1], spaces.N.rank
+    label_sets = _LabelSets.of(moments, spaces.N)
+    K = spaces.N.whitener
+    T = spaces.Q.T @ K
+
+    k = torch.arange(1, d + 1, device=T.device)
+    used_V = k.clamp(max=m_V)
+    fraction_V, fraction_N = k * m_V // d, k * m_N // d
+    completed = _Completed.of(label_sets, K)
+    steps = torch.arange(d, device=T.device)
+    algorithm1 = completed.ratios(T, steps[:m_V], steps[:m_N], d)
+    # Ascending order: the first columns are those of the smallest eigenvalues.
+    T_ascending = torch.linalg.qr(spaces.V.flip(1)).Q.T @ K
+    published = completed.ratios(
+        T_ascending, _entry_steps(fraction_V, m_V), _entry_steps(fraction_N, m_N).flip(0), d
+    )
+
+    directions = T @ label_sets.joined  # (m_V, sets·r)
+    per_column = label_sets.split(directions).square()  # (sets, m_V, r)
+    U = label_sets.split(K @ label_sets.joined)  # (sets, d, r)
+    U_norms = U.square().sum(1)  # (sets, r)
+    inside = _pad(per_column.sum(2).cumsum(1), d)
+    supervised = inside / U_norms.sum(1, keepdim=True)
+    all_inside = _pad(T.square().sum(1).cumsum(0)[None], d)
+    all_norm = K.square().sum()
+    r = label_sets.ranks[:, None]
+    share = ((k - r).to(T.dtype) / (m_N - r).clamp(min=1)).clamp(0.0, 1.0)
+    expected = (inside + share * (all_inside - inside)) / (
+        U_norms.sum(1, keepdim=True) * (1 - share) + share * all_norm
+    )
+    expected = torch.where(k <= r, algorithm1, expected)
+    orthonormal = _orthonormal_columns(U, label_sets.ranks)
+    subspace = _pad((spaces.Q.T @ orthonormal).square().sum(2).cumsum(1), d) / r
+
+    probe = _Probe.of(moments, spaces.Q)
+    by_name: dict[ScoreName, Tensor] = {
+        "algorithm1": algorithm1,
+        "published": published,
+        "expected": expected,
+        "supervised": supervised,
+        "subspace": subspace,
+        "retained": probe.retained,
+    }
+    columns_chance = used_V.to(T.dtype) / d
+    chance: dict[ScoreName, Tensor] = dict.fromkeys(SCORES, columns_chance)
+    chance["published"] = fraction_V.to(T.dtype) / d
+    chance["retained"] = retained_chance(moments.N_centred, moments.M_centred, used_V)
+    nowhere = torch.zeros(d, dtype=torch.bool, device=T.device)
+    rank = int(label_sets.ranks[0])
+    basis_dependent = dict.fromkeys(SCORES, nowhere)
+    basis_dependent["algorithm1"] = (k > rank) & (rank < m_N)
+    # Ascending, U's arbitrary columns come first: all m_N of them are safe only together.
+    basis_dependent["published"] = (fraction_N < m_N) & (rank < m_N)
+    n = moments.n_texts
+    variance = moments.Y_variance
+    r2 = float(probe.r2[0])
+    freedom = n - 1 - probe.rank
+    return LayerScores(
+        values={name: values[0] for name, values in by_name.items()},
+        chance=chance,
+        shuffled={name: values[1:] for name, values in by_name.items()},
+        basis_dependent=basis_dependent,
+        n_label_directions=rank,
+        r2=r2,
+        r2_adjusted=1 - (1 - r2) * (n - 1) / freedom if freedom > 0 else float("nan"),
+        r2_chance=min(1.0, probe.rank / (n - 1)) if n > 1 else float("nan"),
+        r2_shuffled=probe.r2[1:],
+        ols_mse=variance * max(0.0, 1 - r2) / moments.M.shape[1],
+        rank_N=m_N,
+        rank_N_centred=probe.rank,
+        rank_C0=m_V,
+        condition_N=spaces.N.condition,
+        condition_C0=spaces.next_token.metric.condition,
+        residual=spaces.next_token.residual,
+        next_token_r2=float(spaces.next_token.values.sum()) / moments.next_power,
+    )
+
+
+def _pad(sums: Float[Tensor, "s m"], d: int) -> Float[Tensor, "s d"]:
+    """Cumulated sums for k = 1 … d: beyond the last column nothing is added."""
+    last = sums[:, -1:].expand(-1, d - sums.shape[1])
+    return torch.cat([sums, last], 1)
+
+
+def _entry_steps(counts: Int[Tensor, " d"], m: int) -> Int[Tensor, " m"]:
+    """For each of m columns the first index of k at which it is among the leading counts[k]."""
+    return torch.searchsorted(counts, torch.arange(1, m + 1, device=counts.device))
+
+
+@dataclass(frozen=True)
+class _LabelSets:
+    """The label directions of the labels themselves (first) and of every shuffle.
+
+    Sets with fewer directions than the largest are filled up with zero columns.
+    """
+
+    whitened: Float[Tensor, "sets m r"]
+    ranks: Int[Tensor, " sets"]
+
+    @classmethod
+    def of(cls, moments: LayerMoments, N: Metric) -> "_LabelSets":
+        every = label_directions_of_each(torch.cat([moments.M[None], moments.M_shuffled]), N)
+        r = max(1, *(found.rank for found in every)) if len(every) > 1 else max(1, every[0].rank)
+        whitened = moments.M.new_zeros(len(every), N.rank, r)
+        for i, found in enumerate(every):
+            whitened[i, :, : found.rank] = found.whitened
+        ranks = torch.tensor([found.rank for found in every], device=moments.M.device)
+        return cls(whitened, ranks)
+
+    @property
+    def joined(self) -> Float[Tensor, "m sets_r"]:
+        """All sets side by side, so that one product serves all."""
+        return self.whitened.permute(1, 0, 2).reshape(self.whitened.shape[1], -1)
+
+    def split(self, products: Float[Tensor, "q sets_r"]) -> Float[Tensor, "sets q r"]:
+        """Undo `joined` on a product with it."""
+        sets, _, r = self.whitened.shape
+        return products.view(-1, sets, r).permute(1, 0, 2)
+
+
+def _orthonormal_columns(
+    U: Float[Tensor, "sets d r"], ranks: Int[Tensor, " sets"]
+) -> Float[Tensor, "sets d r"]:
+    """Orthonormal bases of the spans of the first `ranks` columns; the other columns zero."""
+    used = torch.arange(U.shape[2], device=U.device) < ranks[:, None]
+    return torch.linalg.qr(U).Q * used[:, None, :]
+
+
+@dataclass(frozen=True)
+class _Completed:
+    """All of U: label directions, then a completion to an N-orthonormal basis, per label set.
+
+    The completion is the one that Householder's reflectors of the label directions give, `K H`
+    with `H = I − Y W Yᵀ`: as arbitrary as any other, and never formed, since H differs from the
+    identity by rank r.
+    """
+
+    reflectors: Float[Tensor, "sets m r"]
+    weighted: Float[Tensor, "sets m r"]
+    norms: Float[Tensor, "sets m"]
+
+    @classmethod
+    def of(cls, label_sets: _LabelSets, K: Float[Tensor, "d m"]) -> "_Completed":
+        """Reflectors Y, products Y W, and the squared lengths of all columns of U = K H."""
+        packed, tau = torch.geqrf(label_sets.whitened)
+        Y = torch.tril(packed, diagonal=-1)
+        Y.diagonal(dim1=1, dim2=2).fill_(1.0)
+        # A reflector with tau = 0 is the identity.
+        Y = Y * (tau != 0)[:, None, :]
+        gram = Y.transpose(1, 2) @ Y
+        inverse_W = torch.triu(gram, 1) + torch.diag_embed(
+            torch.where(tau != 0, 1 / torch.where(tau != 0, tau, 1.0), 1.0)
+        )
+        W = torch.linalg.solve_triangular(
+            inverse_W, torch.eye(Y.shape[2], dtype=Y.dtype, device=Y.device), upper=True
+        )
+        weighted = Y @ W
+        joined = weighted.permute(1, 0, 2).reshape(K.shape[1], -1)
+        KX = label_sets.split(K @ joined)  # (sets, d, r)
+        KKX = label_sets.split(K.T @ (K @ joined))  # (sets, m, r)
+        squares = ((Y @ (KX.transpose(1, 2) @ KX)) * Y).sum(2)
+        norms = K.square().sum(0) - 2 * (KKX * Y).sum(2) + squares
+        return cls(Y, weighted, norms)
+
+    def ratios(
+        self,
+        T: Float[Tensor, "v m"],
+        row_steps: Int[Tensor, " v"],
+        column_steps: Int[Tensor, " m"],
+        d: int,
+    ) -> Float[Tensor, "sets d"]:
+        """`‖P U‖² / ‖U‖²` over the rows of T and columns of U that have entered by each step.
+
+        Args:
+            T: (v, m) `Qᵀ K`, Q an orthonormal basis whose rows enter one by one.
+            row_steps: (v,) the step (index of k) at which each row enters.
+            column_steps: (m,) the step at which each column of U enters.
+            d: the number of steps.
+        """
+        Y = self.reflectors
+        sets, m, r = Y.shape
+        joined = self.weighted.permute(1, 0, 2).reshape(m, sets * r)
+        Z = (T @ joined).view(-1, sets, r).permute(1, 0, 2)  # (sets, v, r): Qᵀ K (I − H) = Z Yᵀ
+        row_last = row_steps[:, None] >= column_steps
+        first = (T - Z[0] @ Y[0].T).square()[None]
+        inside = [_staircase(first, row_last, row_steps, column_steps, d)]
+        if sets > 1:
+            inside.append(self._shuffled(T, Z[1:], Y[1:], row_last, row_steps, column_steps, d))
+        norms = T.new_zeros(sets, d).index_add_(1, column_steps, self.norms).cumsum(1)
+        ratios: Tensor = torch.cat(inside) / torch.where(norms > 0, norms, float("nan"))
+        return ratios
+
+    def _shuffled(
+        self,
+        T: Tensor,
+        Z: Tensor,
+        Y: Tensor,
+        row_last: Tensor,
+        row_steps: Tensor,
+        column_steps: Tensor,
+        d: int,
+    ) -> Float[Tensor, "P d"]:
+        """The staircase sums of `(T − Z Yᵀ)²` for many label sets without forming them.
+
+        The square is expanded; the mixed term needs two products with the masked T for all sets
+        together, the last one cumulated r × r products.
+        """
+        P, m, r = Y.shape
+        if r * r > m:
+            return torch.cat(
+                [
+                    _staircase((T - z @ y.T).square()[None], row_last, row_steps, column_steps, d)
+                    for z, y in zip(Z, Y, strict=True)
+                ]
+            )
+        Y_joined = Y.permute(1, 0, 2).reshape(m, P * r)
+        Z_joined = Z.permute(1, 0, 2).reshape(-1, P * r)
+        T_row = T * row_last
+        T_column = T - T_row
+        mixed_rows = ((T_row @ Y_joined) * Z_joined).view(-1, P, r).sum(2)
+        mixed_columns = ((T_column.T @ Z_joined) * Y_joined).view(-1, P, r).sum(2)
+        mixed = T.new_zeros(d, P)
+        mixed.index_add_(0, row_steps, mixed_rows).index_add_(0, column_steps, mixed_columns)
+
+        def cumulated(X: Tensor, steps: Tensor) -> Tensor:
+            """(P, d, r·r) sums over entered rows of X of their outer products."""
+            outer = (X[:, :, :, None] * X[:, :, None, :]).flatten(2)
+            return X.new_zeros(P, d, r * r).index_add_(1, steps, outer).cumsum_(1)
+
+        last = (cumulated(Z, row_steps) * cumulated(Y, column_steps)).sum(2)
+        plain = _staircase(T.square()[None], row_last, row_steps, column_steps, d)
+        return plain - 2 * mixed.T.cumsum(1) + last
+
+
+def _staircase(
+    squares: Float[Tensor, "s v m"],
+    row_last: Bool[Tensor, "v m"],
+    row_steps: Int[Tensor, " v"],
+    column_steps: Int[Tensor, " m"],
+    d: int,
+) -> Float[Tensor, "s d"]:
+    """Sums over the entries whose row and column have both entered by each step."""
+    by_row = squares * row_last
+    sums = squares.new_zeros(len(squares), d)
+    sums.index_add_(1, row_steps, by_row.sum(2))
+    sums.index_add_(1, column_steps, (squares - by_row).sum(1))
+    return sums.cumsum(1)
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """The linear probe with intercept, of the labels (first) and of every shuffle.
+
+    Attributes:
+        retained: (sets, d) share of the probe's fit that the first k columns of V keep.
+        r2: (sets,).
+        rank: numerical rank of the centred N.
+    """
+
+    retained: Float[Tensor, "sets d"]
+    r2: Float[Tensor, " sets"]
+    rank: int
+
+    @classmethod
+    def of(cls, moments: LayerMoments, Q: Float[Tensor, "d v"]) -> "_Probe":
+        N = factor_metric(moments.N_centred)
+        M = torch.cat([moments.M_centred[None], moments.M_shuffled_centred])
+        sets, d, c = M.shape
+        fit = N.whitener.T @ M.permute(1, 0, 2).reshape(d, sets * c)
+        explained = fit.view(-1, sets, c).square().sum((0, 2))
+        coordinates = nested_coordinates(N.factor @ Q, fit)
+        kept = coordinates.view(-1, sets, c).square().sum(2).T.cumsum(1)
+        variances = torch.cat(
+            [
+                torch.tensor([moments.Y_variance], dtype=M.dtype, device=M.device),
+                moments.Y_shuffled_power - moments.p_shuffled.square().sum(1),
+            ]
+        )
+        nothing = explained <= 0
+        retained = _pad(kept, d) / torch.where(nothing, float("nan"), explained)[:, None]
+        return cls(retained.clamp(max=1.0), explained / variances, N.rank)
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """The scores of all layers, for every k.
+
+    Attributes:
+        layers: hidden-state indices.
+        width: d.
+        by_layer: the scores of each layer, in the order of `layers`.
+    """
+
+    layers: tuple[int, ...]
+    width: int
+    by_layer: tuple[LayerScores, ...]
+
+
+def score_moments(moments: Moments) -> ScoreTable:
+    """All six scores of every layer in `moments`, for every k.
+
+    Args:
+        moments: accumulated sums of at least one text.
+
+    Raises:
+        MomentsError: no text was added, or a layer's moments can't be solved; the message names
+            the layer.
+    """
+    return ScoreTable(
+        moments.layers,
+        moments.width,
+        tuple(score_layer(moments.layer(layer)) for layer in moments.layers),
+    )

@@ -1,0 +1,25 @@
+"""The exceptions of ntpscore: each says what was got, what was expected and what to do.
+
+The command line prints the message of an `NtpscoreError` and exits with code 2; every other
+exception is a bug.
+"""
+
+
+class NtpscoreError(Exception):
+    """Anything a user can mend: bad input, a missing file, too little memory."""
+
+
+class DataError(NtpscoreError):
+    """The labelled text is missing, malformed or unfit for the task."""
+
+
+class ModelError(NtpscoreError):
+    """The language model or its tokenizer can't be loaded, or does not work as one."""
+
+
+class MomentsError(NtpscoreError):
+    """Hidden states, labels or saved moments that can't be accumulated or solved."""
+
+
+class OutputError(NtpscoreError):
+    """A result can't be written or read."""

@@ -1,0 +1,19 @@
+"""Causal language models: load one, check that it works, read its hidden states layer by layer."""
+
+from ntpscore.models.hidden_states import check_stream, stream_hidden_states
+from ntpscore.models.language_model import LanguageModel
+from ntpscore.models.load import DTYPES, load_model
+from ntpscore.models.packaged import PACKAGED_MODELS, PackagedModel
+from ntpscore.models.sanity import NextTokenLoss, check_next_token_loss
+
+__all__ = [
+    "DTYPES",
+    "PACKAGED_MODELS",
+    "LanguageModel",
+    "NextTokenLoss",
+    "PackagedModel",
+    "check_next_token_loss",
+    "check_stream",
+    "load_model",
+    "stream_hidden_states",
+]

@@ -1,0 +1,211 @@
+"""One forward pass that hands over every layer's hidden states as soon as they exist.
+
+Keeping all layers of a batch costs (L + 1) times the memory of one. A decoder block's input *is*
+the hidden state of its index, so a hook in front of each block sees every layer in turn and none is
+kept. Layer L, after the final norm, is what the base model returns.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ntpscore.errors import ModelError
+from ntpscore.models.language_model import LanguageModel
+
+# A position's hidden state may differ by rounding when the tokens after it change; a model that
+# looks ahead differs by the size of the hidden state itself.
+_CAUSAL_TOLERANCE = 0.1
+_SAME_TOLERANCE = 0.02
+
+
+class _PassFinishedError(Exception):
+    """Raised in front of the block after the last one whose output is wanted."""
+
+
+def stream_hidden_states(
+    language_model: LanguageModel,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    on_layer: Callable[[int, Tensor], None],
+    layers: Sequence[int],
+) -> None:
+    """Run the base model once and call `on_layer` for each wanted layer, in increasing order.
+
+    Where `language_model.streams` is false all layers are kept until the pass has ended, with the
+    same result. Blocks above the last wanted layer are not run.
+
+    Args:
+        language_model: The model, as `load_model` returns it.
+        input_ids: Token ids, (batch, length), padded on the right, on the model's device.
+        attention_mask: 1 for a token and 0 for padding, (batch, length); None where nothing is
+            padded.
+        on_layer: Called with the hidden-state index and the hidden states (batch, length, d) in
+            the pass's dtype. It must not change or keep them: later blocks read the same tensor.
+        layers: Hidden-state indices, 0 (the embedding) to L (the last block after the final norm).
+
+    Raises:
+        ModelError: A layer is not in 0 … L, or none is wanted.
+    """
+    wanted = sorted(set(layers))
+    if not wanted or wanted[0] < 0 or wanted[-1] > language_model.n_layers:
+        msg = (
+            f"layers {list(layers)} can't be read from {language_model.id}: its hidden states are "
+            f"numbered 0 to {language_model.n_layers}"
+        )
+        raise ModelError(msg)
+    inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+    if language_model.blocks is None:
+        for layer, hidden_states in enumerate(_all_hidden_states(language_model, inputs)):
+            if layer in wanted:
+                on_layer(layer, hidden_states)
+        return
+    with (
+        _hooks(language_model.blocks, wanted, on_layer, language_model.n_layers),
+        torch.inference_mode(),
+    ):
+        try:
+            output = language_model.model.base_model(**inputs, use_cache=False, return_dict=True)
+        except _PassFinishedError:
+            return
+        on_layer(language_model.n_layers, output.last_hidden_state)
+
+
+@contextmanager
+def _hooks(
+    blocks: Sequence[nn.Module],
+    wanted: Sequence[int],
+    on_layer: Callable[[int, Tensor], None],
+    n_layers: int,
+) -> Iterator[None]:
+    last = wanted[-1]
+
+    def in_front_of(layer: int) -> Callable[..., None]:
+        def hook(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            on_layer(layer, args[0] if args else kwargs["hidden_states"])
+            if layer == last:
+                raise _PassFinishedError
+
+        return hook
+
+    handles = [
+        blocks[layer].register_forward_pre_hook(in_front_of(layer), with_kwargs=True)
+        for layer in wanted
+        if layer < n_layers
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.inference_mode()
+def _all_hidden_states(
+    language_model: LanguageModel, inputs: Mapping[str, Tensor | None]
+) -> tuple[Tensor, ...]:
+    output = language_model.model.base_model(
+        **inputs, use_cache=False, return_dict=True, output_hidden_states=True
+    )
+    hidden_states: tuple[Tensor, ...] = output.hidden_states
+    return hidden_states
+
+
+def check_stream(language_model: LanguageModel) -> bool:
+    """Find the decoder blocks and check the stream against transformers' own hidden states.
+
+    Two short made-up texts run through the model, the second one the beginning of the first and
+    padded. Sets `language_model.blocks` where a list of blocks reproduces every layer, and to None
+    where none does. `load_model` calls it.
+
+    Args:
+        language_model: The model; its `n_layers` and `blocks` are set.
+
+    Returns:
+        Whether hidden states can be streamed.
+
+    Raises:
+        ModelError: The model gives no hidden states, or looks ahead (is not causal).
+    """
+    input_ids, attention_mask = _two_texts(language_model)
+    inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+    expected = _all_hidden_states(language_model, inputs)
+    if not expected:
+        msg = f"{language_model.id} returns no hidden states, so there is nothing to score"
+        raise ModelError(msg)
+    language_model.n_layers = len(expected) - 1
+    _check_causal(language_model, expected[-1], attention_mask)
+    for blocks in _block_lists(language_model):
+        language_model.blocks = blocks
+        if _reproduces(language_model, inputs, expected):
+            return True
+    language_model.blocks = None
+    return False
+
+
+def _two_texts(language_model: LanguageModel) -> tuple[Tensor, Tensor]:
+    # Spread over the vocabulary, away from its ends, where special tokens live.
+    n_tokens = int(language_model.model.get_input_embeddings().num_embeddings)
+    long, short = 12, 7
+    ids = torch.linspace(0.2, 0.8, long).mul(n_tokens).long().to(language_model.device)
+    input_ids = torch.stack([ids, torch.cat([ids[:short], ids[:1].expand(long - short)])])
+    attention_mask = torch.ones_like(input_ids)
+    attention_mask[1, short:] = 0
+    return input_ids, attention_mask
+
+
+def _check_causal(
+    language_model: LanguageModel, hidden_states: Tensor, attention_mask: Tensor
+) -> None:
+    short = int(attention_mask[1].sum())
+    alone, followed = hidden_states[1, :short].float(), hidden_states[0, :short].float()
+    if not torch.isfinite(alone).all() or not torch.isfinite(followed).all():
+        return  # broken weights: the next-token loss says so
+    difference = torch.linalg.norm(alone - followed) / torch.linalg.norm(alone)
+    if difference > _CAUSAL_TOLERANCE:
+        msg = (
+            f"{language_model.id} is no causal language model: its hidden states depend on the "
+            f"tokens that follow (by {difference:.0%}). Give a model that predicts the next token."
+        )
+        raise ModelError(msg)
+
+
+def _block_lists(language_model: LanguageModel) -> Iterator[Sequence[nn.Module]]:
+    for module in language_model.model.base_model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == language_model.n_layers > 0:
+            yield list(module)
+
+
+def _reproduces(
+    language_model: LanguageModel, inputs: dict[str, Tensor], expected: Sequence[Tensor]
+) -> bool:
+    seen: list[int] = []
+    equal: list[bool] = []
+
+    def compare(layer: int, hidden_states: Tensor) -> None:
+        seen.append(layer)
+        equal.append(_same(hidden_states, expected[layer]))
+
+    layers = range(len(expected))
+    try:
+        stream_hidden_states(
+            language_model, inputs["input_ids"], inputs["attention_mask"], compare, layers
+        )
+    except (KeyError, AttributeError):
+        # These modules take no hidden states, or the model returns none: another kind of model.
+        return False
+    return seen == list(layers) and all(equal)
+
+
+def _same(got: object, expected: Tensor) -> bool:
+    if not isinstance(got, Tensor) or got.shape != expected.shape:
+        return False
+    # Two runs on a graphics card may differ by rounding. The median, since a few huge entries
+    # would hide everything else in a norm.
+    got, expected = got.float(), expected.float().to(got.device)
+    scale = float(expected.nan_to_num().abs().median())
+    return torch.allclose(
+        got, expected, rtol=_SAME_TOLERANCE, atol=_SAME_TOLERANCE * scale, equal_nan=True
+    )

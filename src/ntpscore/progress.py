@@ -1,0 +1,71 @@
+"""Progress bars on standard error."""
+
+import sys
+from types import TracebackType
+from typing import Self
+
+import rich.progress
+from rich.console import Console
+
+
+class _Speed(rich.progress.ProgressColumn):
+    """Units per second."""
+
+    def render(self, task: rich.progress.Task) -> str:
+        """The speed of one bar, empty before the first step."""
+        if task.speed is None or task.total is None:
+            return ""
+        return f"{task.speed:.1f} {task.fields['unit']}/s"
+
+
+class Progress:
+    """Shows one bar at a time, with speed and time left.
+
+    Args:
+        show: whether to show anything; None means only where standard error is a terminal.
+    """
+
+    def __init__(self, show: bool | None = None) -> None:
+        self._bars = rich.progress.Progress(
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(),
+            rich.progress.MofNCompleteColumn(),
+            _Speed(),
+            rich.progress.TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not (sys.stderr.isatty() if show is None else show),
+            transient=True,
+        )
+        self._task: rich.progress.TaskID | None = None
+
+    def __enter__(self) -> Self:
+        """Start showing."""
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take the bars away."""
+        self._bars.stop()
+
+    def start(self, what: str, total: int | None, unit: str = "", done: int = 0) -> None:
+        """Begin a new bar, in place of the one before.
+
+        Args:
+            what: what is going on.
+            total: how many units there are; None if unknown.
+            unit: their name.
+            done: how many are done already.
+        """
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(what, total=total, unit=unit, completed=done)
+
+    def advance(self, units: int) -> None:
+        """Count units as done."""
+        if self._task is not None:
+            self._bars.advance(self._task, units)

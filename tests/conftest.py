@@ -1,0 +1,73 @@
+"""Fixtures that several test modules share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before torch is imported: threads that wait by spinning make every operation ten times slower as
+# soon as another process wants the same cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+TINY_WIDTH, TINY_LAYERS = 32, 3
+
+_SENTENCES = [
+    "the cat sat on the mat and looked at the rain",
+    "a small dog ran over the hill to the market",
+    "she bought bread, cheese and apples on Saturday morning",
+    "he was very happy about the letter from his sister",
+    "I am sad that the summer is over and school begins again",
+    "they were angry because the train was late once more",
+]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the marks that are not in pyproject.toml."""
+    config.addinivalue_line("markers", "realmodel: runs a real language model from a package")
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random Llama (width 32, 3 blocks, context 128) and a byte-level tokenizer."""
+    import torch  # in here, since not every test needs it
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import (
+        LlamaConfig,
+        LlamaForCausalLM,
+        PreTrainedTokenizerFast,
+    )
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=384,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(_SENTENCES, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        **{"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"},
+    )
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=TINY_WIDTH,
+        intermediate_size=64,
+        num_hidden_layers=TINY_LAYERS,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+        initializer_range=0.2,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config)
+    folder = tmp_path_factory.mktemp("tiny_model")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -1,0 +1,41 @@
+"""Every tolerance of the tests of the mathematics, with its reason."""
+
+EPS = 2.220446049250313e-16
+"""Distance from 1 to the next float64."""
+
+MOMENTS_FLOAT64 = 1e-12
+"""Moments summed in float64, relative to their scale: a few hundred products are added, each
+rounded at EPS, so at worst n·ℓ·EPS ≈ 1e-13; ten times that for sums in another order."""
+
+MOMENTS_FLOAT32 = 1e-5
+"""The same sums from float32 hidden states: the round-off of float32 is 1.2e-7, times about 100."""
+
+SCORE = 1e-12
+"""Scores and projectors of well-conditioned cases (cond ≤ 1e3), absolute: EPS·cond ≈ 2e-13; the
+twins differ from 60 digits by 2e-14 at most."""
+
+SQUARED_PAIR = 1e-9
+"""Scores of the literal eigenproblem, which forms C1 C1ᵀ, at cond ≤ 1e3: EPS·cond² ≈ 2e-10. At
+cond = 2e7 its projectors are wrong by 1e-3 and at 2e9 altogether: never compare with it there."""
+
+LEAST_SQUARES = 1e-11
+"""Losses from `lstsq` on the features against closed forms from moments, relative to the loss with
+no features: both are good to EPS·cond ≈ 2e-13, and a difference of two losses loses a digit."""
+
+ROUNDING_SLACK = 1e-11
+"""Slack for inequalities that hold exactly in real numbers (bounds, monotonicity, [0, 1]), relative
+to the quantities compared."""
+
+SIGMAS = 4.0
+"""Half-width of a Monte Carlo band in standard errors: a normal mean falls outside once in 16,000;
+the seeds are fixed, so a test that passes once passes always."""
+
+
+def conditioned(cond: float) -> float:
+    """Tolerance for scores and projectors from float64 moments of condition number `cond`.
+
+    The moments themselves are rounded at EPS, and the smallest direction of the metric feels it
+    EPS·cond; projectors on part of V also divide by a relative gap of eigenvalues, 0.1 or more in
+    the cases here. Measured: 0.2·EPS·cond for the factored twin at cond 2e7 and 1e11.
+    """
+    return max(SCORE, 10.0 * EPS * cond)

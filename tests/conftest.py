@@ -47,10 +47,8 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         show_progress=False,
     )
     backend.train_from_iterator(_SENTENCES, trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        **{"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"},
-    )
+    special_tokens = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **special_tokens)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=TINY_WIDTH,

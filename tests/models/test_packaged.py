@@ -2,8 +2,8 @@
 
 import hashlib
 import importlib.util
-from dataclasses import replace
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest

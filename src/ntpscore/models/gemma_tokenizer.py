@@ -3,7 +3,8 @@
 A GGUF file of Gemma holds a SentencePiece BPE vocabulary without its list of merges. The merges are
 all ways to cut a token into two tokens, and they apply in the order of the merged token's score.
 Getting this wrong is silent: text still becomes tokens, just not those the model was trained on,
-and the next-token loss on plain English rises from about 1.2 to 5 nats and more.
+and earlier versions of transformers did. So does leaving out the beginning-of-sequence token: it
+takes Gemma 3 270M from 2.8 to 4.0 nats on the page of `check_next_token_loss`.
 """
 
 from enum import IntEnum

@@ -147,9 +147,14 @@ def check_stream(language_model: LanguageModel) -> bool:
 
 def _two_texts(language_model: LanguageModel) -> tuple[Tensor, Tensor]:
     # Spread over the vocabulary, away from its ends, where special tokens live.
-    n_tokens = int(language_model.model.get_input_embeddings().num_embeddings)
+    embedding: Any = language_model.model.get_input_embeddings()
     long, short = 12, 7
-    ids = torch.linspace(0.2, 0.8, long).mul(n_tokens).long().to(language_model.device)
+    ids = (
+        torch.linspace(0.2, 0.8, long)
+        .mul(embedding.num_embeddings)
+        .long()
+        .to(language_model.device)
+    )
     input_ids = torch.stack([ids, torch.cat([ids[:short], ids[:1].expand(long - short)])])
     attention_mask = torch.ones_like(input_ids)
     attention_mask[1, short:] = 0

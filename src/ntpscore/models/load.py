@@ -268,8 +268,10 @@ def _load(
     weights_options: dict[str, Any] = {"use_safetensors": True}
     if source.gguf is not None:
         options["gguf_file"] = source.gguf.path.name
-        # Plain weights: a pass over many texts is faster than with those packed in blocks.
-        weights_options = {"quantization_config": transformers.GgufConfig(dequantize=True)}
+        weights_options = {}
+        if hasattr(transformers, "GgufConfig"):
+            # Newer versions can leave weights packed in blocks: slower over many texts. Not here.
+            weights_options["quantization_config"] = transformers.GgufConfig(dequantize=True)
     with _explained(source, "configuration"):
         config = AutoConfig.from_pretrained(source.folder, **options)
     _check_config(source, config)
@@ -404,7 +406,7 @@ def _gguf_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 def _has_fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
     # PyTorch emulates bfloat16 on older x86 processors, and calls it supported there too.

@@ -1,0 +1,32 @@
+"""Small labelled data for tests of the whole way."""
+
+import json
+import random
+from pathlib import Path
+
+WORDS = {
+    "animals": "cat dog mouse horse bird fish hen goat".split(),
+    "food": "bread cheese apple soup rice cake bean pear".split(),
+    "weather": "rain snow wind sun cloud storm fog frost".split(),
+}
+FILLERS = "the a was near my old very small and then we saw some more of it today".split()
+
+
+def make_rows(n: int, seed: int = 0) -> list[dict[str, str]]:
+    """Rows of text, label and split, n for training and n // 4 for testing."""
+    rng = random.Random(seed)
+    rows = []
+    for i in range(n + n // 4):
+        label = rng.choice(sorted(WORDS))
+        words = [rng.choice(FILLERS) for _ in range(rng.randint(2, 9))]
+        words[rng.randrange(len(words))] = rng.choice(WORDS[label])
+        rows.append(
+            {"text": " ".join(words), "label": label, "split": "train" if i < n else "test"}
+        )
+    return rows
+
+
+def write_rows(path: Path, rows: list[dict[str, object]] | list[dict[str, str]]) -> Path:
+    """Write rows as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path

@@ -1,5 +1,6 @@
 """The pass, its checkpoints and what stops it, on a tiny random model."""
 
+import math
 import os
 import signal
 import subprocess
@@ -147,6 +148,7 @@ class TestCheckpoints:
         self, tiny: LanguageModel, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         config = replace(CONFIG, checkpoint_seconds=0.0)
+        monkeypatch.setattr(pipeline, "_CHECKPOINT_SHARE", math.inf)
         whole = score(tiny, data, out=tmp_path / "whole", config=config)
         calls = 0
         real = pipeline.stream_hidden_states
@@ -197,7 +199,7 @@ class TestCheckpoints:
         data = write_rows(tmp_path / "data.jsonl", make_rows(400))
         out = tmp_path / "out"
         command = [
-            sys.executable, "-m", "ntpscore.cli.main", "score", str(tiny_model_dir), str(data),
+            sys.executable, "-m", "ntpscore", "score", str(tiny_model_dir), str(data),
             "--out", str(out), "--batch-tokens", "16", "--checkpoint-seconds", "0",
             "--shuffles", "1", "--json",
         ]  # fmt: skip

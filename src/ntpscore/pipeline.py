@@ -1,5 +1,6 @@
 """From a language model and labelled text to a result: one forward pass, then closed forms."""
 
+import ctypes
 import hashlib
 import json
 import platform
@@ -48,6 +49,8 @@ CHECKPOINT = "checkpoint.safetensors"
 # Writing checkpoints may take at most this share of the time between them.
 _CHECKPOINT_SHARE = 0.05
 _MEMORY_MARGIN = 0.9
+# From glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 STAGES = ("load_data", "load_model", "sanity_check", "tokenize", "forward", "moments", "solve",
           "write", "total")  # fmt: skip
 
@@ -233,6 +236,7 @@ def score_text(
     """
     config = config or ScoreConfig()
     clock = clock or Clock()
+    keep_freed_memory()
     warnings: list[str] = []
     with clock("sanity_check"):
         loss = check_next_token_loss(language_model)
@@ -310,6 +314,20 @@ def score_text(
         result.write_record(folder)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return result
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep large blocks of memory that were freed, for the next batch to use.
+
+    By default it hands them back, and the system clears every page of them again for the next
+    tensor: a quarter of the time of a forward pass on a processor. Elsewhere nothing happens.
+    """
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version"):
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 class Clock:
@@ -502,8 +520,8 @@ class _Pass:
         for row, i in enumerate(indices):
             input_ids[row, : len(self.ids[i])] = torch.tensor(self.ids[i])
             attention_mask[row, : len(self.ids[i])] = 1
-        input_ids, attention_mask = input_ids.to(self.device), attention_mask.to(self.device)
-        batch = Batch.of(attention_mask)
+        input_ids = input_ids.to(self.device)
+        batch = Batch.of(attention_mask.to(self.device))
         labels, shuffled = self._labels(indices)
 
         def on_layer(layer: int, hidden_states: Tensor) -> None:
@@ -514,10 +532,8 @@ class _Pass:
             spent += time.perf_counter() - begin
 
         try:
-            padded = batch.n_tokens < input_ids.numel()
-            stream_hidden_states(
-                self.language_model, input_ids, attention_mask if padded else None, on_layer, left
-            )
+            # A causal model never looks at the padding on the right, so it needs no mask.
+            stream_hidden_states(self.language_model, input_ids, None, on_layer, left)
         except NonFiniteError as error:
             text = self.text.texts[indices[error.text]]
             raise MomentsError(

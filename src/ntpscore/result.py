@@ -30,6 +30,8 @@ COLUMNS = (
     "basis_dependent",
 )
 GRID_STEPS = 20
+# Shuffles that differ by less than this differ by rounding: z would be a ratio of two roundings.
+_NO_SPREAD = 1e-9
 
 
 def grid_of_k(width: int) -> list[int]:
@@ -134,7 +136,7 @@ def find_best(table: ScoreTable, name: ScoreName) -> Best | None:
         pool = np.concatenate([values[None], shuffled])[:, defined]
         peaks = (pool - pool.mean(0)).max(1)
         p = float((peaks >= peaks[0]).mean())
-    z = (values[i, j] - mean[i, j]) / sd[i, j] if sd[i, j] > 0 else math.nan
+    z = (values[i, j] - mean[i, j]) / sd[i, j] if sd[i, j] > _NO_SPREAD else math.nan
     return Best(
         score=name,
         layer=table.layers[i],
@@ -252,7 +254,7 @@ class ScoreResult:
             frame = self._frame[in_grid].reset_index(drop=True)
         else:
             raise OutputError("this result has no scores")
-        spread = frame["shuffled_sd"].where(frame["shuffled_sd"] > 0)
+        spread = frame["shuffled_sd"].where(frame["shuffled_sd"] > _NO_SPREAD)
         return frame.assign(z=(frame["value"] - frame["shuffled_mean"]) / spread)
 
     def plot(self, score: ScoreName = "retained", ax: "Axes | None" = None) -> "Axes":

@@ -11,6 +11,9 @@ from ntpscore.cli.score import score_command
 from ntpscore.cli.show import show_command
 from ntpscore.errors import NtpscoreError
 
+# What a shell calls a process that Ctrl-C ended; typer exits with it.
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="ntpscore",
     help="What a causal language model knows about your labels, before any training.",
@@ -37,9 +40,7 @@ def common(
             "--version", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error.")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """What a causal language model knows about your labels, before any training."""
 
@@ -59,13 +60,14 @@ def run(arguments: list[str] | None = None) -> None:
             traceback.print_exc()
         typer.echo(f"ntpscore: error: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo(
-            "ntpscore: interrupted; the same command with the same --out goes on from its last "
-            "checkpoint",
-            err=True,
-        )
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            typer.echo(
+                "ntpscore: interrupted; the same command with the same --out goes on from its "
+                "last checkpoint",
+                err=True,
+            )
+        raise
     except Exception as error:
         if debug:
             raise

@@ -385,6 +385,7 @@ class Moments:
         Raises:
             MomentsError: the file can't be written.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         path = Path(path)
@@ -408,7 +409,7 @@ class Moments:
         try:
             save_file(tensors, temporary, {"ntpscore": json.dumps(header), **(note or {})})
             temporary.replace(path)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             temporary.unlink(missing_ok=True)
             raise MomentsError(f"can't write moments to {path}: {error}") from error
 

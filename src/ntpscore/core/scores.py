@@ -12,7 +12,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ntpscore.core.controls import retained_chance
-from ntpscore.core.geneig import Metric, factor_metric, label_directions_of_each
+from ntpscore.core.geneig import (
+    LabelDirections,
+    Metric,
+    factor_metric,
+    label_directions_of_each,
+)
 from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.core.subspaces import nested_coordinates, solve_subspaces
 
@@ -80,7 +85,7 @@ def score_layer(moments: LayerMoments) -> LayerScores:
     """
     spaces = solve_subspaces(moments)
     d, m_V, m_N = moments.width, spaces.V.shape[1], spaces.N.rank
-    label_sets = _LabelSets.of(moments, spaces.N)
+    label_sets = _LabelSets.of(moments, spaces.N, spaces.labels)
     K = spaces.N.whitener
     T = spaces.Q.T @ K
 
@@ -91,7 +96,7 @@ def score_layer(moments: LayerMoments) -> LayerScores:
     steps = torch.arange(d, device=T.device)
     algorithm1 = completed.ratios(T, steps[:m_V], steps[:m_N], d)
     # Ascending order: the first columns are those of the smallest eigenvalues.
-    T_ascending = torch.linalg.qr(spaces.V.flip(1)).Q.T @ K
+    T_ascending = torch.ormqr(*torch.geqrf(spaces.V.flip(1)), K, transpose=True)[:m_V]
     published = completed.ratios(
         T_ascending, _entry_steps(fraction_V, m_V), _entry_steps(fraction_N, m_N).flip(0), d
     )
@@ -179,9 +184,9 @@ class _LabelSets:
     ranks: Int[Tensor, " sets"]
 
     @classmethod
-    def of(cls, moments: LayerMoments, N: Metric) -> "_LabelSets":
-        every = label_directions_of_each(torch.cat([moments.M[None], moments.M_shuffled]), N)
-        r = max(1, *(found.rank for found in every)) if len(every) > 1 else max(1, every[0].rank)
+    def of(cls, moments: LayerMoments, N: Metric, labels: LabelDirections) -> "_LabelSets":
+        every = [labels, *label_directions_of_each(moments.M_shuffled, N)]
+        r = max([1, *(found.rank for found in every)])
         whitened = moments.M.new_zeros(len(every), N.rank, r)
         for i, found in enumerate(every):
             whitened[i, :, : found.rank] = found.whitened
@@ -268,8 +273,7 @@ class _Completed:
         if sets > 1:
             inside.append(self._shuffled(T, Z[1:], Y[1:], row_last, row_steps, column_steps, d))
         norms = T.new_zeros(sets, d).index_add_(1, column_steps, self.norms).cumsum(1)
-        ratios: Tensor = torch.cat(inside) / torch.where(norms > 0, norms, float("nan"))
-        return ratios
+        return torch.cat(inside).div(torch.where(norms > 0, norms, float("nan")))
 
     def _shuffled(
         self,
@@ -310,7 +314,7 @@ class _Completed:
 
         last = (cumulated(Z, row_steps) * cumulated(Y, column_steps)).sum(2)
         plain = _staircase(T.square()[None], row_last, row_steps, column_steps, d)
-        return plain - 2 * mixed.T.cumsum(1) + last
+        return (plain + last).sub(mixed.T.cumsum(1), alpha=2)
 
 
 def _staircase(

@@ -23,7 +23,8 @@ def next_token_map(
     Source:
         Theorem 1, eq. 6: `W = (Vᵀ C0 V)⁻¹ Vᵀ C1`.
     """
-    return torch.linalg.solve(V.T @ C0 @ V, V.T @ C1)
+    W: Tensor = torch.linalg.solve(V.T @ C0 @ V, V.T @ C1)
+    return W
 
 
 def probe_map(
@@ -39,7 +40,8 @@ def probe_map(
     Source:
         Theorem 1, eq. 7: `Z = (Uᵀ N U)⁻¹ Uᵀ M`.
     """
-    return torch.linalg.solve(U.T @ N @ U, U.T @ M)
+    Z: Tensor = torch.linalg.solve(U.T @ N @ U, U.T @ M)
+    return Z
 
 
 def next_token_loss(V: Float[Tensor, "d k"], moments: LayerMoments) -> float:

@@ -1,0 +1,193 @@
+"""Tables from `datasets` (the hub, saved folders, objects in memory) and from pandas."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ntpscore.errors import DataError
+from ntpscore.text.table import Table, is_missing, quoted
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas as pd
+
+_HUB_TIMEOUT = 10  # seconds
+
+
+def load_hub(
+    hub_id: str, configuration: str | None, revision: str | None
+) -> "tuple[datasets.DatasetDict, str | None]":
+    """Load a data set from the hub, or from its local cache with `HF_HUB_OFFLINE=1`.
+
+    Data sets that come with code of their own are refused: `datasets` 4 and later runs none.
+
+    Args:
+        hub_id: `owner/name`, or `name` alone.
+        configuration: Which of its configurations, if it has several.
+        revision: A commit, tag or branch.
+
+    Returns:
+        All its splits, and the commit they come from, if it can be told.
+
+    Raises:
+        DataError: there is no such data set, the hub can't be reached, or loading fails.
+    """
+    import datasets
+
+    commit = _commit(hub_id, revision)
+    try:
+        loaded = datasets.load_dataset(hub_id, configuration, revision=revision)
+    except Exception as error:  # one class per file format, library and version
+        options = {"configuration": configuration, "revision": revision}
+        given = "".join(f", {name} {value!r}" for name, value in options.items() if value)
+        raise DataError(
+            f"there is no file or folder {hub_id!r}, and loading it from the hub (data set "
+            f"{hub_id!r}{given}) failed: {error}. Check the name, --configuration and the "
+            "network; with HF_HUB_OFFLINE=1 only data sets in the local cache are found"
+        ) from error
+    return loaded, _commit_of_files(loaded) or commit
+
+
+def _commit(hub_id: str, revision: str | None) -> str | None:
+    """Ask the hub for the commit; without a network fail at once, where loading tries for long."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    try:
+        return HfApi().dataset_info(hub_id, revision=revision, timeout=_HUB_TIMEOUT).sha
+    except (HfHubHTTPError, OfflineModeIsEnabled):
+        return None  # loading will say what's wrong, or find the data set in the cache
+    except Exception as error:  # the HTTP library's own, which changes with the client's version
+        raise DataError(
+            f"there is no file or folder {hub_id!r}, and the hub can't be asked for a data set of "
+            f"that name ({error}). Check the spelling and the network; if the data set is in the "
+            "local cache, set HF_HUB_OFFLINE=1"
+        ) from error
+
+
+def _commit_of_files(loaded: "datasets.DatasetDict") -> str | None:
+    """The commit in the addresses of the files that were read, cached or not."""
+    for dataset in loaded.values():
+        for address in dataset.info.download_checksums or {}:
+            if found := re.search(r"@([0-9a-f]{40})/", address):
+                return found[1]
+    return None
+
+
+def load_folder(path: Path, table_id: str) -> "datasets.Dataset | datasets.DatasetDict":
+    """Load what `datasets`' `save_to_disk` wrote.
+
+    Raises:
+        DataError: the folder holds something else, or is damaged.
+    """
+    import datasets
+
+    if not any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        raise DataError(
+            f"{table_id} is a folder, but not one that `save_to_disk` of datasets wrote: give a "
+            "file in it"
+        )
+    try:
+        return datasets.load_from_disk(str(path))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{table_id} is damaged ({error}): save the data set again") from error
+
+
+def table_from_datasets(
+    data: "datasets.Dataset | datasets.DatasetDict",
+    table_id: str,
+    split: str,
+    revision: str | None = None,
+) -> Table:
+    """A table from a data set of `datasets`; of several splits the one asked for.
+
+    Raises:
+        DataError: there is no such split.
+    """
+    import datasets
+
+    if isinstance(data, datasets.DatasetDict):
+        if split not in data:
+            raise DataError(
+                f"{table_id} has no split {split!r}: it has {quoted(list(data))}. Say which with "
+                "--split"
+            )
+        dataset, is_of_split = data[split], True
+    else:
+        dataset, is_of_split = data, str(data.split) == split
+    orders = class_orders(dataset.features)
+
+    def read_column(name: str) -> list[Any]:
+        column = dataset.select_columns([name]).with_format("arrow")[:].column(0)
+        return name_classes(column.to_pylist(), orders.get(name))
+
+    return Table(
+        table_id,
+        tuple(dataset.column_names),
+        len(dataset),
+        read_column,
+        class_orders=orders,
+        split=split if is_of_split else None,
+        revision=revision,
+    )
+
+
+def table_from_frame(frame: "pd.DataFrame", table_id: str) -> Table:
+    """A table from a pandas data frame; the index is not looked at."""
+    import numpy as np
+    import pandas as pd
+
+    names = tuple(map(str, frame.columns))
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.ndarray | np.generic):
+            return value.tolist()
+        if isinstance(value, tuple):
+            return list(value)
+        return None if value is pd.NA or value is pd.NaT else value
+
+    def read_column(name: str) -> list[Any]:
+        values = [plain(value) for value in frame.iloc[:, names.index(name)].tolist()]
+        # Pandas turns integers to floats where one is missing: turn them back.
+        known = [value for value in values if not is_missing(value)]
+        if len(known) < len(values) and all(
+            isinstance(value, float) and value.is_integer() for value in known
+        ):
+            return [None if is_missing(value) else int(value) for value in values]
+        return values
+
+    return Table(table_id, names, len(frame), read_column)
+
+
+def class_orders(features: "datasets.Features") -> dict[str, tuple[str, ...]]:
+    """The class names, in order, of each column of `ClassLabel`s or of lists of them."""
+    import datasets
+
+    orders = {}
+    for name, feature in features.items():
+        inner = getattr(feature, "feature", feature)  # what a list holds
+        if isinstance(inner, datasets.ClassLabel):
+            orders[name] = tuple(inner.names)
+    return orders
+
+
+def name_classes(values: list[Any], names: Sequence[str] | None) -> list[Any]:
+    """Replace class indices by names.
+
+    Args:
+        values: Indices, lists of indices, or None.
+        names: By index; None leaves the values as they are.
+
+    Returns:
+        Names; None for an index outside, as hub data sets write -1 where the label is hidden.
+    """
+    if names is None:
+        return values
+
+    def name(value: Any) -> Any:
+        if isinstance(value, list):
+            return [name(item) for item in value]
+        return names[value] if value is not None and 0 <= value < len(names) else None
+
+    return [name(value) for value in values]

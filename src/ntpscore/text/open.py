@@ -1,0 +1,90 @@
+"""Tell what kind of data was given, and open it as a table."""
+
+import os
+import re
+from contextlib import suppress
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ntpscore.errors import DataError
+from ntpscore.text.data_sets import load_folder, load_hub, table_from_datasets, table_from_frame
+from ntpscore.text.files import PARSERS, read_file
+from ntpscore.text.table import Table
+
+BUILT_IN = {"helpdesk": "data/helpdesk.jsonl"}
+"""Data sets that come with the package: short name to file."""
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def open_table(
+    data: Any,
+    *,
+    configuration: str | None,
+    revision: str | None,
+    split: str,
+    skip_bad_rows: bool,
+) -> Table:
+    """Open labelled text as a table.
+
+    A short name comes first, then an existing path; what looks like a path (a known ending, or a
+    start of `.`, `/` or `~`) is one; all else is a hub id.
+
+    Args:
+        data: Short name, path, hub id, `datasets` object or pandas data frame.
+        configuration: Of a hub data set.
+        revision: Of a hub data set.
+        split: Which split to take where there are several.
+        skip_bad_rows: Leave malformed rows out and count them, instead of stopping.
+
+    Raises:
+        DataError: there is no such thing, or it can't be read.
+    """
+    if not isinstance(data, str | Path):
+        _refuse_hub_options(configuration, revision, "data in memory")
+        return _from_memory(data, split)
+    if isinstance(data, str) and data in BUILT_IN:
+        _refuse_hub_options(configuration, revision, repr(data))
+        with resources.as_file(resources.files("ntpscore.text").joinpath(BUILT_IN[data])) as path:
+            return read_file(path, data, skip_bad_rows=skip_bad_rows)
+    name, path = str(data), Path(data)
+    with suppress(RuntimeError):  # no such user's home: then it's no such file either
+        path = path.expanduser()
+    if os.path.exists(path):  # noqa: PTH110  # pathlib raises for a name that is too long
+        _refuse_hub_options(configuration, revision, f"{name}, which is a local path")
+        if path.is_dir():
+            return table_from_datasets(load_folder(path, name), name, split)
+        return read_file(path, name, skip_bad_rows=skip_bad_rows)
+    looks_like_path = path.suffix.lower() in PARSERS or name.startswith((".", "/", "~"))
+    if isinstance(data, Path) or looks_like_path:
+        raise DataError(f"no such file: {name}")
+    if not _HUB_ID.fullmatch(name):
+        raise DataError(
+            f"no such file: {name}; and it is no id on the hub (owner/name) and no short name "
+            f"({', '.join(BUILT_IN)})"
+        )
+    loaded, commit = load_hub(name, configuration, revision)
+    return table_from_datasets(loaded, name, split, commit)
+
+
+def _refuse_hub_options(configuration: str | None, revision: str | None, what: str) -> None:
+    for option, value in (("--configuration", configuration), ("--revision", revision)):
+        if value is not None:
+            raise DataError(f"{option} is for data sets on the hub: leave it out for {what}")
+
+
+def _from_memory(data: Any, split: str) -> Table:
+    import datasets
+    import pandas as pd
+
+    name = f"in-memory {type(data).__name__}"
+    if isinstance(data, pd.DataFrame):
+        return table_from_frame(data, name)
+    if isinstance(data, datasets.Dataset | datasets.DatasetDict):
+        return table_from_datasets(data, name, split)
+    kind = f"{type(data).__module__}.{type(data).__qualname__}"
+    raise DataError(
+        f"labelled text can't be read from a {kind}: give a path, a hub id, a short name "
+        f"({', '.join(BUILT_IN)}), a datasets.Dataset or DatasetDict, or a pandas DataFrame"
+    )

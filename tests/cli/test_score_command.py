@@ -1,0 +1,215 @@
+"""`ntpscore score` and `ntpscore show` as a user types them."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import ntpscore
+from ntpscore import NtpscoreError
+from ntpscore.cli import score as score_module
+from ntpscore.cli.score import parse_layers
+from ntpscore.result import COLUMNS
+from tests.cli_run import run_cli
+from tests.labelled_texts import make_rows, write_rows
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_rows(tmp_path / "data.jsonl", make_rows(100))
+
+
+def test_score_prints_tables_and_advice_on_standard_error(
+    tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run_cli("score", tiny_model_dir, data, "--out", out, "--shuffles", 2) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    for word in ("retained", "supervised", "chance", "adjusted", "knows most about", "forward"):
+        assert word in printed.err
+    assert "Traceback" not in printed.err
+    assert run_cli("show", out) == 0
+    shown = capsys.readouterr()
+    # The same tables again, from the folder alone.
+    assert shown.err.splitlines()[:10] == printed.err.splitlines()[:10]
+
+
+def test_score_json_is_the_only_thing_on_standard_output(
+    tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run_cli("score", tiny_model_dir, data, "--json", "--out", out, "--shuffles", 2) == 0
+    printed = capsys.readouterr().out
+    record = json.loads(printed)
+    assert record == json.loads((out / "result.json").read_text())
+    assert record["data"]["n_texts"] == 100
+    assert run_cli("show", out, "--json") == 0
+    assert capsys.readouterr().out == printed
+
+
+def test_score_writes_the_promised_files(tiny_model_dir: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("--shuffles", 2, "--layers", "1-2", "--max-texts", 90, "--every-k", "--seed", 3)
+    assert run_cli("score", tiny_model_dir, data, "--out", out, *arguments) == 0
+    assert {path.name for path in out.iterdir()} == {
+        "result.json", "scores.csv", "moments.safetensors",
+    }  # fmt: skip
+    frame = pd.read_csv(out / "scores.csv")
+    assert tuple(frame.columns) == COLUMNS
+    assert set(frame["layer"]) == {1, 2}
+    assert set(frame["k"]) == set(range(1, 33))
+    record = json.loads((out / "result.json").read_text())
+    assert record["data"]["n_texts"] == 90
+    assert record["settings"]["seed"] == 3
+    assert record["settings"]["layers"] == [1, 2]
+    for key in ("load_model", "load_data", "tokenize", "forward", "moments", "solve", "write",
+                "total"):  # fmt: skip
+        assert record["seconds"][key] > 0
+    assert record["peak_memory_bytes"] > 10**7
+    assert record["versions"]["ntpscore"] == ntpscore.__version__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere/model", "DATA"], "nowhere/model"),
+        (["MODEL", "nothing.jsonl"], "nothing.jsonl"),
+        (["MODEL", "DATA", "--label-column", "mood"], "mood"),
+        (["MODEL", "DATA", "--layers", "7"], "--layers 7 out of range"),
+        (["MODEL", "DATA", "--layers", "a-b"], "--layers 'a-b' is not understood"),
+        (["MODEL", "DATA", "--split", "dev"], "dev"),
+        (["MODEL", "DATA", "--dtype", "int4"], "int4"),
+        (["MODEL", "DATA", "--max-texts", "2"], "classes"),
+        (["MODEL", "DATA", "--out", "/dev/null/x"], "can't write to /dev/null/x"),
+    ],
+)
+def test_bad_input_ends_with_one_message_and_code_2(
+    tiny_model_dir: Path,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    named = {"MODEL": str(tiny_model_dir), "DATA": str(data)}
+    assert run_cli("score", *(named.get(part, part) for part in arguments)) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in printed.err
+    assert "Traceback" not in printed.err
+    assert printed.err.count("ntpscore: error:") == 1
+
+
+def test_unknown_option_ends_with_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("score", "a", "b", "--nonsense") == 2
+    assert "--nonsense" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(
+    tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli("score", tiny_model_dir, "nothing.jsonl", "--debug") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_bug_is_told_apart_from_bad_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        message = "unexpected"
+        raise ZeroDivisionError(message)
+
+    monkeypatch.setattr("ntpscore.pipeline.score", broken)
+    assert run_cli("score", "a", "b") == 1
+    printed = capsys.readouterr().err
+    assert "this is a bug: ZeroDivisionError: unexpected" in printed
+    assert "Traceback" not in printed
+    with pytest.raises(ZeroDivisionError):
+        from ntpscore.cli.main import run
+
+        run(["score", "a", "b", "--debug"])
+
+
+def test_interruption_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ntpscore.pipeline.score", interrupted)
+    assert run_cli("score", "a", "b") == 130
+    assert "goes on from its last checkpoint" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_no_half_written_result(
+    tiny_model_dir: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    code = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n"
+        "from ntpscore.cli.main import run\n"
+        "run(sys.argv[1:])\n"
+    )
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            code,
+            "score",
+            tiny_model_dir,
+            data,
+            "--out",
+            out,
+            "--shuffles",
+            "1",
+        ],
+        env={"PYTHONPATH": "src", "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1",
+             "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert "can't write" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert list(out.iterdir()) == []
+
+
+def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("score", "--help") == 0
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert "ntpscore score smollm2-135m helpdesk" in text
+    assert "--skip-sanity-check" in text
+    assert run_cli("--version") == 0
+    assert ntpscore.__version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [(None, None), ("3", (3,)), ("0,4,8-10", (0, 4, 8, 9, 10)), (" 1 , 2 ", (1, 2))],
+)
+def test_parse_layers_reads_numbers_and_ranges(
+    text: str | None, layers: tuple[int, ...] | None
+) -> None:
+    assert parse_layers(text) == layers
+
+
+@pytest.mark.parametrize("text", ["", "x", "1-", "-1", "5-3", "1,,2"])
+def test_parse_layers_refuses_anything_else(text: str) -> None:
+    with pytest.raises(NtpscoreError, match="--layers"):
+        parse_layers(text)
+
+
+def test_score_command_offers_every_option_of_score() -> None:
+    """An option of the function that the command line lacks would be hard to miss."""
+    import inspect
+
+    offered = set(inspect.signature(score_module.score_command).parameters)
+    function = set(inspect.signature(ntpscore.score).parameters)
+    config = set(inspect.signature(ntpscore.ScoreConfig).parameters)
+    assert (function - {"config", "progress"}) | config <= offered

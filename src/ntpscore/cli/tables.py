@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -58,10 +59,12 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def best_table(result: ScoreResult) -> Table:
     """Per score the layer and k where labels add most, with its controls."""
-    table = Table(title="where each score exceeds its shuffles most", title_justify="left")
-    table.add_column("score")
-    for heading in ("layer", "k", "k/d", "value", "chance", "shuffled", "z", "p"):
-        table.add_column(heading, justify="right")
+    table = Table(
+        title="where each score exceeds its shuffles most", title_justify="left", box=SIMPLE
+    )
+    table.add_column("score", no_wrap=True)
+    for heading in ("layer", "k", "k/d", "value", "chance", "shuffled", "sd", "z", "p"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, best in result.best.items():
         table.add_row(
             name + (" *" if best["basis_dependent"] else ""),
@@ -70,7 +73,8 @@ def best_table(result: ScoreResult) -> Table:
             number(best["k_fraction"], 2),
             number(best["value"]),
             number(best["chance"]),
-            f"{number(best['shuffled_mean'])} ± {number(best['shuffled_sd'])}",
+            number(best["shuffled_mean"]),
+            number(best["shuffled_sd"]),
             number(best["z"], 1),
             number(best["p"], 2),
         )
@@ -93,10 +97,10 @@ def layer_map(result: ScoreResult) -> Table:
     adjusted = [row["r2_adjusted"] for row in rows]
     top = max(range(len(rows)), key=lambda i: -math.inf if adjusted[i] is None else adjusted[i])
     shown = sorted({*range(0, len(rows), step), top, len(rows) - 1})
-    table = Table(title="the linear probe by layer", title_justify="left")
+    table = Table(title="the linear probe by layer", title_justify="left", box=SIMPLE)
     for heading in ("layer", "r2", "adjusted", "shuffled", "ols_mse"):
-        table.add_column(heading, justify="right")
-    table.add_column("retained, k/d = 0.05 … 0.95")
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("retained, k/d 0.05 to 0.95", no_wrap=True)
     for i in shown:
         row = rows[i]
         table.add_row(
@@ -116,9 +120,9 @@ def heat_line(values: np.ndarray) -> Text:
     line = Text()
     for value in values:
         if math.isnan(value):
-            line.append("· ")
+            line.append("·")
             continue
         share = min(max(float(value), 0.0), 1.0)
         shade = _SHADES[round(share * (len(_SHADES) - 1))]
-        line.append(shade * 2, style=f"color({_COLOURS[round(share * (len(_COLOURS) - 1))]})")
+        line.append(shade, style=f"color({_COLOURS[round(share * (len(_COLOURS) - 1))]})")
     return line

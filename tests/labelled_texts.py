@@ -5,11 +5,14 @@ import random
 from pathlib import Path
 
 WORDS = {
-    "animals": "cat dog mouse horse bird fish hen goat".split(),
-    "food": "bread cheese apple soup rice cake bean pear".split(),
-    "weather": "rain snow wind sun cloud storm fog frost".split(),
+    "animals": ["cat", "dog", "mouse", "horse", "bird", "fish", "hen", "goat"],
+    "food": ["bread", "cheese", "apple", "soup", "rice", "cake", "bean", "pear"],
+    "weather": ["rain", "snow", "wind", "sun", "cloud", "storm", "fog", "frost"],
 }
-FILLERS = "the a was near my old very small and then we saw some more of it today".split()
+FILLERS = [
+    "the", "a", "was", "near", "my", "old", "very", "small", "and", "then", "we", "saw", "some",
+    "more", "of", "it", "today",
+]  # fmt: skip
 
 
 def make_rows(n: int, seed: int = 0) -> list[dict[str, str]]:

@@ -14,8 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-import ntpscore.pipeline as pipeline
-from ntpscore import LanguageModel, ScoreConfig, ScoreResult, load_model, load_text, score
+from ntpscore import LanguageModel, ScoreConfig, ScoreResult, load_model, load_text, pipeline, score
 from ntpscore.core.moments import Moments
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError, OutputError
 from tests.labelled_texts import make_rows, write_rows
@@ -135,9 +134,9 @@ class TestTasks:
 
     def test_multilabel(self, tiny: LanguageModel, tmp_path: Path) -> None:
         rows = [
-            {"text": row["text"], "label": [row["label"], *(["the"] if "the" in row["text"] else [])]}
+            {"text": row["text"], "label": [row["label"]] + ["the"] * ("the" in row["text"])}
             for row in make_rows(80)
-        ]  # fmt: skip
+        ]
         result = score(tiny, write_rows(tmp_path / "m.jsonl", rows), config=CONFIG)
         assert result.record["data"]["task"] == "multilabel"
         assert result.record["data"]["classes"] == ["animals", "food", "the", "weather"]
@@ -312,7 +311,7 @@ class TestBadInput:
         self, tiny: LanguageModel, data: Path, tmp_path: Path
     ) -> None:
         (tmp_path / "file").write_text("x")
-        with pytest.raises(OutputError, match="can't write to .*--out"):
+        with pytest.raises(OutputError, match=r"can't write to .*--out"):
             score(tiny, data, out=tmp_path / "file" / "out", config=CONFIG)
 
     def test_a_text_that_makes_no_token(self, tiny: LanguageModel) -> None:

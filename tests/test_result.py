@@ -39,8 +39,8 @@ def make_result(moments: Moments) -> ScoreResult:
     record = {
         "schema_version": 1,
         "model": {"id": "a $model$", "width": WIDTH, "layers": 1, "dtype": "float32"},
-        "data": {"id": "some_data", "n_texts": TEXTS, "n_tokens": TEXTS * 6, "task": "classification",
-                 "classes": ["a", "b", "c"]},
+        "data": {"id": "some_data", "n_texts": TEXTS, "n_tokens": TEXTS * 6,
+                 "task": "classification", "classes": ["a", "b", "c"]},
         "layers": rows,
         "best": best,
         "advice": write_advice(rows, best, TEXTS, WIDTH),
@@ -122,7 +122,7 @@ def test_best_without_shuffles_compares_with_chance() -> None:
 
 
 def test_p_of_labels_that_mean_nothing_is_uniform() -> None:
-    """Over random labels p must be at most a as often as a, with the choice of layer and k in it."""
+    """Over random labels p ≤ a as often as a, with the choice of layer and k counted in."""
     generator = torch.Generator().manual_seed(1)
     hidden_states = torch.randn(2, 40, 4, 6, generator=generator)
     small = 0
@@ -199,6 +199,16 @@ def test_plot_draws_layer_by_k(result: ScoreResult) -> None:
     plt.close("all")
     with pytest.raises(OutputError, match="no score 'nonsense'"):
         result.plot("nonsense")
+
+
+def test_save_plot_writes_a_picture(result: ScoreResult, tmp_path: Path) -> None:
+    result.save_plot(tmp_path / "heat.png", "subspace")
+    assert (tmp_path / "heat.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(OutputError, match=r"can't draw into .*heat\.docx"):
+        result.save_plot(tmp_path / "heat.docx")
+    with pytest.raises(OutputError, match="can't draw into"):
+        result.save_plot(tmp_path / "nowhere" / "heat.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["heat.png"]
 
 
 @pytest.mark.parametrize("lost", ["result.json", "scores.csv"])

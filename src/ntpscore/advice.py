@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ntpscore.core.scores import ScoreName
+
 # Below this share of label variance beyond chance a linear probe has little to work with.
 _WEAK = 0.1
 _STRONG = 0.6
@@ -11,7 +13,7 @@ _SURE_Z = 4.0
 
 
 def write_advice(
-    layers: list[dict[str, Any]], best: Mapping[str, dict[str, Any]], n_texts: int, width: int
+    layers: list[dict[str, Any]], best: Mapping[ScoreName, dict[str, Any]], n_texts: int, width: int
 ) -> str:
     """The advice for a result.
 

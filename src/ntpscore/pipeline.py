@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import psutil
@@ -40,7 +40,7 @@ from ntpscore.result import (
     make_folder,
     without_nan,
 )
-from ntpscore.text import LabelledText, load_text
+from ntpscore.text import LabelledText, Task, load_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +125,7 @@ def score(
     pair_column: str | None = None,
     label_column: str | None = None,
     template: str | None = None,
-    task: str = "auto",
+    task: Task | Literal["auto"] = "auto",
     skip_bad_rows: bool = False,
     data_configuration: str | None = None,
     data_revision: str | None = None,

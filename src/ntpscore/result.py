@@ -257,7 +257,7 @@ class ScoreResult:
         spread = frame["shuffled_sd"].where(frame["shuffled_sd"] > _NO_SPREAD)
         return frame.assign(z=(frame["value"] - frame["shuffled_mean"]) / spread)
 
-    def plot(self, score: ScoreName = "retained", ax: "Axes | None" = None) -> "Axes":
+    def plot(self, score: str = "retained", ax: "Axes | None" = None) -> "Axes":
         """Draw a heat map of one score, layer by k.
 
         Args:
@@ -291,6 +291,25 @@ class ScoreResult:
         ax.set_title(f"{score}: {model} on {data}".replace("$", r"\$"))
         ax.figure.colorbar(image, ax=ax)
         return ax
+
+    def save_plot(self, path: str | Path, score: str = "retained") -> None:
+        """Draw `plot` into a picture file, whose ending gives the format.
+
+        Raises:
+            OutputError: the file can't be written, or its ending is none that matplotlib knows.
+        """
+        from matplotlib.figure import Figure
+
+        path = Path(path)
+        figure = Figure(figsize=(7, 1.5 + 0.1 * len(self.record["layers"])), layout="constrained")
+        self.plot(score, figure.add_subplot())
+        temporary = path.with_name(f".part.{path.name}")
+        try:
+            figure.savefig(temporary, dpi=150)
+            temporary.replace(path)
+        except (OSError, ValueError) as error:
+            temporary.unlink(missing_ok=True)
+            raise OutputError(f"can't draw into {path}: {error}") from error
 
     def save(self, folder: str | Path, *, every_k: bool = False) -> Path:
         """Write `result.json`, `scores.csv` and `moments.safetensors` into a folder.

@@ -12,6 +12,7 @@ import pytest
 import ntpscore
 from ntpscore import NtpscoreError
 from ntpscore.cli import score as score_module
+from ntpscore.cli.main import run
 from ntpscore.cli.score import parse_layers
 from ntpscore.result import COLUMNS
 from tests.cli_run import run_cli
@@ -129,8 +130,6 @@ def test_a_bug_is_told_apart_from_bad_input(
     assert "this is a bug: ZeroDivisionError: unexpected" in printed
     assert "Traceback" not in printed
     with pytest.raises(ZeroDivisionError):
-        from ntpscore.cli.main import run
-
         run(["score", "a", "b", "--debug"])
 
 
@@ -168,8 +167,12 @@ def test_a_full_disk_leaves_no_half_written_result(
             "--shuffles",
             "1",
         ],
-        env={"PYTHONPATH": "src", "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1",
-             "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            "PYTHONPATH": "src",
+            "PATH": "/usr/bin:/bin",
+            "HF_HUB_OFFLINE": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -213,3 +216,28 @@ def test_score_command_offers_every_option_of_score() -> None:
     function = set(inspect.signature(ntpscore.score).parameters)
     config = set(inspect.signature(ntpscore.ScoreConfig).parameters)
     assert (function - {"config", "progress"}) | config <= offered
+
+
+def test_show_prints_csv_and_draws(
+    tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run_cli("score", tiny_model_dir, data, "--out", out, "--shuffles", 2) == 0
+    capsys.readouterr()
+    assert run_cli("show", out, "--csv", "--plot", tmp_path / "heat.png") == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0] == ",".join([*COLUMNS, "z"])
+    assert len(printed.splitlines()) == 1 + 6 * 4 * 19
+    assert (tmp_path / "heat.png").stat().st_size > 1000
+    assert run_cli("show", tmp_path / "nothing") == 2
+    assert "no complete result" in capsys.readouterr().err
+
+
+def test_template_may_hold_a_line_break(
+    tiny_model_dir: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template = r"{label}\n{text}"
+    arguments = ("--template", template, "--shuffles", 0, "--layers", 0, "--json")
+    assert run_cli("score", tiny_model_dir, data, *arguments) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["data"]["template"] == "{label}\n{text}"

@@ -1,7 +1,7 @@
 """`ntpscore score MODEL DATA`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -73,7 +73,8 @@ def score_command(
         str | None, typer.Option(help="Build the text from columns: '{title}: {body}'.")
     ] = None,
     task: Annotated[
-        str, typer.Option(help="auto, classification, regression or multilabel.")
+        Literal["auto", "classification", "regression", "multilabel"],
+        typer.Option(help="What the labels are for."),
     ] = "auto",
     skip_bad_rows: Annotated[
         bool,
@@ -134,7 +135,8 @@ def score_command(
         text_column=text_column,
         pair_column=pair_column,
         label_column=label_column,
-        template=template,
+        # A shell hands \n over as two characters.
+        template=template and template.replace("\\n", "\n"),
         task=task,
         skip_bad_rows=skip_bad_rows,
         data_configuration=data_configuration,

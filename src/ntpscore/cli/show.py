@@ -12,18 +12,33 @@ def show_command(
         bool,
         typer.Option("--json", help="Print result.json, and nothing else, on standard output."),
     ] = False,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Print the scores as CSV, and nothing else.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw a heat map, layer by k, into this picture file.")
+    ] = None,
+    score: Annotated[str, typer.Option(help="The score that --plot draws.")] = "retained",
 ) -> None:
     """Show a result that was saved.
 
-    [b]Example[/b]
+    [b]Examples[/b]
 
       ntpscore show results/emotion
+
+      ntpscore show results/emotion --plot retained.png
+
+      ntpscore show results/emotion --csv | grep supervised
     """
     from ntpscore.result import load_result, to_json
 
     result = load_result(folder)
+    if plot is not None:
+        result.save_plot(plot, score)
     if json:
         typer.echo(to_json(result.record), nl=False)
+    elif csv:
+        typer.echo(result.table().to_csv(index=False, lineterminator="\n"), nl=False)
     else:
         from ntpscore.cli.tables import print_result
 

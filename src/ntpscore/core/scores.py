@@ -209,7 +209,8 @@ def _orthonormal_columns(
 ) -> Float[Tensor, "sets d r"]:
     """Orthonormal bases of the spans of the first `ranks` columns; the other columns zero."""
     used = torch.arange(U.shape[2], device=U.device) < ranks[:, None]
-    return torch.linalg.qr(U).Q * used[:, None, :]
+    basis: Tensor = torch.linalg.qr(U).Q * used[:, None, :]
+    return basis
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,8 @@ class _Completed:
         if sets > 1:
             inside.append(self._shuffled(T, Z[1:], Y[1:], row_last, row_steps, column_steps, d))
         norms = T.new_zeros(sets, d).index_add_(1, column_steps, self.norms).cumsum(1)
-        return torch.cat(inside).div(torch.where(norms > 0, norms, float("nan")))
+        ratios: Tensor = torch.cat(inside) / torch.where(norms > 0, norms, float("nan"))
+        return ratios
 
     def _shuffled(
         self,
@@ -314,7 +316,8 @@ class _Completed:
 
         last = (cumulated(Z, row_steps) * cumulated(Y, column_steps)).sum(2)
         plain = _staircase(T.square()[None], row_last, row_steps, column_steps, d)
-        return (plain + last).sub(mixed.T.cumsum(1), alpha=2)
+        sums: Tensor = plain - 2 * mixed.T.cumsum(1) + last
+        return sums
 
 
 def _staircase(

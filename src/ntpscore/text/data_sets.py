@@ -11,6 +11,7 @@ from ntpscore.text.table import Table, is_missing, quoted
 if TYPE_CHECKING:
     import datasets
     import pandas as pd
+    from huggingface_hub import DatasetInfo
 
 _HUB_TIMEOUT = 10  # seconds
 
@@ -35,27 +36,37 @@ def load_hub(
     """
     import datasets
 
-    commit = _commit(hub_id, revision)
+    info = _ask_hub(hub_id, revision)
+    name = hub_id if info is None else info.id
+    if "/" not in name:
+        # `datasets` would take "csv" to mean all files of the current folder.
+        raise DataError(
+            f"there is no file or folder {hub_id!r}, and the hub tells no data set of that name: "
+            "give its owner too, as in owner/name"
+        )
     try:
-        loaded = datasets.load_dataset(hub_id, configuration, revision=revision)
+        loaded = datasets.load_dataset(name, configuration, revision=revision)
     except Exception as error:  # one class per file format, library and version
         options = {"configuration": configuration, "revision": revision}
-        given = "".join(f", {name} {value!r}" for name, value in options.items() if value)
+        given = "".join(f", {option} {value!r}" for option, value in options.items() if value)
         raise DataError(
             f"there is no file or folder {hub_id!r}, and loading it from the hub (data set "
-            f"{hub_id!r}{given}) failed: {error}. Check the name, --configuration and the "
+            f"{name!r}{given}) failed: {error}. Check the name, --data-configuration and the "
             "network; with HF_HUB_OFFLINE=1 only data sets in the local cache are found"
         ) from error
-    return loaded, _commit_of_files(loaded) or commit
+    return loaded, _commit_of_files(loaded) or (None if info is None else info.sha)
 
 
-def _commit(hub_id: str, revision: str | None) -> str | None:
-    """Ask the hub for the commit; without a network fail at once, where loading tries for long."""
+def _ask_hub(hub_id: str, revision: str | None) -> "DatasetInfo | None":
+    """Ask the hub for full name and commit; None if it has no answer, or must not be asked.
+
+    Without a network this fails at once, where loading would try for half a minute.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     try:
-        return HfApi().dataset_info(hub_id, revision=revision, timeout=_HUB_TIMEOUT).sha
+        return HfApi().dataset_info(hub_id, revision=revision, timeout=_HUB_TIMEOUT)
     except (HfHubHTTPError, OfflineModeIsEnabled):
         return None  # loading will say what's wrong, or find the data set in the cache
     except Exception as error:  # the HTTP library's own, which changes with the client's version
@@ -90,7 +101,7 @@ def load_folder(path: Path, table_id: str) -> "datasets.Dataset | datasets.Datas
         )
     try:
         return datasets.load_from_disk(str(path))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{table_id} is damaged ({error}): save the data set again") from error
 
 

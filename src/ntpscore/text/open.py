@@ -69,7 +69,7 @@ def open_table(
 
 
 def _refuse_hub_options(configuration: str | None, revision: str | None, what: str) -> None:
-    for option, value in (("--configuration", configuration), ("--revision", revision)):
+    for option, value in (("--data-configuration", configuration), ("--data-revision", revision)):
         if value is not None:
             raise DataError(f"{option} is for data sets on the hub: leave it out for {what}")
 

@@ -1,0 +1,72 @@
+"""Every command and every Python example in the README and the docs is one that works."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ntpscore import ScoreResult
+from tests.cli_run import run_cli
+from tests.test_result import make_moments, make_result
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    return [
+        body
+        for page in PAGES
+        for kind, body in BLOCK.findall(page.read_text(encoding="utf-8"))
+        if kind == language
+    ]
+
+
+def commands(first_word: str) -> list[str]:
+    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    return sorted({line.split("  #")[0].strip() for line in lines if line.startswith(first_word)})
+
+
+@pytest.fixture
+def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
+    """A small result, which `score` and `load_result` give whatever they are asked for."""
+    small = make_result(make_moments())
+    monkeypatch.setattr("ntpscore.pipeline.score", lambda *_, **__: small)
+    monkeypatch.setattr("ntpscore.result.load_result", lambda *_, **__: small)
+    return small
+
+
+@pytest.mark.parametrize("command", commands("ntpscore "))
+def test_command_in_the_documentation_is_understood(command: str, result: ScoreResult) -> None:
+    words = shlex.split(command.split(" | ", maxsplit=1)[0].split(" > ", maxsplit=1)[0])
+    assert run_cli(*words[1:]) == 0
+
+
+@pytest.mark.parametrize("command", commands("make "))
+def test_make_target_in_the_documentation_exists(command: str) -> None:
+    target = command.split()[1]
+    ended = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, check=False)
+    assert ended.returncode == 0
+
+
+@pytest.mark.parametrize("example", blocks("python"))
+def test_python_in_the_documentation_runs(
+    example: str, result: ScoreResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(example, "documentation", "exec"), names)  # noqa: S102
+    assert names
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_documentation_has_commands_and_examples() -> None:
+    assert commands("ntpscore ")
+    assert commands("make ")
+    assert blocks("python")

@@ -29,8 +29,7 @@ def write_advice(
     if all(math.isnan(row["r2_adjusted"]) for row in layers):
         return (
             f"Nothing can be said: with {n_texts} texts and {width} features a linear probe fits "
-            f"any labels perfectly, so r2 and retained are 1 whatever the labels are; use well "
-            f"over {width} texts."
+            f"any labels perfectly, so r2 is 1 whatever they are; use well over {width} texts."
         )
     top = max(layers, key=lambda row: -math.inf if math.isnan(row["r2_adjusted"])
               else row["r2_adjusted"])  # fmt: skip

@@ -22,7 +22,7 @@ from torch import Tensor
 import ntpscore
 from ntpscore.advice import write_advice
 from ntpscore.core.controls import shuffled_labels
-from ntpscore.core.moments import Batch, Moments, NonFiniteError, read_note
+from ntpscore.core.moments import Batch, Moments, NonFiniteError, Precision, read_note
 from ntpscore.core.scores import SCORES, ScoreTable, score_layer
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError
 from ntpscore.models import (
@@ -65,6 +65,7 @@ class ScoreConfig:
         seed: of the permutations and of the sample of texts.
         max_length: tokens after which a text is cut; None means the model's context.
         batch_tokens: tokens per batch, padding included.
+        precision: of the products of prefix sums, `float64` or, twice as fast, `mixed`.
         skip_sanity_check: run even if the model predicts plain English badly.
         checkpoint_seconds: time between checkpoints, if there is an output folder.
     """
@@ -74,6 +75,7 @@ class ScoreConfig:
     seed: int = 0
     max_length: int | None = None
     batch_tokens: int = 4096
+    precision: Precision = "float64"
     skip_sanity_check: bool = False
     checkpoint_seconds: float = 60.0
 
@@ -246,12 +248,17 @@ def score_text(
             warnings.append(loss.message)
     layers = _check_layers(config.layers, language_model.n_layers)
     n_outputs = len(text.classes)
-    check_memory(len(layers), language_model.width, n_outputs, config.shuffles,
-                 language_model.device)  # fmt: skip
+    needed = check_memory(
+        len(layers), language_model.width, n_outputs, config.shuffles, language_model.device
+    )
     with clock("tokenize"):
         tokens = tokenize(text.texts, language_model, config.max_length)
     warnings += _warnings(text, tokens, language_model.width)
     with Progress(progress) as shown:
+        shown.say(
+            f"{len(text)} texts of {tokens.n_tokens} tokens; the moments of {len(layers)} layers "
+            f"of width {language_model.width} take {needed / 1e6:.0f} MB"
+        )
         run = _Pass(language_model, text, tokens, layers, config, folder, clock, shown)
         warnings += run.go()
         by_layer = []
@@ -479,8 +486,9 @@ class _Pass:
         self.largest_batch = sys.maxsize  # padded tokens that are known to fit
         self.done = 0
         self.moments = Moments(
-            layers, language_model.width, len(text.classes), config.shuffles, self.device
-        )
+            layers, language_model.width, len(text.classes), config.shuffles, self.device,
+            config.precision,
+        )  # fmt: skip
 
     def go(self) -> list[str]:
         """Run what is left to run; returns warnings."""
@@ -580,7 +588,7 @@ class _Pass:
             "data": [self.text.source.content_hash, self.text.task, *self.text.classes],
             "layers": self.layers,
             "config": [self.config.shuffles, self.config.seed, self.config.max_length,
-                       self.config.batch_tokens],
+                       self.config.batch_tokens, self.config.precision],
         }  # fmt: skip
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -1,6 +1,5 @@
 """Progress bars on standard error."""
 
-import sys
 from types import TracebackType
 from typing import Self
 
@@ -19,21 +18,24 @@ class _Speed(rich.progress.ProgressColumn):
 
 
 class Progress:
-    """Shows one bar at a time, with speed and time left.
+    """Shows one bar at a time, with speed and time left, where standard error is a terminal.
 
     Args:
-        show: whether to show anything; None means only where standard error is a terminal.
+        show: whether to show anything; None means only on a terminal. True prints lines elsewhere
+            too, but no bars, which would fill a log file.
     """
 
     def __init__(self, show: bool | None = None) -> None:
+        console = Console(stderr=True)
+        self._show = console.is_terminal if show is None else show
         self._bars = rich.progress.Progress(
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(),
             rich.progress.MofNCompleteColumn(),
             _Speed(),
             rich.progress.TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not (sys.stderr.isatty() if show is None else show),
+            console=console,
+            disable=not (self._show and console.is_terminal),
             transient=True,
         )
         self._task: rich.progress.TaskID | None = None
@@ -64,6 +66,11 @@ class Progress:
         if self._task is not None:
             self._bars.remove_task(self._task)
         self._task = self._bars.add_task(what, total=total, unit=unit, completed=done)
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        if self._show:
+            self._bars.console.print(line, style="dim", markup=False, highlight=False)
 
     def advance(self, units: int) -> None:
         """Count units as done."""

@@ -36,8 +36,9 @@ def test_score_prints_tables_and_advice_on_standard_error(
     assert "Traceback" not in printed.err
     assert run_cli("show", out) == 0
     shown = capsys.readouterr()
-    # The same tables again, from the folder alone.
-    assert shown.err.splitlines()[:10] == printed.err.splitlines()[:10]
+    # The same again from the folder alone, but for the line of what the sums will take.
+    assert shown.err.splitlines() == printed.err.splitlines()[-len(shown.err.splitlines()) :]
+    assert "the moments of 4 layers of width 32 take" in printed.err
 
 
 def test_score_json_is_the_only_thing_on_standard_output(

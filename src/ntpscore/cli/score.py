@@ -104,6 +104,10 @@ def score_command(
     batch_tokens: Annotated[
         int, typer.Option(help="Tokens per batch, padding included.", min=1)
     ] = 4096,
+    precision: Annotated[
+        Literal["float64", "mixed"],
+        typer.Option(help="Of the sums; mixed is faster, and changes scores by some 1e-5."),
+    ] = "float64",
     every_k: Annotated[
         bool, typer.Option("--every-k", help="Write every k into scores.csv, not only the grid.")
     ] = False,
@@ -127,6 +131,7 @@ def score_command(
             seed=seed,
             max_length=max_length,
             batch_tokens=batch_tokens,
+            precision=precision,
             skip_sanity_check=skip_sanity_check,
             checkpoint_seconds=checkpoint_seconds,
         ),
@@ -147,6 +152,7 @@ def score_command(
         device_map=device_map,
         trust_remote_code=trust_remote_code,
         every_k=every_k,
+        progress=True,
     )
     if json:
         from ntpscore.result import to_json

@@ -5,10 +5,11 @@ ntpscore reports about a layer is a function of these sums.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,6 +19,10 @@ from ntpscore.errors import MomentsError
 
 SCHEMA_VERSION = 1
 DTYPE = torch.float64
+Precision = Literal["float64", "mixed"]
+# Cost of the products per row, in float64 products, after so many levels of halving: each level
+# moves half of the rest to float32 (the first to bfloat16), but rows must fill whole blocks.
+_COST_OF_LEVELS = {1: 0.70, 2: 0.58, 3: 0.52}
 
 # One entry per tensor field: its shape in terms of l layers, d width, c outputs, P shuffles.
 _SHAPES: dict[str, tuple[str, ...]] = {
@@ -117,6 +122,7 @@ class Moments:
         n_outputs: c, the number of classes or of target columns.
         n_shuffles: P, how many label permutations are accumulated beside the labels.
         device: where the sums live; updates may come from the same device only.
+        precision: of the products of prefix sums; see `prefix_products`.
 
     Example:
         >>> import torch
@@ -146,6 +152,7 @@ class Moments:
         n_outputs: int,
         n_shuffles: int = 0,
         device: torch.device | str = "cpu",
+        precision: Precision = "float64",
     ) -> None:
         self.layers = tuple(range(layers)) if isinstance(layers, int) else tuple(layers)
         if not self.layers or len(set(self.layers)) != len(self.layers):
@@ -158,6 +165,9 @@ class Moments:
         self.width = width
         self.n_outputs = n_outputs
         self.n_shuffles = n_shuffles
+        if precision not in get_args(Precision):
+            raise MomentsError(f"precision must be float64 or mixed, got {precision!r}")
+        self.precision = precision
         self.n_texts = 0
         self.n_tokens = 0
         for name, shape in self._shapes().items():
@@ -300,8 +310,8 @@ class Moments:
     ) -> dict[str, Tensor]:
         """This batch's contribution to every per-layer sum of layer number i."""
         self._check(batch, hidden_states, Y)
-        C0, C1, total, next_power = prefix_products(batch.aligned(hidden_states), batch.lengths)
-        mean = total / batch.lengths[:, None]
+        products = prefix_products(batch.aligned(hidden_states), batch.lengths, self.precision)
+        mean = products.total / batch.lengths[:, None]
         finite = torch.isfinite(mean).all(1)
         if not bool(finite.all()):
             text = int((~finite).nonzero()[0])
@@ -311,12 +321,12 @@ class Moments:
         M_all = (mean.T @ Y_all).view(d, P + 1, c).permute(1, 0, 2)
         return {
             "sum_N": mean.T @ mean,
-            "sum_C0": C0,
-            "sum_C1": C1,
+            "sum_C0": products.C0,
+            "sum_C1": products.C1,
             "sum_M": M_all[0],
             "sum_M_shuffled": M_all[1:],
             "sum_mean": mean.sum(0),
-            "sum_next_power": next_power,
+            "sum_next_power": products.next_power,
         }
 
     def _add_layer(self, i: int, sums: dict[str, Tensor]) -> None:
@@ -335,7 +345,10 @@ class Moments:
                 "moments add up only over the same layers, width, outputs and shuffles: got "
                 f"{self._signature()} and {other._signature()}"
             )
-        both = Moments(self.layers, self.width, self.n_outputs, self.n_shuffles, self.device)
+        precision: Precision = self.precision if self.precision == other.precision else "mixed"
+        both = Moments(
+            self.layers, self.width, self.n_outputs, self.n_shuffles, self.device, precision
+        )
         for name in _SHAPES:
             setattr(both, name, getattr(self, name) + getattr(other, name).to(self.device))
         both.n_texts = self.n_texts + other.n_texts
@@ -402,6 +415,7 @@ class Moments:
             "width": self.width,
             "n_outputs": self.n_outputs,
             "n_shuffles": self.n_shuffles,
+            "precision": self.precision,
             "n_texts": self.n_texts,
             "n_tokens": self.n_tokens,
         }
@@ -414,7 +428,7 @@ class Moments:
             raise MomentsError(f"can't write moments to {path}: {error}") from error
 
     @classmethod
-    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Self:
+    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "Moments":
         """Read moments that `save` wrote.
 
         Raises:
@@ -437,6 +451,7 @@ class Moments:
                     header["n_outputs"],
                     header["n_shuffles"],
                     device,
+                    header["precision"],
                 )
                 upper = torch.triu_indices(moments.width, moments.width)
                 for name, shape in moments._shapes().items():
@@ -493,6 +508,23 @@ class NonFiniteError(MomentsError):
 
 
 @dataclass(frozen=True)
+class PrefixProducts:
+    """What one layer of a batch adds to the autoregressive sums, all in float64.
+
+    Attributes:
+        C0: (d, d) `Σ Σ_{i<ℓ} S_i S_iᵀ`.
+        C1: (d, d) `Σ Σ_{i<ℓ} S_i x_{i+1}ᵀ`.
+        total: (b, d) the sum `S_ℓ` of each text's tokens.
+        next_power: `Σ Σ_{i>1} ‖x_i‖²`.
+    """
+
+    C0: Float[Tensor, "d d"]
+    C1: Float[Tensor, "d d"]
+    total: Float[Tensor, "b d"]
+    next_power: Float[Tensor, ""]
+
+
+@dataclass(frozen=True)
 class Batch:
     """Where the tokens of a padded batch of texts are.
 
@@ -510,7 +542,7 @@ class Batch:
     n_tokens: int
 
     @classmethod
-    def of(cls, attention_mask: Tensor) -> Self:
+    def of(cls, attention_mask: Tensor) -> "Batch":
         """Read an attention mask (b, t), non-zero where there is a token.
 
         Raises:
@@ -539,27 +571,93 @@ class Batch:
 
 
 def prefix_products(
-    hidden_states: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
-) -> tuple[Float[Tensor, "d d"], Float[Tensor, "d d"], Float[Tensor, "b d"], Float[Tensor, ""]]:
+    hidden_states: Float[Tensor, "b t d"],
+    lengths: Int[Tensor, " b"],
+    precision: Precision = "float64",
+) -> PrefixProducts:
     """Sums over texts of the prefix-sum products that next-token prediction is made of.
+
+    With `"mixed"` precision the prefix sums of each pair of neighbours are replaced by their mean
+    and half their difference, and the means again, up to three times (a Haar transform, which
+    keeps `Σ S Sᵀ` and `Σ S xᵀ`). The differences hold a few tokens each, so their products are
+    small beside the sums and float32 does; the means of blocks are multiplied in float64. That
+    halves the time, and costs accuracy where conditioning is worst: see docs/scores.md.
 
     Args:
         hidden_states: (b, t, d), each text's tokens first, then padding of any content.
         lengths: (b,) tokens of each text, each at least 1.
-
-    Returns:
-        `Σ Σ_{i<ℓ} S_i S_iᵀ`, `Σ Σ_{i<ℓ} S_i x_{i+1}ᵀ`, the sums `S_ℓ` (b, d) of each text's tokens,
-        and `Σ Σ_{i>1} ‖x_i‖²`; all in float64.
+        precision: of the products.
 
     Source:
         Next Token Perception Score, eqs. 21-25: `X L1 L1ᵀ Xᵀ` and `X L1 L2ᵀ Xᵀ`.
     """
-    t = hidden_states.shape[1]
-    positions = torch.arange(t, device=hidden_states.device)
-    is_token = positions < lengths[:, None]
-    x = hidden_states.to(DTYPE).masked_fill(~is_token[:, :, None], 0.0)
-    S = x.cumsum(1)
-    has_next = positions[: t - 1] < lengths[:, None] - 1
-    S_before = S[:, :-1][has_next]
-    x_next = x[:, 1:][has_next]
-    return S_before.T @ S_before, S_before.T @ x_next, S[:, -1], x_next.square().sum()
+    b, t, d = hidden_states.shape
+    levels = 0
+    if precision == "mixed":
+        levels = min(_COST_OF_LEVELS, key=lambda n: _COST_OF_LEVELS[n] * _whole_blocks(t - 1, n))
+    pairs = _whole_blocks(t - 1, levels)  # rows (S_i, x_{i+1}) of each text
+    dtype = torch.float32 if levels else DTYPE
+    # A text's first token, often far larger than the others, is in no difference.
+    first = hidden_states[:, 0].to(DTYPE)
+    x = hidden_states.new_zeros(b, pairs, d, dtype=dtype)
+    x[:, : t - 1] = hidden_states[:, 1:]
+    is_next = torch.arange(t - 1, device=x.device) < lengths[:, None] - 1
+    if not bool(is_next.all()):
+        x[:, : t - 1].masked_fill_(~is_next[:, :, None], 0.0)
+    next_power = torch.linalg.vector_norm(x.view(-1, d), dim=1).to(DTYPE).square().sum()
+    C0 = torch.zeros(d, d, dtype=DTYPE, device=x.device)
+    C1 = torch.zeros_like(C0)
+    # The row of position i is S_i = Q_i + e_i, with Q the sum of the rows of x before it.
+    e = x.new_zeros(())
+    for level in range(levels):
+        x1, x2 = x.view(-1, 2, d).unbind(1)
+        if level == 0:
+            with _products_of_bfloat16(hidden_states):
+                own, next_ = x1.T @ x1, x1.T @ x2
+            C0.add_(own, alpha=0.5)
+            C1.add_(next_, alpha=0.5).sub_(own, alpha=0.5)
+            e = x1 / 2
+        else:
+            e1, e2 = e.view(-1, 2, d).unbind(1)
+            difference = (e1 - e2).sub_(x1)
+            C0.add_(difference.T @ difference, alpha=2.0 ** (level - 1))
+            C1.add_(difference.T @ (x1 - x2), alpha=0.5)
+            e = (e1 + e2).add_(x1).div_(2)
+        x = x1 + x2
+    x = x.to(DTYPE).view(b, -1, d)
+    through = x.cumsum(1).add_(first[:, None])
+    total = through[:, -1] if pairs else first
+    rows = through - x
+    if levels:
+        rows += e.view_as(rows)
+    rows, x = rows.reshape(-1, d), x.reshape(-1, d)
+    C0.addmm_(rows.T, rows, alpha=2.0**levels)
+    C1.addmm_(rows.T, x)
+    # Padding repeats a text's last prefix sum.
+    repeats = (pairs + 1 - lengths).to(DTYPE)
+    if bool(repeats.any()):
+        C0.addmm_((total * repeats[:, None]).T, total, alpha=-1.0)
+    return PrefixProducts(C0, C1, total, next_power)
+
+
+def _whole_blocks(rows: int, levels: int) -> int:
+    """The rows of a text, filled up to whole blocks of 2^levels."""
+    return -(-rows // (1 << levels)) << levels
+
+
+@contextmanager
+def _products_of_bfloat16(hidden_states: Tensor) -> Iterator[None]:
+    """Let the processor multiply float32 copies of bfloat16 numbers as bfloat16.
+
+    The products and their sums stay float32, so nothing is lost, and it is faster.
+    """
+    matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    if hidden_states.dtype != torch.bfloat16 or hidden_states.device.type != "cpu":
+        yield
+        return
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before

@@ -179,7 +179,7 @@ class TestCheckpoints:
         self, tiny: LanguageModel, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         config = replace(CONFIG, checkpoint_seconds=0.0)
-        monkeypatch.setattr(pipeline, "score_layer", _interrupt)
+        monkeypatch.setattr(pipeline, "score_moments", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             score(tiny, data, out=tmp_path, config=config)
         monkeypatch.undo()

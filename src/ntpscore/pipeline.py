@@ -23,7 +23,7 @@ import ntpscore
 from ntpscore.advice import write_advice
 from ntpscore.core.controls import shuffled_labels
 from ntpscore.core.moments import Batch, Moments, NonFiniteError, Precision, read_note
-from ntpscore.core.scores import SCORES, ScoreTable, score_layer
+from ntpscore.core.scores import SCORES, score_moments
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError
 from ntpscore.models import (
     LanguageModel,
@@ -261,16 +261,9 @@ def score_text(
         )
         run = _Pass(language_model, text, tokens, layers, config, folder, clock, shown)
         warnings += run.go()
-        by_layer = []
         with clock("solve"):
             shown.start("solving", len(layers), unit="layers")
-            for layer in layers:
-                try:
-                    by_layer.append(score_layer(run.moments.layer(layer)))
-                except MomentsError as error:
-                    raise MomentsError(f"layer {layer}: {error}") from error
-                shown.advance(1)
-    table = ScoreTable(layers, language_model.width, tuple(by_layer))
+            table = score_moments(run.moments, lambda _layer: shown.advance(1))
     rows = layer_record(table)
     best = {name: asdict(found) for name in SCORES if (found := find_best(table, name)) is not None}
     record: dict[str, Any] = {

@@ -5,8 +5,9 @@ ntpscore reports about a layer is a function of these sums.
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -185,8 +186,8 @@ class Moments:
     @staticmethod
     def n_bytes(n_layers: int, width: int, n_outputs: int, n_shuffles: int) -> int:
         """Bytes that the sums of such moments take in memory."""
-        per_layer = 3 * width**2 + width * n_outputs * (n_shuffles + 1)
-        return 8 * n_layers * per_layer
+        size = {"l": n_layers, "d": width, "c": n_outputs, "P": n_shuffles}
+        return 8 * sum(math.prod(size[axis] for axis in axes) for axes in _SHAPES.values())
 
     @property
     def device(self) -> torch.device:
@@ -255,7 +256,7 @@ class Moments:
             MomentsError: as `update`.
         """
         Y, Y_shuffled = self._targets(labels, shuffled_labels)
-        i = self.layers.index(layer)
+        i = self._index(layer)
         self._add_layer(i, self._sums_of(batch, hidden_states, Y, Y_shuffled, i))
 
     def add_labels(
@@ -263,6 +264,8 @@ class Moments:
     ) -> None:
         """Add the labels and counts of a batch; see `add_layer`."""
         Y, Y_shuffled = self._targets(labels, shuffled_labels)
+        if len(Y) != batch.n_texts:
+            raise MomentsError(f"{len(Y)} labels don't fit a batch of {batch.n_texts} texts")
         self.sum_Y += Y.sum(0)
         self.sum_YY += Y.T @ Y
         self.sum_Y_shuffled += Y_shuffled.sum(1)
@@ -273,8 +276,13 @@ class Moments:
     def _targets(self, labels: Tensor, shuffled_labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """(b, c) targets and (P, b, c) shuffled targets, in float64 on this device."""
 
-        def targets(values: Tensor) -> Tensor:
+        def targets(values: Tensor, axes: int) -> Tensor:
             values = values.to(self.device)
+            if values.ndim != axes + values.is_floating_point():
+                raise MomentsError(
+                    "labels must be integers of shape (b,) or floats of shape (b, c), and shuffled "
+                    f"labels (P, b) or (P, b, c); got {values.dtype} of shape {tuple(values.shape)}"
+                )
             if not values.is_floating_point():
                 return one_hot(values, self.n_outputs)
             if values.shape[-1] != self.n_outputs:
@@ -285,7 +293,7 @@ class Moments:
                 raise MomentsError("a label is NaN or infinite")
             return values.to(DTYPE)
 
-        Y = targets(labels)
+        Y = targets(labels, 1)
         if (shuffled_labels is None) != (self.n_shuffles == 0) or (
             shuffled_labels is not None and shuffled_labels.shape[0] != self.n_shuffles
         ):
@@ -296,7 +304,12 @@ class Moments:
             )
         if shuffled_labels is None:
             return Y, Y.new_zeros((0, *Y.shape))
-        return Y, targets(shuffled_labels)
+        Y_shuffled = targets(shuffled_labels, 2)
+        if Y_shuffled.shape[1] != len(Y):
+            raise MomentsError(
+                f"got shuffled labels of {Y_shuffled.shape[1]} texts and labels of {len(Y)}"
+            )
+        return Y, Y_shuffled
 
     def _check(self, batch: "Batch", hidden_states: Tensor, Y: Tensor) -> None:
         if hidden_states.shape != (*batch.shape, self.width) or len(Y) != batch.n_texts:
@@ -328,6 +341,11 @@ class Moments:
             "sum_mean": mean.sum(0),
             "sum_next_power": products.next_power,
         }
+
+    def _index(self, layer: int) -> int:
+        if layer not in self.layers:
+            raise MomentsError(f"no moments of layer {layer}: there are those of {self.layers}")
+        return self.layers.index(layer)
 
     def _add_layer(self, i: int, sums: dict[str, Tensor]) -> None:
         for name, value in sums.items():
@@ -364,11 +382,9 @@ class Moments:
         Raises:
             MomentsError: no text was added yet, or the layer is not among `layers`.
         """
-        if layer not in self.layers:
-            raise MomentsError(f"no moments of layer {layer}: there are those of {self.layers}")
-        if self.n_texts == 0:
+        i, n = self._index(layer), self.n_texts
+        if n == 0:
             raise MomentsError("no text was added to these moments yet")
-        i, n = self.layers.index(layer), self.n_texts
         return LayerMoments(
             N=self.sum_N[i] / n,
             M=self.sum_M[i] / n,
@@ -424,7 +440,8 @@ class Moments:
             save_file(tensors, temporary, {"ntpscore": json.dumps(header), **(note or {})})
             temporary.replace(path)
         except (OSError, SafetensorError) as error:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             raise MomentsError(f"can't write moments to {path}: {error}") from error
 
     @classmethod
@@ -464,14 +481,21 @@ class Moments:
                     if value.shape != shape:
                         raise MomentsError(f"{path}: {name} has shape {tuple(value.shape)}")
                     setattr(moments, name, value.to(device))
+                moments.n_texts = header["n_texts"]
+                moments.n_tokens = header["n_tokens"]
         except FileNotFoundError as error:
             raise MomentsError(f"no moments at {path}: no such file") from error
-        except (SafetensorError, KeyError, OSError, ValueError, RuntimeError) as error:
+        except (
+            SafetensorError,
+            KeyError,
+            OSError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+        ) as error:
             raise MomentsError(
                 f"{path} is no file of moments, or was cut short: {error}"
             ) from error
-        moments.n_texts = header["n_texts"]
-        moments.n_tokens = header["n_tokens"]
         return moments
 
 

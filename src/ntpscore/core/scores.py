@@ -4,6 +4,8 @@ One QR factorisation V = QR nests all subspaces span(V_k): with `T = Qᵀ K` (K 
 basis) every projection norm that a score needs is a sum over a leading block of squares.
 """
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -20,6 +22,14 @@ from ntpscore.core.geneig import (
 )
 from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.core.subspaces import nested_coordinates, solve_subspaces
+from ntpscore.errors import MomentsError
+
+# Solving a layer takes about so many (d, d) matrices at its peak; layers are solved together as
+# far as this much memory goes.
+_SOLVE_MATRICES = 40
+_SOLVE_BYTES = 4 * 10**9
+# A variance below this share of the second moment is the rounding of a difference.
+_NO_VARIANCE = 1e-13
 
 ScoreName = Literal["algorithm1", "published", "expected", "supervised", "subspace", "retained"]
 SCORES: tuple[ScoreName, ...] = get_args(ScoreName)
@@ -358,15 +368,14 @@ class _Probe:
         explained = fit.view(-1, sets, c).square().sum((0, 2))
         coordinates = nested_coordinates(N.factor @ Q, fit)
         kept = coordinates.view(-1, sets, c).square().sum(2).T.cumsum(1)
-        variances = torch.cat(
-            [
-                torch.tensor([moments.Y_variance], dtype=M.dtype, device=M.device),
-                moments.Y_shuffled_power - moments.p_shuffled.square().sum(1),
-            ]
-        )
-        nothing = explained <= 0
-        retained = _pad(kept, d) / torch.where(nothing, float("nan"), explained)[:, None]
-        return cls(retained.clamp(max=1.0), explained / variances, N.rank)
+        power = torch.cat([moments.YY.trace()[None], moments.Y_shuffled_power])
+        means = torch.cat([moments.p[None], moments.p_shuffled])
+        variances = power - means.square().sum(1)
+        # Labels that never differ leave nothing but rounding on both sides.
+        differ = (variances > _NO_VARIANCE * power) & (explained > 0)
+        undefined = torch.where(differ, 1.0, float("nan"))
+        retained = _pad(kept, d) / (explained * undefined)[:, None]
+        return cls(retained.clamp(max=1.0), explained / variances * undefined, N.rank)
 
 
 @dataclass(frozen=True)
@@ -384,18 +393,43 @@ class ScoreTable:
     by_layer: tuple[LayerScores, ...]
 
 
-def score_moments(moments: Moments) -> ScoreTable:
+def score_moments(moments: Moments, on_layer: Callable[[int], None] | None = None) -> ScoreTable:
     """All six scores of every layer in `moments`, for every k.
+
+    Layers are independent: on a processor several are solved at once, one thread each, since the
+    eigensolvers gain little from more.
 
     Args:
         moments: accumulated sums of at least one text.
+        on_layer: called with the hidden-state index of each layer when it is solved.
 
     Raises:
         MomentsError: no text was added, or a layer's moments can't be solved; the message names
             the layer.
     """
-    return ScoreTable(
-        moments.layers,
-        moments.width,
-        tuple(score_layer(moments.layer(layer)) for layer in moments.layers),
-    )
+
+    def solve(layer: int) -> LayerScores:
+        try:
+            scores = score_layer(moments.layer(layer))
+        except MomentsError as error:
+            raise MomentsError(f"layer {layer}: {error}") from error
+        if on_layer is not None:
+            on_layer(layer)
+        return scores
+
+    threads = torch.get_num_threads()
+    fitting = _SOLVE_BYTES // (_SOLVE_MATRICES * 8 * moments.width**2)
+    workers = min(threads, len(moments.layers), fitting)
+    if workers < 2 or moments.device.type != "cpu":
+        by_layer = [solve(layer) for layer in moments.layers]
+    else:
+        try:
+            with ThreadPoolExecutor(workers, initializer=_use_one_thread) as pool:
+                by_layer = list(pool.map(solve, moments.layers))
+        finally:
+            torch.set_num_threads(threads)
+    return ScoreTable(moments.layers, moments.width, tuple(by_layer))
+
+
+def _use_one_thread() -> None:
+    torch.set_num_threads(1)

@@ -4,10 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
 
 # Before torch is imported: threads that wait by spinning make every operation ten times slower as
 # soon as another process wants the same cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# Before the package is imported: calls into the mathematics are checked against their shapes.
+install_import_hook("ntpscore.core", "beartype.beartype")
 
 TINY_WIDTH, TINY_LAYERS = 32, 3
 

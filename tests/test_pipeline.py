@@ -280,9 +280,7 @@ class TestMemory:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         needed = pipeline.check_memory(4, 32, 3, 2, torch.device("cpu"))
-        held = Moments(4, 32, 3, 2)
-        per_layer = (held.sum_N, held.sum_C0, held.sum_C1, held.sum_M, held.sum_M_shuffled)
-        assert needed == sum(tensor.nbytes for tensor in per_layer)
+        assert needed == Moments.n_bytes(4, 32, 3, 2)
 
         class Little:
             available = 20_000

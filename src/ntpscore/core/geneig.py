@@ -34,8 +34,7 @@ class Metric:
     """A symmetric positive semi-definite B, factored on its numerical range.
 
     Attributes:
-        whitener: (d, m) K with `Kᵀ B K = I` and the range of B as its span (up to the metric's own
-            scaling of coordinates).
+        whitener: (d, m) K with `Kᵀ B K = I` and the range of B as its span.
         factor: (m, d) F with `Fᵀ F = B` on that range.
         rank: m, the numerical rank.
     """
@@ -98,11 +97,12 @@ def factor_metric(B: Float[Tensor, "d d"]) -> Metric:
             return Metric(whitener, factor, len(B))
     values, vectors = torch.linalg.eigh(scaled)
     kept = values > cutoff * values[-1]
-    # Largest first, so that the best determined directions lead.
-    roots = values[kept].flip(0).sqrt()
-    vectors = vectors[:, kept].flip(1)
-    whitener, factor = (vectors / roots) / scale[:, None], (vectors * roots).T * scale
-    return Metric(whitener, factor, len(roots))
+    factor = (vectors[:, kept] * values[kept].sqrt()).T * scale
+    # The whitener is the pseudo-inverse of the factor: scaled back alone, the eigenvectors would
+    # leave the range of B.
+    Q, R = torch.linalg.qr(factor.T)
+    identity = torch.eye(len(R), dtype=B.dtype, device=B.device)
+    return Metric(Q @ torch.linalg.solve_triangular(R.T, identity, upper=False), factor, len(R))
 
 
 def _largest_eigenvalue(F: Float[Tensor, "m d"]) -> float:
@@ -193,9 +193,14 @@ def label_directions(M: Float[Tensor, "d c"], metric: Metric) -> LabelDirections
         M: (d, c) cross moment of features and labels.
         metric: N, factored.
 
+    Raises:
+        MomentsError: M is not finite.
+
     Source:
         Next Token Perception Score, eq. 9; rank(M Mᵀ) ≤ c, so no (d, d) eigenproblem is needed.
     """
+    if not bool(torch.isfinite(M).all()):
+        raise MomentsError("a second moment is NaN or infinite")
     reduced = metric.whitener.T @ M
     vectors, singular, _ = torch.linalg.svd(reduced, full_matrices=False)
     # The rounding of the moments, which whitening amplifies by at most √condition.

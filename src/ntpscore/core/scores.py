@@ -28,9 +28,6 @@ from ntpscore.errors import MomentsError
 # far as this much memory goes.
 _SOLVE_MATRICES = 40
 _SOLVE_BYTES = 4 * 10**9
-# A variance below this share of the second moment is the rounding of a difference.
-_NO_VARIANCE = 1e-13
-
 ScoreName = Literal["algorithm1", "published", "expected", "supervised", "subspace", "retained"]
 SCORES: tuple[ScoreName, ...] = get_args(ScoreName)
 
@@ -140,7 +137,11 @@ def score_layer(moments: LayerMoments) -> LayerScores:
     columns_chance = used_V.to(T.dtype) / d
     chance: dict[ScoreName, Tensor] = dict.fromkeys(SCORES, columns_chance)
     chance["published"] = fraction_V.to(T.dtype) / d
-    chance["retained"] = retained_chance(moments.N_centred, moments.M_centred, used_V)
+    chance["retained"] = torch.where(
+        probe.retained[0].isnan(),
+        float("nan"),
+        retained_chance(moments.N_centred, moments.M_centred, used_V),
+    )
     nowhere = torch.zeros(d, dtype=torch.bool, device=T.device)
     rank = int(label_sets.ranks[0])
     basis_dependent = dict.fromkeys(SCORES, nowhere)
@@ -148,7 +149,7 @@ def score_layer(moments: LayerMoments) -> LayerScores:
     # Ascending, U's arbitrary columns come first: all m_N of them are safe only together.
     basis_dependent["published"] = (fraction_N < m_N) & (rank < m_N)
     n = moments.n_texts
-    variance = moments.Y_variance
+    variance = float(moments.Y_variances[0])
     r2 = float(probe.r2[0])
     freedom = n - 1 - probe.rank
     return LayerScores(
@@ -368,14 +369,12 @@ class _Probe:
         explained = fit.view(-1, sets, c).square().sum((0, 2))
         coordinates = nested_coordinates(N.factor @ Q, fit)
         kept = coordinates.view(-1, sets, c).square().sum(2).T.cumsum(1)
-        power = torch.cat([moments.YY.trace()[None], moments.Y_shuffled_power])
-        means = torch.cat([moments.p[None], moments.p_shuffled])
-        variances = power - means.square().sum(1)
-        # Labels that never differ leave nothing but rounding on both sides.
-        differ = (variances > _NO_VARIANCE * power) & (explained > 0)
-        undefined = torch.where(differ, 1.0, float("nan"))
-        retained = _pad(kept, d) / (explained * undefined)[:, None]
-        return cls(retained.clamp(max=1.0), explained / variances * undefined, N.rank)
+        # Of labels that never differ nothing is explained, and nothing can be retained.
+        variances = moments.Y_variances
+        variances = torch.where(variances > 0, variances, float("nan"))
+        r2 = explained / variances
+        retained = _pad(kept, d) / torch.where(r2 > 0, explained, float("nan"))[:, None]
+        return cls(retained.clamp(max=1.0), r2, N.rank)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,165 @@
+"""Theorem 1's maps and losses against loops over texts, Theorem 2's bounds against fits."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ntpscore.core.subspaces import solve_subspaces
+from ntpscore.core.theory import (
+    excess_loss,
+    next_token_loss,
+    next_token_map,
+    probe_loss,
+    probe_map,
+)
+from tests.core.feeding import layer_of, metric_condition
+from tests.reference import cases, theory
+from tests.reference import moments as literal
+from tests.reference.cases import Case
+from tests.tolerances import LEAST_SQUARES, ROUNDING_SLACK, SCORE, conditioned
+
+REGULAR = cases.regular_cases()
+LARGE = cases.large_direction_cases()
+SINGULAR = cases.singular_cases()
+
+
+def named(chosen: list[Case]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", chosen, ids=[case.name for case in chosen])
+
+
+def random_encoder(d: int, k: int) -> torch.Tensor:
+    return torch.randn(d, k, generator=torch.Generator().manual_seed(k), dtype=torch.float64)
+
+
+@named(REGULAR)
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_theorem1_losses_equal_loops_over_texts(case: Case, k: int) -> None:
+    moments = layer_of(case)
+    spaces = solve_subspaces(moments)
+    for encoder in (spaces.V[:, :k], random_encoder(case.d, k)):
+        W = next_token_map(encoder, moments.C0, moments.C1)
+        Z = probe_map(encoder, moments.N, moments.M)
+        assert W.shape == (k, case.d)
+        assert Z.shape == (k, case.c)
+        E = encoder.numpy()
+        assert next_token_loss(encoder, moments) == pytest.approx(
+            theory.next_token_loss_from_texts(case.texts, E, W.numpy()), rel=LEAST_SQUARES
+        )
+        assert probe_loss(encoder, moments) == pytest.approx(
+            theory.label_loss_from_texts(case.texts, case.Y, E, Z.numpy()), rel=LEAST_SQUARES
+        )
+
+
+@named(REGULAR[:4])
+def test_theorem1_losses_are_power_less_eigenvalues(case: Case) -> None:
+    moments = layer_of(case)
+    spaces = solve_subspaces(moments)
+    for k in range(1, case.d + 1):
+        left = moments.next_power - float(spaces.next_token.values[:k].sum())
+        assert next_token_loss(spaces.V[:, :k], moments) == pytest.approx(left, rel=LEAST_SQUARES)
+    left = float(moments.YY.trace() - spaces.labels.values.sum())
+    assert probe_loss(spaces.U, moments) == pytest.approx(left, rel=LEAST_SQUARES)
+
+
+def test_theorem1_maps_cannot_be_improved() -> None:
+    case = REGULAR[0]
+    moments = layer_of(case)
+    encoder = random_encoder(case.d, 3)
+    W = next_token_map(encoder, moments.C0, moments.C1).numpy()
+    Z = probe_map(encoder, moments.N, moments.M).numpy()
+    rng = np.random.default_rng(0)
+    E = encoder.numpy()
+    for _ in range(10):
+        worse = W + 0.01 * rng.standard_normal(W.shape)
+        assert theory.next_token_loss_from_texts(case.texts, E, worse) > next_token_loss(
+            encoder, moments
+        )
+        worse = Z + 0.01 * rng.standard_normal(Z.shape)
+        assert theory.label_loss_from_texts(case.texts, case.Y, E, worse) > probe_loss(
+            encoder, moments
+        )
+
+
+@named([*REGULAR, *LARGE])
+def test_excess_loss_equals_two_fits_for_every_k(case: Case) -> None:
+    moments = layer_of(case)
+    spaces = solve_subspaces(moments)
+    found = excess_loss(moments, spaces)
+    assert found.exact.shape == (case.d,)
+    features = literal.pooled_features(case.texts)
+    U, V, Q = (basis.numpy() for basis in (spaces.U, spaces.V, spaces.Q))
+    power = float(moments.YY.trace())
+    tolerance = max(LEAST_SQUARES, conditioned(metric_condition(moments))) * power
+    for k in range(1, case.d + 1):
+        # Q_k spans what V_k spans, and lstsq copes with it.
+        fits = theory.excess_loss_from_features(features, case.Y, U, Q[:, :k])
+        assert float(found.exact[k - 1]) == pytest.approx(fits, abs=tolerance)
+        formula = theory.excess_loss(moments.N.numpy(), U, spaces.labels.values.numpy(), V[:, :k])
+        assert float(found.exact[k - 1]) == pytest.approx(formula, abs=tolerance)
+
+
+@named([*REGULAR, *LARGE])
+def test_theorem2_bounds_equal_literal_ones(case: Case) -> None:
+    moments = layer_of(case)
+    spaces = solve_subspaces(moments)
+    found = excess_loss(moments, spaces)
+    U, V = spaces.U.numpy(), spaces.V.numpy()
+    tolerance = 10 * conditioned(metric_condition(moments))
+    for k in range(1, case.d + 1):
+        judge = theory.theorem2_bounds(
+            moments.N.numpy(), U, spaces.labels.values.numpy(), V[:, :k]
+        )
+        scale = float(found.upper[0])
+        assert float(found.lower[k - 1]) == pytest.approx(judge.lower, abs=tolerance * scale)
+        assert float(found.upper[k - 1]) == pytest.approx(judge.upper, abs=tolerance * scale)
+
+
+def assert_bounds_hold(case: Case) -> None:
+    moments = layer_of(case)
+    found = excess_loss(moments, solve_subspaces(moments))
+    power = float(moments.YY.trace())
+    slack = (ROUNDING_SLACK + conditioned(metric_condition(moments))) * power
+    assert bool((found.lower - slack <= found.exact).all())
+    assert bool((found.exact <= found.upper + slack).all())
+    assert bool((found.lower >= 0).all())
+    assert bool((found.exact.diff() <= slack).all())
+
+
+@named([*REGULAR, *LARGE, *cases.ill_conditioned_cases(), *SINGULAR])
+def test_theorem2_bounds_hold(case: Case) -> None:
+    assert_bounds_hold(case)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), d=st.integers(2, 9), t=st.integers(1, 5))
+def test_theorem2_bounds_hold_for_random_targets(seed: int, d: int, t: int) -> None:
+    assert_bounds_hold(cases.regression_case(seed=seed, d=d, n=60, t=t))
+
+
+def test_theorem2_bounds_meet_where_metric_and_fit_are_flat() -> None:
+    """Texts ±2e_i twice over: N = I, and labels that use every direction alike."""
+    d = 4
+    tokens = 2.0 * np.vstack([np.eye(d), -np.eye(d)]) / np.sqrt(2)
+    texts = [np.column_stack([x, x]) for x in tokens]
+    case = Case("flat", texts, tokens[:, :2], None)
+    moments = layer_of(case)
+    torch.testing.assert_close(moments.N, torch.eye(d).double(), rtol=0, atol=SCORE)
+    found = excess_loss(moments, solve_subspaces(moments))
+    torch.testing.assert_close(found.lower, found.upper, rtol=0, atol=SCORE)
+    torch.testing.assert_close(found.exact, found.upper, rtol=0, atol=SCORE)
+
+
+@named(SINGULAR)
+def test_excess_loss_with_singular_metrics_equals_two_fits(case: Case) -> None:
+    moments = layer_of(case)
+    spaces = solve_subspaces(moments)
+    found = excess_loss(moments, spaces)
+    assert not found.lower.any()
+    features = literal.pooled_features(case.texts)
+    for k in range(1, spaces.V.shape[1] + 1):
+        fits = theory.excess_loss_from_features(
+            features, case.Y, spaces.U.numpy(), spaces.Q[:, :k].numpy()
+        )
+        assert float(found.exact[k - 1]) == pytest.approx(fits, abs=1e-8)

@@ -36,6 +36,7 @@ lint: $(STAMP)
 
 check: lint test  ## format, lint, types, import contracts, tests, documentation
 	$(BIN)/python scripts/check_coverage.py
+	$(BIN)/python -m pytest -q --doctest-modules src
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage build

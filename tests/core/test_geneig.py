@@ -240,7 +240,9 @@ def test_condition_is_near_the_true_one(spectrum: str, d: int) -> None:
         "flat": lambda: random_metric(torch.ones(d).double()),
         "steep": lambda: random_metric(torch.logspace(4, -4, d, dtype=torch.float64)),
         "uniform": lambda: random_metric(torch.linspace(0.1, 1, d, dtype=torch.float64)),
-        "spike": lambda: random_metric(torch.cat([torch.tensor([1e6]), torch.ones(d - 1)]).double()),
+        "spike": lambda: random_metric(
+            torch.cat([torch.tensor([1e6]), torch.ones(d - 1)]).double()
+        ),
         "texts": lambda: torch.from_numpy(
             np.cov(np.random.default_rng(0).standard_normal((4 * d, d)).T)
         ),

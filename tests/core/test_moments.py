@@ -21,6 +21,7 @@ from ntpscore.core.moments import (
     Moments,
     NonFiniteError,
     Precision,
+    _gram,
     one_hot,
     prefix_products,
     read_note,
@@ -133,6 +134,23 @@ def test_moments_of_narrow_hidden_states_lose_nothing(
 def test_mixed_precision_serves_every_length(length: int) -> None:
     case = cases.classification_case(seed=length, d=5, n=12, lengths=(length, length))
     assert_equals_twin(feed(case, precision="mixed").layer(0), case, MOMENTS_FLOAT32)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_narrow_widths_are_served(d: int) -> None:
+    case = cases.classification_case(d=d, n=20, c=2)
+    assert_equals_twin(feed(case).layer(0), case)
+    assert_equals_twin(feed(case, precision="mixed").layer(0), case, MOMENTS_FLOAT32)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_gram_is_one_symmetric_matrix_on_every_device(device: str) -> None:
+    rows = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gram = _gram(rows.to(device))
+    assert (gram.shape, gram.dtype, gram.device.type) == ((5, 5), torch.float64, device)
+    if device == "cpu":
+        assert torch.equal(gram, gram.T)
+        torch.testing.assert_close(gram, rows.T @ rows, rtol=MOMENTS_FLOAT64, atol=0)
 
 
 def test_bfloat16_products_leave_the_global_setting_alone() -> None:

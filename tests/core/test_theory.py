@@ -108,9 +108,7 @@ def test_theorem2_bounds_equal_literal_ones(case: Case) -> None:
     U, V = spaces.U.numpy(), spaces.V.numpy()
     tolerance = 10 * conditioned(metric_condition(moments))
     for k in range(1, case.d + 1):
-        judge = theory.theorem2_bounds(
-            moments.N.numpy(), U, spaces.labels.values.numpy(), V[:, :k]
-        )
+        judge = theory.theorem2_bounds(moments.N.numpy(), U, spaces.labels.values.numpy(), V[:, :k])
         scale = float(found.upper[0])
         assert float(found.lower[k - 1]) == pytest.approx(judge.lower, abs=tolerance * scale)
         assert float(found.upper[k - 1]) == pytest.approx(judge.upper, abs=tolerance * scale)
@@ -141,7 +139,7 @@ def test_theorem2_bounds_hold_for_random_targets(seed: int, d: int, t: int) -> N
 def test_theorem2_bounds_meet_where_metric_and_fit_are_flat() -> None:
     """Texts ±2e_i twice over: N = I, and labels that use every direction alike."""
     d = 4
-    tokens = 2.0 * np.vstack([np.eye(d), -np.eye(d)]) / np.sqrt(2)
+    tokens = 2.0 * np.vstack([np.eye(d), -np.eye(d)])
     texts = [np.column_stack([x, x]) for x in tokens]
     case = Case("flat", texts, tokens[:, :2], None)
     moments = layer_of(case)

@@ -149,6 +149,13 @@ def test_labels_without_signal_have_no_direction() -> None:
     assert one.whitened.shape == (4, 0)
 
 
+@pytest.mark.parametrize(("share", "rank"), [(1e-7, 2), (1e-17, 1)])
+def test_a_weak_label_direction_counts_but_rounding_does_not(share: float, rank: int) -> None:
+    M = torch.zeros(6, 2, dtype=torch.float64)
+    M[0, 0], M[3, 1] = 1.0, share
+    assert label_directions(M, factor_metric(torch.eye(6).double())).rank == rank
+
+
 def test_more_label_columns_than_directions_are_capped() -> None:
     generator = torch.Generator().manual_seed(0)
     M = torch.randn(2, 3, 7, generator=generator, dtype=torch.float64)

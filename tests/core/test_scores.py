@@ -172,6 +172,11 @@ def whole_bases(moments: LayerMoments) -> list[Tensor]:
     return bases
 
 
+MANY_SHORT = cases.classification_case("few_pairs", seed=32, n=40, lengths=(1, 1))
+# Three texts of two tokens among those of one: C0 has rank 3, N has rank 8.
+FEW_PAIRS = MANY_SHORT._replace(
+    texts=[np.hstack([X, X[::-1]]) if i < 3 else X for i, X in enumerate(MANY_SHORT.texts)]
+)
 BASIS_CASES = [
     REGULAR[0],  # r² = 9 > m = 8
     cases.classification_case("wide", seed=30, d=12, c=3),  # r² = 9 ≤ m = 12
@@ -179,6 +184,7 @@ BASIS_CASES = [
     cases.empty_class_case(),
     cases.few_texts_case(),
     cases.few_texts_case(n=10),
+    FEW_PAIRS,
     cases.one_class_case(),
 ]
 
@@ -200,10 +206,36 @@ def test_arbitrary_columns_complete_an_orthonormal_basis(case: Case) -> None:
 def test_basis_dependent_scores_equal_pseudo_inverses_on_their_own_basis(
     case: Case, shuffles: int
 ) -> None:
-    moments = layer_of(case, shuffles=shuffles)
+    assert_pseudo_inverses_give_the_same(layer_of(case, shuffles=shuffles))
+
+
+def test_shuffles_of_lower_label_rank_are_served() -> None:
+    """Sets of fewer label directions share the arithmetic with those of more."""
+    moments = layer_of(BASIS_CASES[1])
+    M = moments.M
+    one_direction = M[:, :1].expand(-1, 3)
+    stacked = torch.stack([torch.zeros_like(M), one_direction, M.flip(0)])
+    broken = replace(
+        moments,
+        M_shuffled=stacked,
+        p_shuffled=moments.p.expand(3, 3),
+        Y_shuffled_power=moments.YY.trace().expand(3),
+    )
+    assert_pseudo_inverses_give_the_same(broken)
+    found = score_layer(broken)
+    assert bool(found.shuffled["supervised"][0].isnan().all())
+    for p, chosen in ((1, one_direction), (2, stacked[2])):
+        alone = score_layer(replace(moments, M=chosen))
+        for name in ("supervised", "subspace"):
+            torch.testing.assert_close(
+                found.shuffled[name][p], alone.values[name], rtol=0, atol=1e-7
+            )
+
+
+def assert_pseudo_inverses_give_the_same(moments: LayerMoments) -> None:
     found = score_layer(moments)
     spaces = solve_subspaces(moments)
-    V, d = spaces.V.numpy(), case.d
+    V, d = spaces.V.numpy(), moments.width
     for p, basis in enumerate(whole_bases(moments)):
         U = basis.numpy()
         sets = found.values if p == 0 else {n: v[p - 1] for n, v in found.shuffled.items()}
@@ -212,10 +244,10 @@ def test_basis_dependent_scores_equal_pseudo_inverses_on_their_own_basis(
             assert float(sets["algorithm1"][k - 1]) == pytest.approx(judge, abs=SQUARED_PAIR)
             k_u, k_v = k * U.shape[1] // d, k * V.shape[1] // d
             published = float(sets["published"][k - 1])
-            if k_u == 0:
+            if k_u == 0 or k_v == 0:
                 assert math.isnan(published)
                 continue
-            judge = scores.ntps(U[:, ::-1][:, :k_u], V[:, ::-1][:, :k_v]) if k_v else 0.0
+            judge = scores.ntps(U[:, ::-1][:, :k_u], V[:, ::-1][:, :k_v])
             assert published == pytest.approx(judge, abs=SQUARED_PAIR)
 
 

@@ -107,6 +107,7 @@ def score_layer(moments: LayerMoments) -> LayerScores:
     published = completed.ratios(
         T_ascending, _entry_steps(fraction_V, m_V), _entry_steps(fraction_N, m_N).flip(0), d
     )
+    published = torch.where(fraction_V > 0, published, float("nan"))
 
     directions = T @ label_sets.joined  # (m_V, sets·r)
     per_column = label_sets.split(directions).square()  # (sets, m_V, r)

@@ -28,6 +28,9 @@ test: $(STAMP)  ## the default test suite
 test-slow: $(STAMP)  ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
+bench: $(STAMP)  ## ratios against the bare forward pass and against the literal algorithm
+	$(BIN)/python benchmarks/bench.py $(BENCH)
+
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -1,0 +1,337 @@
+"""`make bench`: what a score costs, as ratios measured in one run.
+
+Rows are interleaved where they are compared, and medians of `--repeats`. Nothing in the test suite
+depends on a time. The table is written to `benchmarks/RESULTS.md`.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+import ntpscore
+from ntpscore import LabelledText, LanguageModel, Moments, ScoreConfig, load_model, load_text
+from ntpscore.core.moments import LayerMoments
+from ntpscore.core.scores import score_layer
+from ntpscore.core.subspaces import solve_subspaces
+from ntpscore.core.theory import excess_loss
+from ntpscore.pipeline import STAGES, score_text
+from ntpscore.result import grid_of_k
+
+HERE = Path(__file__).parent
+MODEL = "smollm2-135m"
+BARE_BATCH = 32
+WORDS = [
+    "the", "a", "cat", "dog", "rain", "sun", "bread", "house", "river", "old", "small",
+    "saw", "ran", "then", "with", "of", "to", "in", "on", "and",
+]  # fmt: skip
+    "the a cat dog rain sun bread house river old small saw ran then with of to in on and".split()
+)
+
+
+def seconds_of(run: Callable[[], object]) -> float:
+    """Wall-clock seconds of one call."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def bare_forward(model: LanguageModel, texts: list[str]) -> Callable[[], None]:
+    """The pass as anyone would write it: length-sorted batches of 32, with attention mask."""
+    ids = sorted(model.tokenizer(texts)["input_ids"], key=len)
+
+    def run() -> None:
+        with torch.inference_mode():
+            for start in range(0, len(ids), BARE_BATCH):
+                batch = ids[start : start + BARE_BATCH]
+                length = max(map(len, batch))
+                input_ids = torch.zeros(len(batch), length, dtype=torch.long)
+                mask = torch.zeros_like(input_ids)
+                for row, one in enumerate(batch):
+                    input_ids[row, : len(one)] = torch.tensor(one)
+                    mask[row, : len(one)] = 1
+                model.model.base_model(input_ids=input_ids, attention_mask=mask, use_cache=False)
+
+    return run
+
+
+def bench_score(
+    model: LanguageModel, text: LabelledText, repeats: int
+) -> tuple[list[tuple[str, str, str]], dict[str, float], Moments]:
+    """The whole run against the bare forward pass."""
+    bare = bare_forward(model, text.texts)
+    bare()
+    # Before the first score: afterwards the process keeps freed memory, which is faster.
+    untouched = [seconds_of(bare) for _ in range(repeats)]
+    times: dict[str, list[float]] = {"float64": [], "mixed": []}
+    same_process = []
+    stages: dict[str, list[float]] = {stage: [] for stage in STAGES}
+    for _ in range(repeats):
+        same_process.append(seconds_of(bare))
+        for precision, needed in times.items():
+            config = ScoreConfig(precision=precision)
+            with tempfile.TemporaryDirectory() as folder:
+                start = time.perf_counter()
+                result = score_text(model, text, folder=Path(folder), config=config, progress=False)
+                needed.append(time.perf_counter() - start)
+                if precision == "float64":
+                    moments = result.moments
+                    for stage in STAGES:
+                        stages[stage].append(result.record["seconds"][stage])
+    rows = []
+    base = statistics.median(untouched)
+    for precision, needed in times.items():
+        took = statistics.median(needed)
+        rows.append((f"score ÷ bare forward pass, {precision}", f"{took / base:.2f}", "≤ 1.25"))
+    beside = statistics.median(times["float64"]) / statistics.median(same_process)
+    rows.append(("the same, float64, bare pass in the process after it", f"{beside:.2f}", ""))
+    medians = {stage: statistics.median(values) for stage, values in stages.items()}
+    return rows, {**medians, "bare forward pass": base}, moments
+
+
+def literal_algorithm1(layer: LayerMoments) -> None:
+    """Algorithm 1 for the grid of k: two eigenproblems and a pseudo-inverse for each k."""
+    import scipy.linalg
+
+    N, M, C0, C1 = (x.numpy() for x in (layer.N, layer.M, layer.C0, layer.C1))
+    U = scipy.linalg.eigh(M @ M.T, N)[1][:, ::-1]
+    V = scipy.linalg.eigh(C1 @ C1.T, C0)[1][:, ::-1]
+    for k in grid_of_k(layer.width):
+        projected = V[:, :k] @ (np.linalg.pinv(V[:, :k]) @ U[:, :k])
+        np.linalg.norm(projected) ** 2 / np.linalg.norm(U[:, :k]) ** 2
+
+
+def decaying_moments(width: int, n_shuffles: int) -> Moments:
+    """Moments of random hidden states whose directions differ in size, for timing a solve."""
+    generator = torch.Generator().manual_seed(0)
+    moments = Moments(1, width, 6, n_shuffles)
+    sizes = torch.logspace(0, -2, width)
+    for _ in range(6):
+        hidden_states = torch.randn(width // 4, 5, width, generator=generator) * sizes
+        labels = torch.randint(0, 6, (n_shuffles + 1, width // 4), generator=generator)
+        shuffled = labels[1:] if n_shuffles else None
+        moments.update(hidden_states[None], torch.ones(width // 4, 5), labels[0], shuffled)
+    return moments
+
+
+def bench_literal(width: int, repeats: int) -> tuple[str, str, str]:
+    """The literal algorithm against the solver of one layer, with controls and theory."""
+    layer = decaying_moments(width, 20).layer(0)
+
+    def solve() -> None:
+        score_layer(layer)
+        excess_loss(layer, solve_subspaces(layer))
+
+    solve()
+    literal_algorithm1(layer)
+    ours, literal = [], []
+    for _ in range(repeats):
+        literal.append(seconds_of(lambda: literal_algorithm1(layer)))
+        ours.append(seconds_of(solve))
+    ratio = statistics.median(literal) / statistics.median(ours)
+    name = f"literal Algorithm 1, 19 k ÷ six scores, all k, controls and theory, d = {width}"
+    return name, f"{ratio:.1f}", "≥ 5"
+
+
+def bench_solve(width: int, repeats: int) -> tuple[str, str, str]:
+    """One layer's solve against one eigendecomposition of its size."""
+    layer = decaying_moments(width, 20).layer(0)
+    score_layer(layer)
+    ours, eigh = [], []
+    for _ in range(repeats):
+        ours.append(seconds_of(lambda: score_layer(layer)))
+        eigh.append(seconds_of(lambda: torch.linalg.eigh(layer.N)))
+    ratio = statistics.median(ours) / statistics.median(eigh)
+    return f"solve of one layer, 20 shuffles ÷ one eigh, d = {width}", f"{ratio:.1f}", "≤ 3"
+
+
+def made_up_texts(n: int) -> LabelledText:
+    """Texts of fifteen common words, all of about the same length."""
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, 15)) for _ in range(n)]
+    return load_text(pd.DataFrame({"text": texts, "label": rng.integers(0, 4, n)}))
+
+
+def run_alone(n: int) -> dict[str, float]:
+    """Peak memory and tokens per second of a run over n made-up texts, in a fresh process."""
+    command = [sys.executable, __file__, "--alone", str(n)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    measured: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
+    return measured
+
+
+def print_alone(n: int) -> None:
+    """The part of `run_alone` that runs in the fresh process."""
+    text = made_up_texts(n)
+    with tempfile.TemporaryDirectory() as folder:
+        result = score_text(load_model(MODEL), text, folder=Path(folder), progress=False)
+    record = result.record
+    passed = record["seconds"]["forward"] + record["seconds"]["moments"]
+    speed = record["data"]["n_tokens"] / passed
+    print(json.dumps({"peak": record["peak_memory_bytes"], "tokens_per_second": speed}))
+
+
+def bench_size(few: int, middle: int, many: int) -> list[tuple[str, str, str]]:
+    """Memory and speed must not depend on the number of texts."""
+    small, medium, large = run_alone(few), run_alone(middle), run_alone(many)
+    memory = large["peak"] / small["peak"]
+    speed = large["tokens_per_second"] / medium["tokens_per_second"]
+    return [
+        (f"peak memory at {many} texts ÷ at {few}", f"{memory:.2f}", "≤ 1.05"),
+        (f"tokens per second at {many} texts ÷ at {middle}", f"{speed:.2f}", "≥ 0.95"),
+    ]
+
+
+def matrix_rates() -> dict[str, float]:
+    """GFLOP/s of a large matrix product in each number format."""
+    rates = {}
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        A = torch.randn(2048, 2048).to(dtype)
+        torch.mm(A, A)
+        took = statistics.median(seconds_of(lambda A=A: torch.mm(A, A)) for _ in range(5))
+        rates[str(dtype).removeprefix("torch.")] = 2 * 2048**3 / took / 1e9
+    return rates
+
+
+def work_table(
+    model: LanguageModel, moments: Moments, seconds: dict[str, float], rates: dict[str, float]
+) -> list[str]:
+    """Arithmetic by stage, and the share of the machine's product rate that was reached."""
+    tokens, layers, d = moments.n_tokens, len(moments.layers), moments.width
+    blocks = sum(p.numel() for p in model.model.base_model.layers.parameters())
+    work = {
+        "forward": (2.0 * blocks * tokens, "bfloat16"),
+        # C1 whole, C0 by its upper half in four blocks of columns.
+        "moments": (2.0 * (1 + 10 / 16) * d**2 * tokens * layers, "float64"),
+    }
+    lines = [
+        "| stage | seconds | GFLOP | GFLOP/s | of the machine's products |",
+        "|---|---|---|---|---|",
+    ]
+    for stage, took in seconds.items():
+        if stage in work:
+            flop, dtype = work[stage]
+            reached = flop / took / 1e9
+            share = reached / rates[dtype]
+            lines.append(
+                f"| {stage} | {took:.2f} | {flop / 1e9:.0f} | {reached:.0f} "
+                f"| {share:.0%} of {dtype} |"
+            )
+        elif took:
+            lines.append(f"| {stage} | {took:.2f} | | | |")
+    return lines
+
+
+def machine() -> str:
+    """Processor, cores, memory, matrix units and versions."""
+    name, flags = platform.machine(), ""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                name = value.strip()
+            elif key.strip() == "flags":
+                flags = " ".join(f for f in value.split() if f.startswith("amx"))
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"{name}, {psutil.cpu_count()} cores, {memory:.0f} GiB, {flags or 'no AMX'}; "
+        f"torch {torch.__version__} with {torch.get_num_threads()} threads, "
+        f"ntpscore {ntpscore.__version__}"
+    )
+
+
+def estimate_llama3_8b() -> str:
+    """Arithmetic for a large model on one H100; nothing of it is measured."""
+    parameters, layers, d = 7.0e9, 33, 4096  # without embeddings and vocabulary head
+    forward = 2 * parameters / 500e12
+    moments = 2 * 2 * d**2 * layers / 45e12
+    solve = layers * 12 * d**3 * 8 / 5e12
+    return (
+        "ESTIMATE, not measured: Llama-3-8B on one H100, at 500 TFLOP/s bfloat16 and 45 TFLOP/s "
+        "float64 of sustained products: forward 2 · 7.0e9 / 500e12 = "
+        f"{forward * 1e6:.0f} µs per token, moments 4 · d² · 33 / 45e12 = {moments * 1e6:.0f} µs "
+        f"per token, together {(forward + moments) / forward:.1f} times the forward pass; solves, "
+        f"about 96 d³ per layer at 5 TFLOP/s, {solve:.0f} s once."
+    )
+
+
+def write_results(
+    rows: list[tuple[str, str, str]], work: list[str], notes: list[str], path: Path
+) -> str:
+    """The tables as Markdown, written to a file under a temporary name first."""
+    lines = [
+        "# Benchmark",
+        "",
+        *(f"{note}\n" for note in notes),
+        "| ratio | measured | goal |",
+        "|---|---|---|",
+        *(f"| {name} | {value} | {goal} |" for name, value, goal in rows),
+        "",
+        *work,
+    ]
+    text = "\n".join(lines) + "\n"
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+    return text
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default="helpdesk", help="labelled text, as for ntpscore score")
+    parser.add_argument("--texts", type=int, default=1500)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--widths", type=int, nargs="*", default=[576, 2048, 4096])
+    parser.add_argument("--sizes", type=int, nargs=3, default=[600, 1500, 12000])
+    parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md")
+    parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.alone is not None:
+        print_alone(options.alone)
+        return
+    rates = matrix_rates()
+    model = load_model(MODEL)
+    text = load_text(options.data)
+    if len(text) > options.texts:
+        text = load_text(options.data, max_texts=options.texts)
+    rows, seconds, moments = bench_score(model, text, options.repeats)
+    rows.append(bench_literal(min(options.widths), options.repeats))
+    rows += [
+        # A solve of width 4096 takes half a minute.
+        bench_solve(width, options.repeats if width < 4096 else min(options.repeats, 3))
+        for width in options.widths
+    ]
+    rows += bench_size(*options.sizes)
+    listed = ", ".join(f"{dtype} {rate:.0f} GFLOP/s" for dtype, rate in rates.items())
+    first = (
+        f"{MODEL} in {str(model.dtype).removeprefix('torch.')} on {len(text)} texts of "
+        f"{Path(options.data).name} ({moments.n_tokens} tokens), all layers, all scores, all k, 20 "
+        f"shuffles, checkpointing on; medians of {options.repeats}, interleaved."
+    )
+    arguments = " ".join(sys.argv[1:]).replace(options.data, Path(options.data).name)
+    notes = [
+        first,
+        f"Machine: {machine()}.",
+        f"Matrix products of 2,048: {listed}.",
+        f"Command: `make bench BENCH='{arguments}'`.",
+        estimate_llama3_8b(),
+    ]
+    print(write_results(rows, work_table(model, moments, seconds, rates), notes, options.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -35,8 +35,6 @@ WORDS = [
     "the", "a", "cat", "dog", "rain", "sun", "bread", "house", "river", "old", "small",
     "saw", "ran", "then", "with", "of", "to", "in", "on", "and",
 ]  # fmt: skip
-    "the a cat dog rain sun bread house river old small saw ran then with of to in on and".split()
-)
 
 
 def seconds_of(run: Callable[[], object]) -> float:

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-slow check lint bench clean
+.PHONY: install demo test check lint bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -23,10 +23,7 @@ demo: $(STAMP)  ## score a real model on the built-in data set
 	$(BIN)/ntpscore score smollm2-135m helpdesk --out results/demo
 
 test: $(STAMP)  ## the default test suite
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term
-
-test-slow: $(STAMP)  ## the slow tests
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest --cov --cov-report=term
 
 bench: $(STAMP)  ## ratios against the bare forward pass and against the literal algorithm
 	$(BIN)/python benchmarks/bench.py $(BENCH)

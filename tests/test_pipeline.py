@@ -280,14 +280,16 @@ class TestMemory:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         needed = pipeline.check_memory(4, 32, 3, 2, torch.device("cpu"))
-        assert needed == Moments.n_bytes(4, 32, 3, 2)
+        assert needed == Moments.n_bytes(4, 32, 3, 2) + 40 * 8 * 32**2
 
         class Little:
-            available = 20_000
+            available = 420_000
 
         monkeypatch.setattr(pipeline.psutil, "virtual_memory", Little)
-        with pytest.raises(ModelError, match=r"at most \d+ layers with --layers"):
+        with pytest.raises(ModelError, match=r"at most [1-3] layers with --layers"):
             pipeline.check_memory(4, 32, 3, 2, torch.device("cpu"))
+        with pytest.raises(ModelError, match="not even one layer fits"):
+            pipeline.check_memory(4, 3200, 3, 2, torch.device("cpu"))
 
 
 class TestBadInput:
@@ -369,7 +371,17 @@ class TestBadInput:
 
     @pytest.mark.parametrize(
         ("name", "value"),
-        [("shuffles", -1), ("batch_tokens", 0), ("max_length", 1), ("layers", ()), ("seed", -1)],
+        [
+            ("shuffles", -1),
+            ("batch_tokens", 0),
+            ("max_length", 1),
+            ("layers", ()),
+            ("seed", -1),
+            ("layers", (-1,)),
+            ("seed", 2**63),
+            ("precision", "foo"),
+            ("checkpoint_seconds", -1.0),
+        ],
     )
     def test_config_rejects_nonsense(self, name: str, value: object) -> None:
         with pytest.raises(NtpscoreError, match=name.rstrip("s")):
@@ -383,3 +395,35 @@ def test_mixed_precision_gives_nearly_the_same_scores(tiny: LanguageModel, data:
     # Condition numbers of 1e4 and less times float32's rounding of differences.
     np.testing.assert_allclose(values(mixed), values(exact), atol=1e-4)
     assert not np.array_equal(values(mixed), values(exact))
+
+
+def test_options_that_come_too_late_are_refused(tiny: LanguageModel, data: Path) -> None:
+    with pytest.raises(NtpscoreError, match="max_texts, task can't be chosen for labelled text"):
+        score(tiny, load_text(data), max_texts=10, task="classification", config=CONFIG)
+    with pytest.raises(NtpscoreError, match="dtype can't be chosen for a model"):
+        score(tiny, data, dtype="float32", config=CONFIG)
+
+
+def test_a_changed_tokenizer_does_not_go_on_from_a_checkpoint(
+    tiny: LanguageModel, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, checkpoint_seconds=0.0)
+    monkeypatch.setattr(pipeline, "score_moments", _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        score(tiny, data, out=tmp_path, config=config)
+    monkeypatch.undo()
+
+    def with_bos(texts: str | list[str], **options: object) -> object:
+        if isinstance(texts, str):  # the sanity check's page
+            return tiny.tokenizer(texts, **options)
+        return {"input_ids": [[0, *tiny.tokenizer(text)["input_ids"]] for text in texts]}
+
+    result = score(replace(tiny, tokenizer=with_bos), data, out=tmp_path,
+                   config=replace(config, skip_sanity_check=True))  # fmt: skip
+    assert not any("checkpoint" in warning for warning in result.record["warnings"])
+    assert result.moments.n_tokens == result.record["data"]["n_tokens"]
+
+
+def test_sums_of_mps_are_kept_on_the_processor() -> None:
+    assert pipeline.sums_device(torch.device("mps")) == torch.device("cpu")
+    assert pipeline.sums_device(torch.device("cuda", 1)) == torch.device("cuda", 1)

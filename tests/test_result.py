@@ -268,7 +268,7 @@ def rows_with(adjusted: float, r2: float, mean: float, sd: float) -> list[dict[s
         (rows_with(0.3, 0.4, 0.2, 0.01), "compare a probe with LoRA"),
         (rows_with(0.05, 0.26, 0.2, 0.01), "will not be enough"),
         (rows_with(0.3, 0.4, 0.39, 0.01), "don't trust"),
-        (rows_with(0.3, 0.4, math.nan, math.nan), "no shuffles were made"),
+        (rows_with(0.3, 0.4, math.nan, math.nan), "without at least two shuffles"),
         (rows_with(math.nan, 1.0, 1.0, 0.0), "Nothing can be said"),
     ],
 )

@@ -43,7 +43,7 @@ def write_advice(
         if not math.isnan(z)
         else f"Layer {top['layer']} knows most about these labels: a linear probe there explains "
         f"{max(adjusted, 0):.0%} of their variance after correction for its {width} features "
-        f"(r2 {r2:.2f} in sample; no shuffles were made, so it is not known how much is chance)"
+        f"(r2 {r2:.2f} in sample; without at least two shuffles it is not known how sure that is)"
     )
     if not math.isnan(z) and z < _SURE_Z:
         meaning = "which shuffled labels nearly reach: don't trust a frozen model here"

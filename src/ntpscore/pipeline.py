@@ -2,16 +2,17 @@
 
 import ctypes
 import hashlib
+import inspect
 import json
 import platform
-import resource
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import psutil
@@ -23,7 +24,7 @@ import ntpscore
 from ntpscore.advice import write_advice
 from ntpscore.core.controls import shuffled_labels
 from ntpscore.core.moments import Batch, Moments, NonFiniteError, Precision, read_note
-from ntpscore.core.scores import SCORES, score_moments
+from ntpscore.core.scores import SCORES, score_moments, solve_bytes
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError
 from ntpscore.models import (
     LanguageModel,
@@ -93,8 +94,16 @@ class ScoreConfig:
                 f"max_length must be at least 2 tokens, got {self.max_length}: "
                 "one token has no next token"
             )
-        if self.layers is not None and not self.layers:
-            raise NtpscoreError("no layer was asked for")
+        if self.seed >= 2**63:
+            raise NtpscoreError(f"seed must be below 2^63, got {self.seed}")
+        if self.layers is not None and (not self.layers or min(self.layers) < 0):
+            raise NtpscoreError(f"layers must be numbers from 0 on, at least one: {self.layers}")
+        if self.precision not in get_args(Precision):
+            raise NtpscoreError(f"precision must be float64 or mixed, got {self.precision!r}")
+        if not self.checkpoint_seconds >= 0:
+            raise NtpscoreError(
+                f"checkpoint_seconds must be at least 0, got {self.checkpoint_seconds}"
+            )
 
 
 @dataclass(frozen=True)
@@ -177,6 +186,20 @@ def score(
     """
     config = config or ScoreConfig()
     clock = Clock()
+    options = {
+        "split": split, "max_texts": max_texts, "text_column": text_column,
+        "pair_column": pair_column, "label_column": label_column, "template": template,
+        "task": task, "skip_bad_rows": skip_bad_rows, "data_configuration": data_configuration,
+        "data_revision": data_revision,
+    }  # fmt: skip
+    if isinstance(data, LabelledText):
+        _refuse_options(options, "labelled text that was read before")
+    model_options = {
+        "revision": revision, "dtype": dtype, "device": device, "device_map": device_map,
+        "trust_remote_code": trust_remote_code,
+    }  # fmt: skip
+    if isinstance(model, LanguageModel):
+        _refuse_options(model_options, "a model that was loaded before")
     folder = make_folder(out) if out is not None else None
     with clock("load_data"):
         text = data if isinstance(data, LabelledText) else load_text(
@@ -208,8 +231,20 @@ def score(
             )
     return score_text(
         language_model, text, folder=folder, config=config, clock=clock, every_k=every_k,
-        progress=progress,
+        progress=progress, options={**options, **model_options, "every_k": every_k},
     )  # fmt: skip
+
+
+def _refuse_options(options: dict[str, Any], what: str) -> None:
+    """Options that come too late must not be passed over in silence.
+
+    Raises:
+        NtpscoreError: one of them is not at its default.
+    """
+    defaults = inspect.signature(score).parameters
+    late = [name for name, value in options.items() if value != defaults[name].default]
+    if late:
+        raise NtpscoreError(f"{', '.join(late)} can't be chosen for {what}")
 
 
 def score_text(
@@ -221,6 +256,7 @@ def score_text(
     clock: "Clock | None" = None,
     every_k: bool = False,
     progress: bool | None = None,
+    options: dict[str, Any] | None = None,
 ) -> ScoreResult:
     """`score` for a model that is loaded and text that is read.
 
@@ -232,6 +268,7 @@ def score_text(
         clock: seconds that were spent already.
         every_k: write every k into `scores.csv`.
         progress: show progress bars on standard error; None means if it is a terminal.
+        options: how model and text were asked for, to be recorded among the settings.
 
     Raises:
         NtpscoreError: as `score`.
@@ -249,7 +286,11 @@ def score_text(
     layers = _check_layers(config.layers, language_model.n_layers)
     n_outputs = len(text.classes)
     needed = check_memory(
-        len(layers), language_model.width, n_outputs, config.shuffles, language_model.device
+        len(layers),
+        language_model.width,
+        n_outputs,
+        config.shuffles,
+        sums_device(language_model.device),
     )
     with clock("tokenize"):
         tokens = tokenize(text.texts, language_model, config.max_length)
@@ -289,7 +330,12 @@ def score_text(
             "target_sd": text.target_sd,
             "truncated": tokens.truncated,
         },
-        "settings": {**asdict(config), "layers": list(layers), "pooling": "mean"},
+        "settings": {
+            **(options or {}),
+            **asdict(config),
+            "layers": list(layers),
+            "pooling": "mean",
+        },
         "layers": rows,
         "best": best,
         "advice": write_advice(rows, best, len(text), language_model.width),
@@ -302,7 +348,7 @@ def score_text(
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         },
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": _command(),
     }
     record = without_nan(record)
     result = ScoreResult(record, table=table, moments=run.moments)
@@ -314,6 +360,13 @@ def score_text(
         result.write_record(folder)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return result
+
+
+def _command() -> str | None:
+    """The command line to type again; None where ntpscore was called from Python."""
+    if Path(sys.argv[0]).stem not in {"ntpscore", "__main__"}:
+        return None
+    return shlex.join(["ntpscore", *sys.argv[1:]])
 
 
 def keep_freed_memory() -> None:
@@ -409,24 +462,35 @@ def _check_layers(layers: tuple[int, ...] | None, n_layers: int) -> tuple[int, .
     return tuple(sorted(set(layers)))
 
 
+def sums_device(device: torch.device) -> torch.device:
+    """Where sums in float64 can be kept: the model's device, but the processor for `mps`."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 def check_memory(
     n_layers: int, width: int, n_outputs: int, n_shuffles: int, device: torch.device
 ) -> int:
-    """The bytes that the sums of a run will take, if they fit.
+    """The bytes that the sums of a run and the solving of a layer will take, if they fit.
 
     Raises:
         ModelError: they don't fit into what is free on the device.
     """
-    needed = Moments.n_bytes(n_layers, width, n_outputs, n_shuffles)
+    needed = Moments.n_bytes(n_layers, width, n_outputs, n_shuffles) + solve_bytes(width)
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     else:
         free = psutil.virtual_memory().available
     if needed > _MEMORY_MARGIN * free:
-        fitting = int(n_layers * _MEMORY_MARGIN * free / needed)
+        per_layer = Moments.n_bytes(1, width, n_outputs, n_shuffles)
+        fitting = int((_MEMORY_MARGIN * free - solve_bytes(width)) / per_layer)
+        advice = (
+            f"choose at most {fitting} layers with --layers"
+            if fitting > 0
+            else "not even one layer fits: use a machine with more"
+        )
         raise ModelError(
-            f"the moments of {n_layers} layers of width {width} need {needed / 1e9:.1f} GB, but "
-            f"only {free / 1e9:.1f} GB are free: choose at most {fitting} layers with --layers"
+            f"the moments of {n_layers} layers of width {width}, and solving them, need "
+            f"{needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free: {advice}"
         )
     return needed
 
@@ -472,7 +536,8 @@ class _Pass:
         self.folder = folder
         self.clock = clock
         self.shown = shown
-        self.device = language_model.device
+        # Apple's processors have no float64 on the graphics side.
+        self.device = sums_device(language_model.device)
         self.labels = torch.from_numpy(np.ascontiguousarray(text.labels)).to(self.device)
         self.permutations = shuffled_labels(len(text), config.shuffles, config.seed).to(self.device)
         self.batches = plan_batches([len(one) for one in tokens.ids], config.batch_tokens)
@@ -521,7 +586,7 @@ class _Pass:
         for row, i in enumerate(indices):
             input_ids[row, : len(self.ids[i])] = torch.tensor(self.ids[i])
             attention_mask[row, : len(self.ids[i])] = 1
-        input_ids = input_ids.to(self.device)
+        input_ids = input_ids.to(self.language_model.device)
         batch = Batch.of(attention_mask.to(self.device))
         labels, shuffled = self._labels(indices)
 
@@ -580,6 +645,8 @@ class _Pass:
             "model": [model.id, model.revision, model.content_hash, str(model.dtype)],
             "data": [self.text.source.content_hash, self.text.task, *self.text.classes],
             "layers": self.layers,
+            # A changed tokenizer changes them, whatever else stays the same.
+            "tokens": hashlib.sha256(json.dumps(self.ids).encode()).hexdigest(),
             "config": [self.config.shuffles, self.config.seed, self.config.max_length,
                        self.config.batch_tokens, self.config.precision],
         }  # fmt: skip
@@ -637,6 +704,10 @@ def _peak_memory() -> int:
     """The largest memory of this process so far, in bytes; on a GPU, what was allocated there."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return int(torch.cuda.max_memory_allocated())
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
     # Linux counts in kibibytes, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -29,7 +29,7 @@ class Progress:
         console = Console(stderr=True)
         self._show = console.is_terminal if show is None else show
         self._bars = rich.progress.Progress(
-            rich.progress.TextColumn("{task.description}"),
+            rich.progress.TextColumn("{task.description}", markup=False),
             rich.progress.BarColumn(),
             rich.progress.MofNCompleteColumn(),
             _Speed(),

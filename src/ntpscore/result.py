@@ -288,7 +288,9 @@ class ScoreResult:
         ax.set_ylabel("layer")
         model, data = self.record["model"]["id"], self.record["data"]["id"]
         # A file name may hold dollar signs, which matplotlib would read as mathematics.
-        ax.set_title(f"{score}: {model} on {data}".replace("$", r"\$"))
+        marked = frame.loc[frame["score"] == score, "basis_dependent"].any()
+        remark = " (basis-dependent beyond the labels' rank)" if marked else ""
+        ax.set_title(f"{score}: {model} on {data}{remark}".replace("$", r"\$"))
         ax.figure.colorbar(image, ax=ax)
         return ax
 
@@ -328,6 +330,8 @@ class ScoreResult:
 
     def write_tables(self, folder: Path, *, every_k: bool = False) -> None:
         """Write `scores.csv` and `moments.safetensors`; see `save`."""
+        # An earlier record must not stand beside tables of another run.
+        (folder / "result.json").unlink(missing_ok=True)
         if self._folder is None or self._folder.resolve() != folder.resolve():
             self.moments.save(folder / "moments.safetensors")
         frame = self.table(every_k=every_k)[list(COLUMNS)]

@@ -203,7 +203,7 @@ def test_parse_layers_reads_numbers_and_ranges(
     assert parse_layers(text) == layers
 
 
-@pytest.mark.parametrize("text", ["", "x", "1-", "-1", "5-3", "1,,2"])
+@pytest.mark.parametrize("text", ["", "x", "1-", "-1", "5-3", "1,,2", "0-99999999999"])
 def test_parse_layers_refuses_anything_else(text: str) -> None:
     with pytest.raises(NtpscoreError, match="--layers"):
         parse_layers(text)
@@ -242,3 +242,18 @@ def test_template_may_hold_a_line_break(
     assert run_cli("score", tiny_model_dir, data, *arguments) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["data"]["template"] == "{label}\n{text}"
+
+
+def test_pair_column_finds_its_usual_partner(
+    tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["question1,question2,same"]
+    lines += [f"is it {row['text']},was it rain,{i % 2}" for i, row in enumerate(make_rows(60))]
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("\n".join(lines))
+    arguments = ("--pair-column", "question2", "--label-column", "same", "--shuffles", 0, "--json")
+    assert run_cli("score", tiny_model_dir, pairs, *arguments) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["data"]["columns"] == {
+        "text": "question1", "pair": "question2", "label": "same",
+    }  # fmt: skip

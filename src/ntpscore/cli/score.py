@@ -7,6 +7,8 @@ import typer
 
 from ntpscore.errors import NtpscoreError
 
+_MOST_LAYERS = 10_000
+
 EXAMPLES = """
 Score a causal language model on labelled text: one forward pass, no training.
 
@@ -43,6 +45,8 @@ def parse_layers(
             raise NtpscoreError(
                 f"--layers {layers!r} is not understood: give numbers and ranges, such as 0,4,8-12"
             )
+        if int(last or first) > _MOST_LAYERS:
+            raise NtpscoreError(f"--layers {layers!r} is out of range of any model")
         found += range(int(first), int(last or first) + 1)
     if not found:
         raise NtpscoreError(f"--layers {layers!r} names no layer")

@@ -170,7 +170,11 @@ def score_layer(moments: LayerMoments) -> LayerScores:
         condition_N=spaces.N.condition,
         condition_C0=spaces.next_token.metric.condition,
         residual=spaces.next_token.residual,
-        next_token_r2=float(spaces.next_token.values.sum()) / moments.next_power,
+        next_token_r2=(
+            float(spaces.next_token.values.sum()) / moments.next_power
+            if moments.next_power
+            else float("nan")
+        ),
     )
 
 
@@ -373,7 +377,7 @@ class _Probe:
         # Of labels that never differ nothing is explained, and nothing can be retained.
         variances = moments.Y_variances
         variances = torch.where(variances > 0, variances, float("nan"))
-        r2 = explained / variances
+        r2 = (explained / variances).clamp(max=1.0)
         retained = _pad(kept, d) / torch.where(r2 > 0, explained, float("nan"))[:, None]
         return cls(retained.clamp(max=1.0), r2, N.rank)
 
@@ -418,7 +422,7 @@ def score_moments(moments: Moments, on_layer: Callable[[int], None] | None = Non
         return scores
 
     threads = torch.get_num_threads()
-    fitting = _SOLVE_BYTES // (_SOLVE_MATRICES * 8 * moments.width**2)
+    fitting = _SOLVE_BYTES // solve_bytes(moments.width)
     workers = min(threads, len(moments.layers), fitting)
     if workers < 2 or moments.device.type != "cpu":
         by_layer = [solve(layer) for layer in moments.layers]
@@ -429,6 +433,11 @@ def score_moments(moments: Moments, on_layer: Callable[[int], None] | None = Non
         finally:
             torch.set_num_threads(threads)
     return ScoreTable(moments.layers, moments.width, tuple(by_layer))
+
+
+def solve_bytes(width: int) -> int:
+    """Bytes that solving one layer takes at its peak, its moments not counted."""
+    return _SOLVE_MATRICES * 8 * width**2
 
 
 def _use_one_thread() -> None:

@@ -53,8 +53,8 @@ def read_gguf_header(path: Path) -> GgufHeader:
         Its header.
 
     Raises:
-        ModelError: The file is no GGUF file, of an unknown version, cut short, or without an
-            architecture.
+        ModelError: The file is no GGUF file, of an unknown version, cut short, damaged, or without
+            an architecture.
     """
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
@@ -68,6 +68,9 @@ def read_gguf_header(path: Path) -> GgufHeader:
                 metadata, n_bytes = _parse(data, path)
             except (struct.error, IndexError) as error:
                 raise _cut_short(path, f"its header ends after {len(data)} bytes") from error
+            except (KeyError, ArithmeticError, RecursionError, ValueError) as error:
+                msg = f"{path} is damaged: its header can't be read ({error!r}). Download it again."
+                raise ModelError(msg) from error
             if len(data) < n_bytes:
                 raise _cut_short(path, f"it has {len(data)} of {n_bytes} bytes")
     if "general.architecture" not in metadata:

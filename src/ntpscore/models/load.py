@@ -7,6 +7,7 @@ import io
 import json
 import platform
 import re
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ _HUB_TIMEOUT = 10  # seconds
 # What transformers raises for a checkpoint it can't read: all of it is about the files.
 _LOADING_ERRORS = (
     OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, ImportError,
-    NotImplementedError, SafetensorError,
+    NotImplementedError, SafetensorError, IndexError,
 )  # fmt: skip
 
 
@@ -455,5 +456,8 @@ def _alone(path: Path) -> Iterator[Path]:
     """A folder with this file alone: transformers would prefer a tokenizer lying beside it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / path.name).symlink_to(path.resolve())
+        try:
+            (folder / path.name).symlink_to(path.resolve())
+        except OSError:  # Windows lets few users make links
+            shutil.copyfile(path, folder / path.name)
         yield folder

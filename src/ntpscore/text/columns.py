@@ -108,7 +108,9 @@ def _text_columns(
         return (first,) if pair_column is None else (first, second)
     singles = [name for name in names if name.lower() in TEXT_NAMES]
     if pair_column is not None:
-        return (_only(table, singles, "text", "--text-column"), second)
+        partners = [first for first, its_second in PAIR_NAMES if its_second == second.lower()]
+        named = [name for name in names if name.lower() in partners]
+        return (_only(table, named or singles, "text", "--text-column"), second)
     by_name = {name.lower(): name for name in names}
     pairs = [
         (by_name[first], by_name[second])

@@ -63,8 +63,8 @@ def run(arguments: list[str] | None = None) -> None:
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:
             typer.echo(
-                "ntpscore: interrupted; the same command with the same --out goes on from its "
-                "last checkpoint",
+                "ntpscore: interrupted; with the same --out the same command goes on from its last "
+                "checkpoint, if it had come to one",
                 err=True,
             )
         raise

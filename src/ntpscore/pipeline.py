@@ -50,6 +50,9 @@ CHECKPOINT = "checkpoint.safetensors"
 # Writing checkpoints may take at most this share of the time between them.
 _CHECKPOINT_SHARE = 0.05
 _MEMORY_MARGIN = 0.9
+# Padding of a batch, as a share of the most tokens it may have: smaller batches cost more than the
+# padding they save.
+_PADDING_SHARE = 0.05
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 STAGES = ("load_data", "load_model", "sanity_check", "tokenize", "forward", "moments", "solve",
@@ -505,11 +508,13 @@ def plan_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
         batch_tokens: most tokens of a batch, padding included; a longer text is alone.
     """
     batches: list[list[int]] = []
-    budget = 0
+    longest = padding = 0
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if not batches or (len(batches[-1]) + 1) * budget > batch_tokens:
+        padding += longest - lengths[index]
+        full = not batches or (len(batches[-1]) + 1) * longest > batch_tokens
+        if full or padding > _PADDING_SHARE * batch_tokens:
             batches.append([])
-            budget = lengths[index]
+            longest, padding = lengths[index], 0
         batches[-1].append(index)
     return batches
 

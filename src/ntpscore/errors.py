@@ -13,6 +13,10 @@ class DataError(NtpscoreError):
     """The labelled text is missing, malformed or unfit for the task."""
 
 
+class MissingSplitError(DataError):
+    """The data has no split of that name."""
+
+
 class ModelError(NtpscoreError):
     """The language model or its tokenizer can't be loaded, or does not work as one."""
 

@@ -25,5 +25,9 @@ class MomentsError(NtpscoreError):
     """Hidden states, labels or saved moments that can't be accumulated or solved."""
 
 
+class TrainingError(NtpscoreError):
+    """Training went wrong: the loss is NaN or infinite, or what is to be trained isn't there."""
+
+
 class OutputError(NtpscoreError):
     """A result can't be written or read."""

@@ -15,6 +15,7 @@ from ntpscore.text import Task
 Outputs = Literal["logits", "targets"]
 Interval = tuple[float, float]
 _COVERAGE = 0.95
+BOOTSTRAP = 1000
 _NO_VARIANCE = 1e-12
 
 
@@ -69,7 +70,7 @@ def evaluate(
     train_labels: npt.NDArray[Any],
     kind: Outputs = "logits",
     seed: int = 0,
-    bootstrap: int = 1000,
+    bootstrap: int = BOOTSTRAP,
 ) -> Evaluation:
     """Compare a method's outputs with the labels.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import torch
@@ -21,7 +22,7 @@ from ntpscore.progress import Progress
 from ntpscore.provenance import Clock
 from ntpscore.result import make_folder
 from ntpscore.text import LabelledText
-from ntpscore.tokens import TokenizedText, plan_batches
+from ntpscore.tokens import TokenizedText, plan_batches, tokenize
 
 _MEMORY_MARGIN = 0.9
 
@@ -91,6 +92,8 @@ def collect_features(
         MomentsError: a hidden state is not finite.
         OutputError: the cache can't be written.
     """
+    if not layers:
+        return Features({}, from_cache=False)
     if cache is None or (language_model.revision is None and language_model.content_hash is None):
         return Features(
             _read_features(language_model, text, tokens, layers, batch_tokens, clock, progress),
@@ -113,6 +116,69 @@ def collect_features(
             cached = _load(path, key, (len(text), language_model.width))
     by_layer = {layer: cached[layer] for layer in layers}
     return Features(by_layer, from_cache=not missing, warnings=tuple(warnings))
+
+
+class SplitFeatures(NamedTuple):
+    """What a fit on frozen features starts from.
+
+    Attributes:
+        train: features of the texts to fit.
+        train_tokens: their tokens.
+        test: features of the test split, if there is one.
+        test_tokens: its tokens.
+    """
+
+    train: Features
+    train_tokens: TokenizedText
+    test: Features | None
+    test_tokens: TokenizedText | None
+
+    @property
+    def warnings(self) -> list[str]:
+        """Those of both splits."""
+        return [*self.train.warnings, *(self.test.warnings if self.test else ())]
+
+
+def collect_splits(
+    language_model: LanguageModel,
+    train: LabelledText,
+    test: LabelledText | None,
+    layers: Sequence[int],
+    *,
+    test_layers: Sequence[int] | None = None,
+    max_length: int | None,
+    batch_tokens: int,
+    clock: Clock,
+    cache: Path | None,
+    progress: bool | None,
+) -> SplitFeatures:
+    """Tokens and features of both splits, of the test split by default in the same layers.
+
+    See `collect_features` for the arguments.
+
+    Raises:
+        NtpscoreError: as `tokenize` and `collect_features`.
+    """
+
+    def collect(text: LabelledText, layers: Sequence[int]) -> tuple[Features, TokenizedText]:
+        with clock("tokenize"):
+            tokens = tokenize(text.texts, language_model, max_length)
+        features = collect_features(
+            language_model,
+            text,
+            tokens,
+            layers,
+            batch_tokens=batch_tokens,
+            clock=clock,
+            cache=cache,
+            progress=progress,
+        )
+        return features, tokens
+
+    of_train = collect(train, layers)
+    if test is None:
+        return SplitFeatures(*of_train, None, None)
+    return SplitFeatures(*of_train, *collect(test, layers if test_layers is None else test_layers))
 
 
 def cache_key(language_model: LanguageModel, tokens: TokenizedText) -> str:

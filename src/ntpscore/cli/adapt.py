@@ -247,6 +247,8 @@ def make_config(method: Method, *, layers: tuple[int, ...] | None, **chosen: Any
     if layers is not None:
         if method == "ols":
             given["layers"] = layers
+        elif "layer" not in known:
+            raise NtpscoreError(f"--layer can't be chosen for --method {method}: it is the last")
         elif len(layers) == 1:
             given["layer"] = layers[0]
         else:

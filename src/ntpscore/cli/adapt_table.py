@@ -1,6 +1,7 @@
 """A result of adapt as a table for people, on standard error."""
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -52,31 +53,32 @@ def print_adapt_result(
 
 
 def _evaluations(result: AdaptResult) -> Table:
+    """A row per split; columns that say nothing here are left out, to fit into 80 characters."""
+    found = [("", result.train), ("", result.test)]
+    converged: dict[str, Any] = result.record.get("converged", {})
+    for name in ("train", "test") if converged else ():
+        record = converged[name]
+        found.append((" (converged)", None if record is None else Evaluation.from_record(record)))
+    rows = [(one.split + remark, one) for remark, one in found if one is not None]
+    with_classes = any(one.accuracy is not None for _, one in rows)
+    columns = {
+        "texts": [str(one.n) for _, one in rows],
+        "accuracy": [number(one.accuracy) for _, one in rows],
+        "95 %": [_interval(one.accuracy_interval) for _, one in rows],
+        "majority": [number(one.majority_accuracy) for _, one in rows],
+        "macro-F1": [number(one.macro_f1) for _, one in rows],
+        "R²": [number(one.r2) for _, one in rows],
+        "R², 95 %": ["–" if with_classes else _interval(one.r2_interval) for _, one in rows],
+        "MSE": [number(one.mse, 4) for _, one in rows],
+        "loss": [number(one.loss if one.mse is None else None, 4) for _, one in rows],
+    }
+    shown = {name: cells for name, cells in columns.items() if any(cell != "–" for cell in cells)}
     table = Table(**LAYOUT)
     table.add_column("split", no_wrap=True)
-    for heading in ("texts", "accuracy", "95 %", "majority", "macro-F1", "R²", "95 %", "MSE",
-                    "loss"):  # fmt: skip
-        table.add_column(heading, justify="right", no_wrap=True)
-    found: list[tuple[str, Evaluation | None]] = [("", result.train), ("", result.test)]
-    converged = result.record.get("converged")
-    if converged is not None:
-        for name in ("train", "test"):
-            one = converged[name]
-            found.append((" (converged)", None if one is None else Evaluation.from_record(one)))
-    for remark, one in found:
-        if one is not None:
-            table.add_row(
-                one.split + remark,
-                str(one.n),
-                number(one.accuracy),
-                _interval(one.accuracy_interval),
-                number(one.majority_accuracy),
-                number(one.macro_f1),
-                number(one.r2),
-                _interval(one.r2_interval),
-                number(one.mse, 4),
-                number(one.loss, 4),
-            )
+    for name in shown:
+        table.add_column(name, justify="right", no_wrap=True)
+    for i, (split, _) in enumerate(rows):
+        table.add_row(split, *(cells[i] for cells in shown.values()))
     return table
 
 
@@ -107,4 +109,4 @@ def _layers(result: AdaptResult) -> Table:
 
 
 def _interval(interval: Interval | None) -> str:
-    return "–" if interval is None else f"{interval[0]:.3f}–{interval[1]:.3f}"
+    return "–" if interval is None else f"{interval[0]:.2f}–{interval[1]:.2f}"

@@ -3,12 +3,12 @@
 import inspect
 import json
 import re
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from ntpscore import adapt
+from ntpscore import adapt, load_result
 from ntpscore.adapt import load_adapt_result
 from ntpscore.cli.adapt import adapt_command, make_config
 from ntpscore.errors import NtpscoreError
@@ -81,6 +81,8 @@ def test_json_is_the_only_thing_on_standard_output(
         (["--method", "probe", "--layer", "1,2"], "must be one layer"),
         (["--method", "logistic", "--layer", "9"], "--layer 9 out of range"),
         (["--method", "nonsense"], "nonsense"),
+        (["--method", "lora", "--rescore"], "--rescore is for --method lora with --out"),
+        (["--method", "ols", "--rescore", "--out", "x"], "--rescore is for --method lora"),
         (["--method", "ols", "--out", "/dev/null/x"], "can't write to /dev/null/x"),
         ([], "--method"),
     ],
@@ -108,37 +110,53 @@ def test_a_class_that_train_lacks_ends_with_code_2(
     assert "has the classes 'odd'" in capsys.readouterr().err
 
 
-@dataclass(frozen=True)
-class _LoraConfig:
-    """The fields that the command hands over."""
+# peft asks transformers for an attribute by its old name.
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+@pytest.mark.parametrize("method", ["lora", "scratch"])
+def test_training_from_the_command_line(
+    tiny_model_dir: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+) -> None:
+    arguments = ("--steps", 4, "--batch-size", 2, "--gradient-accumulation", 2, "--max-texts", 40,
+                 "--max-test-texts", 10, "--learning-rate", 0.01)  # fmt: skip
+    arguments += ("--rank", 2, "--alpha", 4, "--rescore") if method == "lora" else ()
+    out = tmp_path / "out"
+    assert run_cli("adapt", tiny_model_dir, data, "--method", method, "--out", out, *arguments) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"{method} (all layers)" in re.sub(r"\s+", " ", printed.err)
+    result = load_adapt_result(out)
+    assert result.record["steps"] == 4
+    assert result.record["samples_seen"] == 16
+    assert result.test is not None
+    assert result.test.n == 10
+    assert run_cli("show", out) == 0
+    assert printed.err.endswith(capsys.readouterr().err)
+    if method == "lora":
+        scores = load_result(out / "scores").record
+        assert scores["data"]["n_texts"] == 40
+        assert scores["model"]["id"].endswith("+ LoRA")
 
-    rank: int = 32
-    steps: int = 5000
-    rescore: bool = False
-    max_length: int | None = None
-    seed: int = 0
 
-
-def test_training_options_go_to_the_method(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapt, "LoraConfig", _LoraConfig, raising=False)
-    config = make_config("lora", layers=None, rank=4, steps=None, rescore=True, epochs=None, seed=2)
-    assert config == _LoraConfig(rank=4, rescore=True, seed=2)
+def test_options_of_another_method_are_refused() -> None:
+    config = make_config("lora", layers=None, rank=4, steps=None, epochs=None, seed=2)
+    assert config == adapt.LoraConfig(rank=4, seed=2)
     with pytest.raises(NtpscoreError, match="--layer can't be chosen for --method lora"):
         make_config("lora", layers=(3,), seed=2)
-    with pytest.raises(NtpscoreError, match="--epochs can't be chosen for --method lora"):
-        make_config("lora", layers=None, epochs=2)
+    with pytest.raises(NtpscoreError, match="--rank can't be chosen for --method scratch"):
+        make_config("scratch", layers=None, rank=2)
 
 
 def test_command_offers_every_field_of_every_configuration() -> None:
     offered = set(inspect.signature(adapt_command).parameters) | {"layers"}
-    for name in ("OlsConfig", "LogisticConfig", "ProbeConfig"):
+    for name in ("OlsConfig", "LogisticConfig", "ProbeConfig", "LoraConfig", "ScratchConfig"):
         assert {field.name for field in fields(getattr(adapt, name))} <= offered
 
 
-def test_a_cache_is_refused_where_nothing_is_frozen(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(adapt, "LoraConfig", _LoraConfig, raising=False)
+def test_a_cache_is_refused_where_nothing_is_frozen(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli("adapt", "a", "b", "--method", "lora", "--cache", "c") == 2
     assert "--cache is not for --method lora" in capsys.readouterr().err
 

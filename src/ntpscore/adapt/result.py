@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 KIND = "adapt"
-METHODS = ("ols", "logistic", "probe", "lora", "scratch")
+# Methods on features that are not trained, and those that train the model.
+FROZEN = ("ols", "logistic", "probe")
+METHODS = (*FROZEN, "lora", "scratch")
 STAGES = ("tokenize", "forward", "fit", "evaluate", "total")
 LOSS_COLUMNS = ("step", "samples", "loss", "learning_rate")
 

@@ -2,13 +2,17 @@
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from ntpscore.cli import options
 from ntpscore.cli.score import parse_layers
 from ntpscore.errors import NtpscoreError
+
+if TYPE_CHECKING:
+    from ntpscore.models import LanguageModel
+    from ntpscore.text import LabelledText
 
 Method = Literal["ols", "logistic", "probe", "lora", "scratch"]
 
@@ -130,7 +134,7 @@ def adapt_command(
         int | None, typer.Option(help="lora: default 32.", rich_help_panel=_TRAINING)
     ] = None,
     alpha: Annotated[
-        float | None, typer.Option(help="lora: default 32.", rich_help_panel=_TRAINING)
+        int | None, typer.Option(help="lora: default 32.", rich_help_panel=_TRAINING)
     ] = None,
     checkpoint_seconds: Annotated[
         float | None,
@@ -141,11 +145,16 @@ def adapt_command(
         ),
     ] = None,
     rescore: Annotated[
-        bool | None,
-        typer.Option("--rescore", help="lora: score the adapted model.", rich_help_panel=_TRAINING),
-    ] = None,
+        bool,
+        typer.Option(
+            "--rescore",
+            help="lora: score the adapted model into --out/scores.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = False,
 ) -> None:
     """Parse, fit, print."""
+    from ntpscore.adapt.result import FROZEN
     from ntpscore.models import load_model
     from ntpscore.progress import Progress
     from ntpscore.result import make_folder
@@ -167,14 +176,17 @@ def adapt_command(
         rank=rank,
         alpha=alpha,
         checkpoint_seconds=checkpoint_seconds,
-        rescore=rescore,
         max_length=max_length,
         batch_tokens=batch_tokens,
         seed=seed,
     )
-    frozen = method in {"ols", "logistic", "probe"}
-    if cache is not None and not frozen:
+    is_frozen = method in FROZEN
+    if cache is not None and not is_frozen:
         raise NtpscoreError(f"--cache is not for --method {method}: it keeps frozen features")
+    if rescore and (method != "lora" or out is None):
+        raise NtpscoreError(
+            "--rescore is for --method lora with --out: it scores the adapter there"
+        )
     folder = None if out is None else make_folder(out)
     splits = load_splits(
         data,
@@ -204,11 +216,13 @@ def adapt_command(
             device_map=device_map,
             trust_remote_code=trust_remote_code,
         )
-    kept = {"cache": cache} if frozen else {}
+    kept = {"cache": cache} if is_frozen else {}
     result = _fit_function(method)(
         language_model, splits.train, splits.test, config=config, folder=folder, progress=True,
         **kept,
     )  # fmt: skip
+    if rescore and folder is not None:
+        _rescore(language_model, splits.train, folder, seed, max_length)
     if json:
         from ntpscore.result import to_json
 
@@ -226,6 +240,25 @@ def _fit_function(method: Method) -> Any:
     from ntpscore import adapt
 
     return getattr(adapt, f"fit_{method}")
+
+
+def _rescore(
+    model: "LanguageModel", text: "LabelledText", folder: Path, seed: int, max_length: int | None
+) -> None:
+    """Score the adapted model on the train split, as `ntpscore score` scores the model itself."""
+    from ntpscore.adapt.lora import load_adapter
+    from ntpscore.pipeline import ScoreConfig, score_text
+    from ntpscore.result import make_folder
+
+    with load_adapter(model, folder) as adapted:
+        score_text(
+            adapted,
+            text,
+            folder=make_folder(folder / "scores"),
+            # Training for classes may have cost the model its English.
+            config=ScoreConfig(seed=seed, max_length=max_length, skip_sanity_check=True),
+            progress=True,
+        )
 
 
 def make_config(method: Method, *, layers: tuple[int, ...] | None, **chosen: Any) -> Any:

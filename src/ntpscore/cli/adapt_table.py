@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ntpscore.adapt.evaluation import Evaluation, Interval
-from ntpscore.adapt.result import AdaptResult
+from ntpscore.adapt.result import FROZEN, AdaptResult
 from ntpscore.cli.tables import LAYOUT, number
 
 _MOST_ROWS = 16
@@ -28,10 +28,11 @@ def print_adapt_result(
     record = result.record
     model, train = record["model"], record["data"]["train"]
     layers = record["layers"]
-    where = f"layer {layers[-1]}" if record["method"] in {"ols", "logistic", "probe"} else "all"
+    where = f"layer {layers[-1]}" if record["method"] in FROZEN else "all layers"
+    steps = f", {record['samples_seen']} seen in {record['steps']} steps" if record["steps"] else ""
     console.print(
         f"{record['method']} ({where}) of {model['id']} on {train['id']}: {train['n_texts']} texts "
-        f"fitted, {record['samples_seen']} seen in {record['steps']} steps",
+        f"fitted{steps}",
         markup=False,
         highlight=False,
     )

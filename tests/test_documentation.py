@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ntpscore import ScoreResult
+from ntpscore import ScoreResult, adapt
+from ntpscore.adapt.result import METHODS
+from ntpscore.text import Splits
+from tests.adapt.results import make_adapt_result
 from tests.cli_run import run_cli
 from tests.test_result import make_moments, make_result
 
@@ -36,11 +39,20 @@ def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
     small = make_result(make_moments())
     monkeypatch.setattr("ntpscore.pipeline.score", lambda *_, **__: small)
     monkeypatch.setattr("ntpscore.result.load_result", lambda *_, **__: small)
+    adapted = make_adapt_result()
+    for method in METHODS:
+        monkeypatch.setattr(adapt, f"fit_{method}", lambda *_, **__: adapted, raising=False)
+    monkeypatch.setattr("ntpscore.text.load_splits", lambda *_, **__: Splits(None, None))
+    monkeypatch.setattr("ntpscore.models.load_model", lambda *_, **__: None)
+    monkeypatch.setattr("ntpscore.load_model", lambda *_, **__: None, raising=False)
     return small
 
 
 @pytest.mark.parametrize("command", commands("ntpscore "))
-def test_command_in_the_documentation_is_understood(command: str, result: ScoreResult) -> None:
+def test_command_in_the_documentation_is_understood(
+    command: str, result: ScoreResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     words = shlex.split(command.split(" | ", maxsplit=1)[0].split(" > ", maxsplit=1)[0])
     assert run_cli(*words[1:]) == 0
 

@@ -14,7 +14,16 @@ import pandas as pd
 import pytest
 import torch
 
-from ntpscore import LanguageModel, ScoreConfig, ScoreResult, load_model, load_text, pipeline, score
+from ntpscore import (
+    LanguageModel,
+    ScoreConfig,
+    ScoreResult,
+    forward,
+    load_model,
+    load_text,
+    pipeline,
+    score,
+)
 from ntpscore.core.moments import Moments
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError, OutputError
 from tests.labelled_texts import make_rows, write_rows
@@ -150,7 +159,7 @@ class TestCheckpoints:
         monkeypatch.setattr(pipeline, "_CHECKPOINT_SHARE", math.inf)
         whole = score(tiny, data, out=tmp_path / "whole", config=config)
         calls = 0
-        real = pipeline.stream_hidden_states
+        real = forward.stream_hidden_states
 
         def interrupted(*args: object) -> None:
             nonlocal calls
@@ -159,7 +168,7 @@ class TestCheckpoints:
                 raise KeyboardInterrupt
             real(*args)
 
-        monkeypatch.setattr(pipeline, "stream_hidden_states", interrupted)
+        monkeypatch.setattr(forward, "stream_hidden_states", interrupted)
         with pytest.raises(KeyboardInterrupt):
             score(tiny, data, out=tmp_path / "cut", config=config)
         assert (tmp_path / "cut" / pipeline.CHECKPOINT).exists()
@@ -233,7 +242,7 @@ class TestMemory:
         self, tiny: LanguageModel, data: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         whole = score(tiny, data, config=CONFIG)
-        real = pipeline.stream_hidden_states
+        real = forward.stream_hidden_states
         sizes = []
 
         def small_memory(model, input_ids, attention_mask, on_layer, layers):
@@ -247,7 +256,7 @@ class TestMemory:
 
             real(model, input_ids, attention_mask, on_layer_or_fail, layers)
 
-        monkeypatch.setattr(pipeline, "stream_hidden_states", small_memory)
+        monkeypatch.setattr(forward, "stream_hidden_states", small_memory)
         halved = score(tiny, data, config=CONFIG)
         np.testing.assert_allclose(values(halved), values(whole), atol=SAME_PASS)
         assert halved.moments.n_texts == whole.moments.n_texts
@@ -261,7 +270,7 @@ class TestMemory:
         def no_memory(*_: object) -> None:
             raise torch.OutOfMemoryError
 
-        monkeypatch.setattr(pipeline, "stream_hidden_states", no_memory)
+        monkeypatch.setattr(forward, "stream_hidden_states", no_memory)
         with pytest.raises(ModelError, match=r"single text of \d+ tokens.*--max-length"):
             score(tiny, data, config=CONFIG)
 
@@ -272,7 +281,7 @@ class TestMemory:
             message = "shapes do not fit"
             raise RuntimeError(message)
 
-        monkeypatch.setattr(pipeline, "stream_hidden_states", broken)
+        monkeypatch.setattr(forward, "stream_hidden_states", broken)
         with pytest.raises(RuntimeError, match="shapes do not fit"):
             score(tiny, data, config=CONFIG)
 

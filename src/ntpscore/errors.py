@@ -13,12 +13,20 @@ class DataError(NtpscoreError):
     """The labelled text is missing, malformed or unfit for the task."""
 
 
+class MissingSplitError(DataError):
+    """The data has no split of that name."""
+
+
 class ModelError(NtpscoreError):
     """The language model or its tokenizer can't be loaded, or does not work as one."""
 
 
 class MomentsError(NtpscoreError):
     """Hidden states, labels or saved moments that can't be accumulated or solved."""
+
+
+class TrainingError(NtpscoreError):
+    """Training went wrong: the loss is NaN or infinite, or what is to be trained isn't there."""
 
 
 class OutputError(NtpscoreError):

@@ -1,15 +1,11 @@
 """From a language model and labelled text to a result: one forward pass, then closed forms."""
 
-import ctypes
 import hashlib
 import inspect
 import json
-import platform
-import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -17,22 +13,28 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import psutil
 import torch
-import transformers
 from torch import Tensor
 
-import ntpscore
 from ntpscore.advice import write_advice
 from ntpscore.core.controls import shuffled_labels
-from ntpscore.core.moments import Batch, Moments, NonFiniteError, Precision, read_note
+from ntpscore.core.moments import Batch, Moments, Precision, read_note
 from ntpscore.core.scores import SCORES, score_moments, solve_bytes
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError
+from ntpscore.forward import BatchReader, OnLayer, keep_freed_memory
 from ntpscore.models import (
     LanguageModel,
     check_next_token_loss,
     load_model,
-    stream_hidden_states,
 )
 from ntpscore.progress import Progress
+from ntpscore.provenance import (
+    Clock,
+    describe_command,
+    describe_model,
+    describe_text,
+    describe_versions,
+    peak_memory,
+)
 from ntpscore.result import (
     SCHEMA_VERSION,
     ScoreResult,
@@ -42,6 +44,7 @@ from ntpscore.result import (
     without_nan,
 )
 from ntpscore.text import LabelledText, Task, load_text
+from ntpscore.tokens import TokenizedText, plan_batches, tokenize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,11 +53,6 @@ CHECKPOINT = "checkpoint.safetensors"
 # Writing checkpoints may take at most this share of the time between them.
 _CHECKPOINT_SHARE = 0.05
 _MEMORY_MARGIN = 0.9
-# Padding of a batch, as a share of the most tokens it may have: smaller batches cost more than the
-# padding they save.
-_PADDING_SHARE = 0.05
-# From glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 STAGES = ("load_data", "load_model", "sanity_check", "tokenize", "forward", "moments", "solve",
           "write", "total")  # fmt: skip
 
@@ -107,24 +105,6 @@ class ScoreConfig:
             raise NtpscoreError(
                 f"checkpoint_seconds must be at least 0, got {self.checkpoint_seconds}"
             )
-
-
-@dataclass(frozen=True)
-class TokenizedText:
-    """Token ids of each text, cut to the length limit.
-
-    Attributes:
-        ids: one list of token ids per text.
-        truncated: how many texts were cut.
-    """
-
-    ids: list[list[int]]
-    truncated: int
-
-    @property
-    def n_tokens(self) -> int:
-        """Tokens of all texts together."""
-        return sum(map(len, self.ids))
 
 
 def score(
@@ -188,7 +168,7 @@ def score(
         >>> result.best["retained"]["layer"]  # doctest: +SKIP
     """
     config = config or ScoreConfig()
-    clock = Clock()
+    clock = Clock(STAGES)
     options = {
         "split": split, "max_texts": max_texts, "text_column": text_column,
         "pair_column": pair_column, "label_column": label_column, "template": template,
@@ -256,7 +236,7 @@ def score_text(
     *,
     folder: Path | None = None,
     config: ScoreConfig | None = None,
-    clock: "Clock | None" = None,
+    clock: Clock | None = None,
     every_k: bool = False,
     progress: bool | None = None,
     options: dict[str, Any] | None = None,
@@ -277,7 +257,7 @@ def score_text(
         NtpscoreError: as `score`.
     """
     config = config or ScoreConfig()
-    clock = clock or Clock()
+    clock = clock or Clock(STAGES)
     keep_freed_memory()
     warnings: list[str] = []
     with clock("sanity_check"):
@@ -297,6 +277,11 @@ def score_text(
     )
     with clock("tokenize"):
         tokens = tokenize(text.texts, language_model, config.max_length)
+    if all(len(one) == 1 for one in tokens.ids):
+        raise DataError(
+            "every text is a single token: there is no next token to predict, so no "
+            "autoregressive subspace"
+        )
     warnings += _warnings(text, tokens, language_model.width)
     with Progress(progress) as shown:
         shown.say(
@@ -312,27 +297,8 @@ def score_text(
     best = {name: asdict(found) for name in SCORES if (found := find_best(table, name)) is not None}
     record: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
-        "model": {
-            "id": language_model.id,
-            "revision": language_model.revision,
-            "content_hash": language_model.content_hash,
-            "width": language_model.width,
-            "layers": language_model.n_layers,
-            "dtype": str(language_model.dtype).removeprefix("torch."),
-            "device": str(language_model.device),
-            "next_token_loss": loss.loss,
-        },
-        "data": {
-            **asdict(text.source),
-            "task": text.task,
-            "n_texts": len(text),
-            "n_tokens": tokens.n_tokens,
-            "classes": list(text.classes),
-            "class_counts": None if text.task == "regression" else text.class_counts(),
-            "target_mean": text.target_mean,
-            "target_sd": text.target_sd,
-            "truncated": tokens.truncated,
-        },
+        "model": {**describe_model(language_model), "next_token_loss": loss.loss},
+        "data": describe_text(text, tokens),
         "settings": {
             **(options or {}),
             **asdict(config),
@@ -344,14 +310,9 @@ def score_text(
         "advice": write_advice(rows, best, len(text), language_model.width),
         "warnings": warnings,
         "seconds": {},
-        "peak_memory_bytes": _peak_memory(),
-        "versions": {
-            "ntpscore": ntpscore.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-        "command": _command(),
+        "peak_memory_bytes": peak_memory(),
+        "versions": describe_versions(),
+        "command": describe_command(),
     }
     record = without_nan(record)
     result = ScoreResult(record, table=table, moments=run.moments)
@@ -363,94 +324,6 @@ def score_text(
         result.write_record(folder)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return result
-
-
-def _command() -> str | None:
-    """The command line to type again; None where ntpscore was called from Python."""
-    if Path(sys.argv[0]).stem not in {"ntpscore", "__main__"}:
-        return None
-    return shlex.join(["ntpscore", *sys.argv[1:]])
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep large blocks of memory that were freed, for the next batch to use.
-
-    By default it hands them back, and the system clears every page of them again for the next
-    tensor: a quarter of the time of a forward pass on a processor. Elsewhere nothing happens.
-    """
-    if sys.platform != "linux":
-        return
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version"):
-        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-class Clock:
-    """Seconds by stage."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._spent = dict.fromkeys(STAGES, 0.0)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        """Add the time of a block to a stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(stage, time.perf_counter() - start)
-
-    def add(self, stage: str, seconds: float) -> None:
-        """Add seconds to a stage; a run that goes on adds those of its earlier parts."""
-        self._spent[stage] += seconds
-
-    def seconds(self) -> dict[str, float]:
-        """Seconds of each stage, and the total since the clock was made and from earlier parts."""
-        total = self._spent["total"] + time.perf_counter() - self._start
-        return {**self._spent, "total": total}
-
-
-def tokenize(
-    texts: Sequence[str], language_model: LanguageModel, max_length: int | None
-) -> TokenizedText:
-    """Tokenize texts once, cutting those that are too long.
-
-    Args:
-        texts: n strings.
-        language_model: whose tokenizer, and whose context is the limit if none is given.
-        max_length: most tokens of a text.
-
-    Raises:
-        DataError: a text has no token at all, or no text has two.
-        ModelError: the limit is beyond the model's context.
-    """
-    context = language_model.max_length
-    if max_length is not None and context is not None and max_length > context:
-        raise ModelError(
-            f"max_length {max_length} is beyond the context of {context} tokens of "
-            f"{language_model.id}"
-        )
-    limit = max_length or context
-    # Without verbose the tokenizer doesn't warn of long texts: they are cut and counted here.
-    encoded = language_model.tokenizer(
-        list(texts), return_attention_mask=False, return_token_type_ids=False, verbose=False
-    )
-    ids: list[list[int]] = encoded["input_ids"]
-    truncated = 0
-    if limit is not None:
-        truncated = sum(len(one) > limit for one in ids)
-        ids = [one[:limit] for one in ids]
-    for text, one in zip(texts, ids, strict=True):
-        if not one:
-            raise DataError(f"the tokenizer of {language_model.id} makes no token of {text!r}")
-    if all(len(one) == 1 for one in ids):
-        raise DataError(
-            "every text is a single token: there is no next token to predict, so no "
-            "autoregressive subspace"
-        )
-    return TokenizedText(ids, truncated)
 
 
 def _check_layers(layers: tuple[int, ...] | None, n_layers: int) -> tuple[int, ...]:
@@ -498,27 +371,6 @@ def check_memory(
     return needed
 
 
-def plan_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Batches of text indices, longest texts first, each within a budget of padded tokens.
-
-    Longest first, so that a batch too large for the memory shows at once.
-
-    Args:
-        lengths: tokens of each text.
-        batch_tokens: most tokens of a batch, padding included; a longer text is alone.
-    """
-    batches: list[list[int]] = []
-    longest = padding = 0
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        padding += longest - lengths[index]
-        full = not batches or (len(batches[-1]) + 1) * longest > batch_tokens
-        if full or padding > _PADDING_SHARE * batch_tokens:
-            batches.append([])
-            longest, padding = lengths[index], 0
-        batches[-1].append(index)
-    return batches
-
-
 class _Pass:
     """The forward pass over all texts, with checkpoints."""
 
@@ -546,7 +398,7 @@ class _Pass:
         self.labels = torch.from_numpy(np.ascontiguousarray(text.labels)).to(self.device)
         self.permutations = shuffled_labels(len(text), config.shuffles, config.seed).to(self.device)
         self.batches = plan_batches([len(one) for one in tokens.ids], config.batch_tokens)
-        self.largest_batch = sys.maxsize  # padded tokens that are known to fit
+        self.reader = BatchReader(language_model, text.texts, tokens.ids, clock, "moments")
         self.done = 0
         self.moments = Moments(
             layers, language_model.width, len(text.classes), config.shuffles, self.device,
@@ -564,7 +416,7 @@ class _Pass:
         saved = time.perf_counter()
         wait = self.config.checkpoint_seconds
         for batch in self.batches[self.done :]:
-            self._run(batch, self.layers)
+            self.reader.read(batch, self.layers, self._part)
             self.done += 1
             self.shown.advance(len(batch))
             if self.folder is not None and time.perf_counter() - saved > wait:
@@ -573,67 +425,23 @@ class _Pass:
                     self._checkpoint(self.folder)
                     saved = time.perf_counter()
                     wait = max(self.config.checkpoint_seconds, (saved - start) / _CHECKPOINT_SHARE)
-        if self.largest_batch < sys.maxsize:
-            warnings.append(f"memory ran out: batches were cut to {self.largest_batch} tokens")
+        if self.reader.largest_batch < sys.maxsize:
+            warnings.append(
+                f"memory ran out: batches were cut to {self.reader.largest_batch} tokens"
+            )
         return warnings
 
-    def _run(self, indices: list[int], layers: Sequence[int]) -> None:
-        """One batch through the model; in halves where memory runs out."""
-        length = max(len(self.ids[i]) for i in indices)
-        if len(indices) * length > self.largest_batch and len(indices) > 1:
-            self._run_halves(indices, layers)
-            return
-        left = list(layers)
-        start = time.perf_counter()
-        spent = 0.0
-        input_ids = torch.zeros(len(indices), length, dtype=torch.long)
-        attention_mask = torch.zeros(len(indices), length, dtype=torch.long)
-        for row, i in enumerate(indices):
-            input_ids[row, : len(self.ids[i])] = torch.tensor(self.ids[i])
-            attention_mask[row, : len(self.ids[i])] = 1
-        input_ids = input_ids.to(self.language_model.device)
+    def _part(
+        self, indices: list[int], attention_mask: Tensor
+    ) -> tuple[OnLayer, Callable[[], None]]:
+        """Adds the texts of a batch, or of a part of one, to the moments."""
         batch = Batch.of(attention_mask.to(self.device))
         labels, shuffled = self._labels(indices)
 
         def on_layer(layer: int, hidden_states: Tensor) -> None:
-            nonlocal spent
-            begin = time.perf_counter()
             self.moments.add_layer(layer, hidden_states.to(self.device), batch, labels, shuffled)
-            left.remove(layer)
-            spent += time.perf_counter() - begin
 
-        try:
-            # A causal model never looks at the padding on the right, so it needs no mask.
-            stream_hidden_states(self.language_model, input_ids, None, on_layer, left)
-        except NonFiniteError as error:
-            text = self.text.texts[indices[error.text]]
-            raise MomentsError(
-                f"layer {error.layer} has a NaN or infinite hidden state in the text "
-                f"{text[:80]!r}: try --dtype float32, or leave the text out"
-            ) from error
-        except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
-                raise
-        finally:
-            self.clock.add("moments", spent)
-            self.clock.add("forward", time.perf_counter() - start - spent)
-        if left:
-            if len(indices) == 1:
-                raise ModelError(
-                    f"memory ran out on a single text of {length} tokens: use --max-length, fewer "
-                    "--layers or a narrower --dtype"
-                )
-            self.largest_batch = len(indices) * length // 2
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            self._run_halves(indices, left)
-            return
-        self.moments.add_labels(batch, labels, shuffled)
-
-    def _run_halves(self, indices: list[int], layers: Sequence[int]) -> None:
-        half = len(indices) // 2
-        self._run(indices[:half], layers)
-        self._run(indices[half:], layers)
+        return on_layer, lambda: self.moments.add_labels(batch, labels, shuffled)
 
     def _labels(self, indices: list[int]) -> tuple[Tensor, Tensor | None]:
         rows = torch.tensor(indices, device=self.device)
@@ -679,13 +487,6 @@ class _Pass:
         return True
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # The processor's allocator raises a plain RuntimeError.
-    return "DefaultCPUAllocator" in str(error) or "not enough memory" in str(error)
-
-
 def _warnings(text: LabelledText, tokens: TokenizedText, width: int) -> list[str]:
     found = []
     n = len(text)
@@ -703,16 +504,3 @@ def _warnings(text: LabelledText, tokens: TokenizedText, width: int) -> list[str
         reasons = ", ".join(f"{count} {why}" for why, count in text.source.skipped.items())
         found.append(f"rows were skipped: {reasons}")
     return found
-
-
-def _peak_memory() -> int:
-    """The largest memory of this process so far, in bytes; on a GPU, what was allocated there."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return int(torch.cuda.max_memory_allocated())
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    # Linux counts in kibibytes, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

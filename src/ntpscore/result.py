@@ -372,6 +372,15 @@ def load_result(folder: str | Path) -> ScoreResult:
     return ScoreResult(record, frame=frame, folder=folder)
 
 
+def read_kind(folder: Path) -> str:
+    """What kind of result a folder holds: "score", "adapt"; "score" where nothing can be read."""
+    try:
+        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "score"
+    return str(record.get("kind", "score")) if isinstance(record, dict) else "score"
+
+
 def without_nan(value: Any) -> Any:
     """A copy of a record in which NaN and infinities are None, as strict JSON wants it."""
     if isinstance(value, dict):

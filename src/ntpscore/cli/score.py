@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ntpscore.cli import options
 from ntpscore.errors import NtpscoreError
 
 _MOST_LAYERS = 10_000
@@ -54,60 +55,35 @@ def parse_layers(
 
 
 def score_command(
-    model: Annotated[str, typer.Argument(help="Hub id, folder, .gguf file or packaged model.")],
-    data: Annotated[str, typer.Argument(help="Hub id, file, saved folder or helpdesk.")],
+    model: options.Model,
+    data: options.Data,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the result; an interrupted run goes on from there."),
     ] = None,
-    json: Annotated[
-        bool,
-        typer.Option("--json", help="Print result.json, and nothing else, on standard output."),
-    ] = False,
-    max_texts: Annotated[
-        int | None, typer.Option(help="Draw a stratified sample of so many texts.", min=1)
-    ] = None,
+    json: options.Json = False,
+    max_texts: options.MaxTexts = None,
     split: Annotated[str, typer.Option(help="The part of the data to score.")] = "train",
-    text_column: Annotated[str | None, typer.Option(help="Column of the text.")] = None,
-    pair_column: Annotated[str | None, typer.Option(help="Column of the second text.")] = None,
-    label_column: Annotated[
-        str | None, typer.Option(help="Column of the label; several with commas between.")
-    ] = None,
-    template: Annotated[
-        str | None, typer.Option(help="Build the text from columns: '{title}: {body}'.")
-    ] = None,
-    task: Annotated[
-        Literal["auto", "classification", "regression", "multilabel"],
-        typer.Option(help="What the labels are for."),
-    ] = "auto",
-    skip_bad_rows: Annotated[
-        bool,
-        typer.Option("--skip-bad-rows", help="Leave out and count rows without text or label."),
-    ] = False,
-    data_configuration: Annotated[
-        str | None, typer.Option(help="Configuration of a hub data set.")
-    ] = None,
-    data_revision: Annotated[str | None, typer.Option(help="Revision of a hub data set.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
+    text_column: options.TextColumn = None,
+    pair_column: options.PairColumn = None,
+    label_column: options.LabelColumn = None,
+    template: options.Template = None,
+    task: options.Task = "auto",
+    skip_bad_rows: options.SkipBadRows = False,
+    data_configuration: options.DataConfiguration = None,
+    data_revision: options.DataRevision = None,
+    revision: options.Revision = None,
     layers: Annotated[
         str | None, typer.Option(help="Hidden states to score, such as 0,4,8-12; default all.")
     ] = None,
-    max_length: Annotated[
-        int | None, typer.Option(help="Cut texts to so many tokens; default the model's context.")
-    ] = None,
-    dtype: Annotated[str, typer.Option(help="auto, bfloat16, float32 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    device_map: Annotated[
-        str | None, typer.Option(help="Handed to transformers, to spread a model over devices.")
-    ] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that a hub model brings along.")
-    ] = False,
+    max_length: options.MaxLength = None,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    device_map: options.DeviceMap = None,
+    trust_remote_code: options.TrustRemoteCode = False,
     shuffles: Annotated[int, typer.Option(help="Label permutations as control.", min=0)] = 20,
     seed: Annotated[int, typer.Option(help="Of the permutations and the sample.", min=0)] = 0,
-    batch_tokens: Annotated[
-        int, typer.Option(help="Tokens per batch, padding included.", min=1)
-    ] = 4096,
+    batch_tokens: options.BatchTokens = 4096,
     precision: Annotated[
         Literal["float64", "mixed"],
         typer.Option(help="Of the sums; mixed is faster, and changes scores by some 1e-5."),
@@ -118,9 +94,7 @@ def score_command(
     skip_sanity_check: Annotated[
         bool, typer.Option("--skip-sanity-check", help="Go on if the model predicts English badly.")
     ] = False,
-    checkpoint_seconds: Annotated[
-        float, typer.Option(help="Time between checkpoints in --out.", min=0)
-    ] = 60.0,
+    checkpoint_seconds: options.CheckpointSeconds = 60.0,
 ) -> None:
     """Parse, score, print."""
     from ntpscore.pipeline import ScoreConfig, score

@@ -3,5 +3,17 @@
 from ntpscore.text.labelled import LabelledText, TextSource, load_text
 from ntpscore.text.labels import TASKS, Task
 from ntpscore.text.open import BUILT_IN
+from ntpscore.text.splits import Splits, hold_out_texts, load_splits, recode_labels
 
-__all__ = ["BUILT_IN", "TASKS", "LabelledText", "Task", "TextSource", "load_text"]
+__all__ = [
+    "BUILT_IN",
+    "TASKS",
+    "LabelledText",
+    "Splits",
+    "Task",
+    "TextSource",
+    "hold_out_texts",
+    "load_splits",
+    "load_text",
+    "recode_labels",
+]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ntpscore.errors import DataError
+from ntpscore.errors import DataError, MissingSplitError
 from ntpscore.text.table import Table, is_missing, quoted
 
 if TYPE_CHECKING:
@@ -114,13 +114,13 @@ def table_from_datasets(
     """A table from a data set of `datasets`; of several splits the one asked for.
 
     Raises:
-        DataError: there is no such split.
+        MissingSplitError: there is no such split.
     """
     import datasets
 
     if isinstance(data, datasets.DatasetDict):
         if split not in data:
-            raise DataError(
+            raise MissingSplitError(
                 f"{table_id} has no split {split!r}: it has {quoted(list(data))}. Say which with "
                 "--split"
             )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ntpscore.errors import DataError
+from ntpscore.errors import DataError, MissingSplitError
 from ntpscore.text.columns import Columns, find_columns
 from ntpscore.text.labels import TASKS, Labels, Task, parse_cells, read_labels
 from ntpscore.text.open import open_table
@@ -181,7 +181,7 @@ def load_text(
     source = TextSource(
         id=table.id,
         revision=table.revision,
-        content_hash=_content_hash(texts, labels.values),
+        content_hash=hash_content(texts, labels.values),
         configuration=configuration,
         split=split,
         n_rows=len(kept.rows) + kept.skipped.total(),
@@ -286,7 +286,7 @@ def _splits(table: Table, column: str | None, split: str) -> list[str | None]:
     loaded with `datasets` are all "train" there.
 
     Raises:
-        DataError: there is no such split.
+        MissingSplitError: there is no such split.
     """
     if column is not None:
         cells = table.read_column(column)
@@ -296,12 +296,12 @@ def _splits(table: Table, column: str | None, split: str) -> list[str | None]:
     if table.split is not None or (column is None and split == "train"):
         return [split] * table.n_rows
     if column is None:
-        raise DataError(
+        raise MissingSplitError(
             f"{table.id} has no column 'split', so that all its rows count as 'train': there is no "
             f"split {split!r}"
         )
     there = sorted({name for name in splits if name is not None})
-    raise DataError(
+    raise MissingSplitError(
         f"{table.id} has no split {split!r}: column {column!r} says {quoted(there)}. Say which "
         "with --split"
     )
@@ -349,7 +349,8 @@ def _sample(labels: Labels, max_texts: int | None, seed: int) -> list[int]:
     return draw_sample(n_rows, max_texts, seed)
 
 
-def _content_hash(texts: list[str], labels: Sequence[tuple[Any, ...]]) -> str:
+def hash_content(texts: list[str], labels: Sequence[tuple[Any, ...]]) -> str:
+    """SHA-256 (hex) over texts and labels in order; see `TextSource.content_hash`."""
     digest = hashlib.sha256()
     for text, label in zip(texts, labels, strict=True):
         digest.update(json.dumps([text, label], ensure_ascii=False).encode() + b"\n")

@@ -1,0 +1,269 @@
+"""Mean-token features of chosen layers: one forward pass, kept on disk for the next time."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ntpscore.core.moments import NonFiniteError
+from ntpscore.errors import ModelError, OutputError
+from ntpscore.forward import BatchReader, keep_freed_memory
+from ntpscore.models import LanguageModel
+from ntpscore.progress import Progress
+from ntpscore.provenance import Clock
+from ntpscore.result import make_folder
+from ntpscore.text import LabelledText
+from ntpscore.tokens import TokenizedText, plan_batches, tokenize
+
+_MEMORY_MARGIN = 0.9
+
+
+@dataclass(frozen=True)
+class Features:
+    """The mean tokens of texts, by layer.
+
+    Attributes:
+        by_layer: (n, d) float32 per hidden-state index, in the order of the texts; where they are
+            from a file, mapped into memory.
+        from_cache: whether no forward pass was needed.
+        warnings: what a reader of the result should know.
+    """
+
+    by_layer: dict[int, Tensor]
+    from_cache: bool
+    warnings: tuple[str, ...] = ()
+
+
+def check_layers(layers: Sequence[int] | None, language_model: LanguageModel) -> tuple[int, ...]:
+    """Hidden-state indices in rising order; all of them for None.
+
+    Raises:
+        ModelError: the model has no such layer.
+    """
+    if layers is None:
+        return tuple(range(language_model.n_layers + 1))
+    outside = [layer for layer in layers if not 0 <= layer <= language_model.n_layers]
+    if outside:
+        raise ModelError(
+            f"--layer {', '.join(map(str, outside))} out of range: this model's hidden states are "
+            f"numbered 0 (embedding) to {language_model.n_layers} (last block)"
+        )
+    return tuple(sorted(set(layers)))
+
+
+def collect_features(
+    language_model: LanguageModel,
+    text: LabelledText,
+    tokens: TokenizedText,
+    layers: Sequence[int],
+    *,
+    batch_tokens: int,
+    clock: Clock,
+    cache: Path | None = None,
+    progress: bool | None = None,
+) -> Features:
+    """Mean-token features, from the cache or by one forward pass.
+
+    A file of the cache is of one model and the token ids of one split, and holds all layers that
+    were ever asked for. A model without revision and content hash can't be told from another, so
+    its features are not cached.
+
+    Args:
+        language_model: the model.
+        text: n texts.
+        tokens: theirs.
+        layers: hidden-state indices.
+        batch_tokens: tokens per batch, padding included.
+        clock: counts the stages `forward` and `fit`.
+        cache: a folder; None keeps nothing.
+        progress: show a bar.
+
+    Raises:
+        ModelError: features don't fit into memory, or a text does not.
+        MomentsError: a hidden state is not finite.
+        OutputError: the cache can't be written.
+    """
+    if not layers:
+        return Features({}, from_cache=False)
+    if cache is None or (language_model.revision is None and language_model.content_hash is None):
+        return Features(
+            _read_features(language_model, text, tokens, layers, batch_tokens, clock, progress),
+            from_cache=False,
+        )
+    key = cache_key(language_model, tokens)
+    path = make_folder(cache) / f"features-{key[:16]}.safetensors"
+    warnings: list[str] = []
+    cached: dict[int, Tensor] = {}
+    if path.exists():
+        try:
+            cached = _load(path, key, (len(text), language_model.width))
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            warnings.append(f"{path} is damaged, so the features were computed again: {error}")
+    missing = [layer for layer in layers if layer not in cached]
+    if missing:
+        found = _read_features(language_model, text, tokens, missing, batch_tokens, clock, progress)
+        with clock("forward"):
+            _save(path, key, cached | found)
+            cached = _load(path, key, (len(text), language_model.width))
+    by_layer = {layer: cached[layer] for layer in layers}
+    return Features(by_layer, from_cache=not missing, warnings=tuple(warnings))
+
+
+class SplitFeatures(NamedTuple):
+    """What a fit on frozen features starts from.
+
+    Attributes:
+        train: features of the texts to fit.
+        train_tokens: their tokens.
+        test: features of the test split, if there is one.
+        test_tokens: its tokens.
+    """
+
+    train: Features
+    train_tokens: TokenizedText
+    test: Features | None
+    test_tokens: TokenizedText | None
+
+    @property
+    def warnings(self) -> list[str]:
+        """Those of both splits."""
+        return [*self.train.warnings, *(self.test.warnings if self.test else ())]
+
+
+def collect_splits(
+    language_model: LanguageModel,
+    train: LabelledText,
+    test: LabelledText | None,
+    layers: Sequence[int],
+    *,
+    test_layers: Sequence[int] | None = None,
+    max_length: int | None,
+    batch_tokens: int,
+    clock: Clock,
+    cache: Path | None,
+    progress: bool | None,
+) -> SplitFeatures:
+    """Tokens and features of both splits, of the test split by default in the same layers.
+
+    See `collect_features` for the arguments.
+
+    Raises:
+        NtpscoreError: as `tokenize` and `collect_features`.
+    """
+
+    def collect(text: LabelledText, layers: Sequence[int]) -> tuple[Features, TokenizedText]:
+        with clock("tokenize"):
+            tokens = tokenize(text.texts, language_model, max_length)
+        features = collect_features(
+            language_model,
+            text,
+            tokens,
+            layers,
+            batch_tokens=batch_tokens,
+            clock=clock,
+            cache=cache,
+            progress=progress,
+        )
+        return features, tokens
+
+    of_train = collect(train, layers)
+    if test is None:
+        return SplitFeatures(*of_train, None, None)
+    return SplitFeatures(*of_train, *collect(test, layers if test_layers is None else test_layers))
+
+
+def cache_key(language_model: LanguageModel, tokens: TokenizedText) -> str:
+    """Names the features of a split: the same model on the same token ids has the same ones.
+
+    Token ids stand for the texts, the tokenizer and the length limit together.
+    """
+    model = [
+        language_model.id,
+        language_model.revision,
+        language_model.content_hash,
+        str(language_model.dtype),
+    ]
+    return hashlib.sha256(json.dumps([model, tokens.ids]).encode()).hexdigest()
+
+
+def _read_features(
+    language_model: LanguageModel,
+    text: LabelledText,
+    tokens: TokenizedText,
+    layers: Sequence[int],
+    batch_tokens: int,
+    clock: Clock,
+    progress: bool | None,
+) -> dict[int, Tensor]:
+    needed = 4 * len(layers) * len(text) * language_model.width
+    free = psutil.virtual_memory().available
+    if needed > _MEMORY_MARGIN * free:
+        raise ModelError(
+            f"the features of {len(text)} texts in {len(layers)} layers need {needed / 1e9:.1f} "
+            f"GB, but only {free / 1e9:.1f} GB are free: choose fewer layers with --layer, or "
+            "fewer texts with --max-texts"
+        )
+    keep_freed_memory()
+    features = {layer: torch.empty(len(text), language_model.width) for layer in layers}
+
+    def part(
+        indices: list[int], attention_mask: Tensor
+    ) -> tuple[Callable[[int, Tensor], None], Callable[[], None]]:
+        is_padding = attention_mask == 0
+        lengths = attention_mask.sum(1, keepdim=True)
+
+        def on_layer(layer: int, hidden_states: Tensor) -> None:
+            # Only where needed: what stands at the padding may be infinite.
+            kept = hidden_states.float().masked_fill(is_padding[:, :, None].to(
+                hidden_states.device), 0.0)  # fmt: skip
+            mean = kept.sum(1).div(lengths.to(kept.device))
+            finite = torch.isfinite(mean).all(1)
+            if not bool(finite.all()):
+                raise NonFiniteError(layer, int((~finite).nonzero()[0]))
+            features[layer][indices] = mean.cpu()
+
+        return on_layer, lambda: None
+
+    reader = BatchReader(language_model, text.texts, tokens.ids, clock, "fit")
+    with Progress(progress) as shown:
+        shown.start("reading", len(text), "texts")
+        for batch in plan_batches([len(one) for one in tokens.ids], batch_tokens):
+            reader.read(batch, layers, part)
+            shown.advance(len(batch))
+    return features
+
+
+def _load(path: Path, key: str, shape: tuple[int, int]) -> dict[int, Tensor]:
+    """The features in a file of the cache, mapped into memory.
+
+    Raises:
+        ValueError: they are of another split or model, or of another shape.
+    """
+    with safe_open(path, framework="pt") as file:
+        if (file.metadata() or {}).get("key") != key:
+            raise ValueError("it is of other texts or another model")
+        found = {int(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if any(tensor.shape != shape for tensor in found.values()):
+        raise ValueError(f"a layer has not the shape {shape}")
+    return found
+
+
+def _save(path: Path, key: str, by_layer: dict[int, Tensor]) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        save_file({str(layer): by_layer[layer] for layer in sorted(by_layer)}, temporary,
+                  {"key": key})  # fmt: skip
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise OutputError(f"can't write {path}: {error}") from error

@@ -1,0 +1,235 @@
+"""LoRA: low-rank updates of the attention's projections, and a head on the mean token."""
+
+import hashlib
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import peft
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from ntpscore.adapt.head import MeanTokenClassifier
+from ntpscore.adapt.result import AdaptResult
+from ntpscore.adapt.training import TrainingConfig, fit_classifier, seeded_chance
+from ntpscore.errors import ModelError, NtpscoreError, OutputError
+from ntpscore.models import LanguageModel
+from ntpscore.text import LabelledText
+
+ADAPTER = "adapter"
+HEAD = "head.safetensors"
+# What architectures call their projections to queries, keys and values, apart or fused.
+_PROJECTIONS = frozenset({
+    "q_proj", "k_proj", "v_proj",  # Llama, Qwen, Mistral, Gemma, OPT, …
+    "qkv_proj",  # OpenELM, Phi-3
+    "c_attn",  # GPT-2
+    "query_key_value",  # GPT-NeoX, Falcon, BLOOM
+    "Wqkv",  # MPT, DBRX
+    "query", "key", "value",  # RoBERTa-like decoders
+    "q_attn",  # GPT-BigCode
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LoraConfig(TrainingConfig):
+    """How LoRA is trained; the defaults are the paper's.
+
+    Attributes:
+        rank: of the update of each projection.
+        alpha: the update is scaled by alpha / rank.
+        dropout: in front of each update.
+    """
+
+    rank: int = 32
+    alpha: int = 32
+    dropout: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            NtpscoreError: one of them makes no sense.
+        """
+        super().__post_init__()
+        for name in ("rank", "alpha"):
+            if getattr(self, name) < 1:
+                raise NtpscoreError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise NtpscoreError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+
+
+def find_projections(language_model: LanguageModel) -> list[str]:
+    """The names, within the base model, of the projections to queries, keys and values.
+
+    Raises:
+        ModelError: there are none by a known name.
+    """
+    linear = [
+        name
+        for name, module in language_model.model.base_model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
+    ]
+    found = [name for name in linear if name.rpartition(".")[2] in _PROJECTIONS]
+    if not found:
+        candidates = sorted({name.rpartition(".")[2] for name in linear})
+        raise ModelError(
+            f"{language_model.id} has no projections to queries, keys and values by a known name "
+            f"({', '.join(sorted(_PROJECTIONS))}); its linear layers are called "
+            f"{', '.join(candidates) or 'nothing: it has none'}"
+        )
+    return found
+
+
+def fit_lora(
+    model: LanguageModel,
+    train: LabelledText,
+    test: LabelledText | None = None,
+    *,
+    config: LoraConfig | None = None,
+    folder: Path | None = None,
+    progress: bool | None = None,
+) -> AdaptResult:
+    """Train LoRA on q, k and v of every layer, and a head on the mean token of the last block.
+
+    The model is as it was before when this returns. `adapter/` in the folder is what `peft` reads,
+    with the head beside it.
+
+    Args:
+        model: from `load_model`.
+        train: the texts to fit.
+        test: the texts left aside.
+        config: see `LoraConfig`.
+        folder: where checkpoints, adapter and result go; an interrupted run there goes on.
+        progress: show bars; None means on a terminal.
+
+    Raises:
+        NtpscoreError: bad input, an architecture without known projections, or a loss that is no
+            number.
+
+    Source:
+        Hu et al., "LoRA: low-rank adaptation of large language models", 2021; settings of Next
+        Token Perception Score, section 5.
+    """
+    config = config or LoraConfig()
+    settings = peft.LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        bias="none",
+        target_modules=find_projections(model),
+    )
+    with _injected(model) as base:
+        with seeded_chance(model.device, config.seed), warnings.catch_warnings():
+            # Of Conv1D, whose weights are transposed: peft notices and does what it warns of.
+            warnings.filterwarnings("ignore", message="fan_in_fan_out")
+            adapted = peft.get_peft_model(base, settings)
+            classifier = MeanTokenClassifier(adapted, model.width, len(train.classes), model.device)
+        try:
+            return fit_classifier(
+                "lora",
+                classifier,
+                model,
+                train,
+                test,
+                config,
+                folder=folder,
+                progress=progress,
+                write_weights=lambda to: _write_adapter(classifier, to),
+            )
+        finally:
+            adapted.unload()
+
+
+@contextmanager
+def load_adapter(model: LanguageModel, folder: str | Path) -> Iterator[LanguageModel]:
+    """The model with an adapter that `fit_lora` saved, for as long as the block runs.
+
+    Args:
+        model: the model the adapter was trained on.
+        folder: the result folder of `fit_lora`.
+
+    Yields:
+        The adapted model: the same weights in memory, with another name and content hash.
+
+    Raises:
+        OutputError: there is no adapter, or it doesn't fit the model.
+    """
+    path = Path(folder) / ADAPTER
+    weights = path / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise OutputError(f"{folder} holds no adapter: {weights} is missing")
+    with _injected(model) as base:
+        try:
+            adapted = peft.PeftModel.from_pretrained(base, str(path))
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise OutputError(f"{path} doesn't fit {model.id}: {error}") from error
+        try:
+            adapted.eval()
+            digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+            names = f"{model.revision}/{model.content_hash}/{digest}"
+            yield replace(
+                model,
+                id=f"{model.id} + LoRA",
+                content_hash=hashlib.sha256(names.encode()).hexdigest(),
+            )
+        finally:
+            adapted.unload()
+
+
+def load_classifier(model: LanguageModel, adapted: nn.Module, folder: str | Path) -> nn.Module:
+    """The head that was trained with an adapter, on the base model that carries it.
+
+    Args:
+        model: says width and device.
+        adapted: the base model with the adapter.
+        folder: the result folder of `fit_lora`.
+
+    Raises:
+        OutputError: there is no head.
+    """
+    path = Path(folder) / ADAPTER / HEAD
+    try:
+        head = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"{folder} holds no head of LoRA: {error}") from error
+    classifier = MeanTokenClassifier(adapted, model.width, len(head["bias"]), model.device)
+    classifier.head.load_state_dict(head)
+    return classifier.eval()
+
+
+@contextmanager
+def _injected(model: LanguageModel) -> Iterator[Any]:
+    """The base model to put adapters into; its flags are as they were before, afterwards."""
+    base: nn.Module = model.model.base_model
+    required = {name: parameter.requires_grad for name, parameter in base.named_parameters()}
+    try:
+        yield base
+    finally:
+        for name, parameter in base.named_parameters():
+            parameter.requires_grad_(required[name])
+        base.eval()
+
+
+def _write_adapter(classifier: MeanTokenClassifier, folder: Path) -> None:
+    path, temporary = folder / ADAPTER, folder / f".{ADAPTER}.part"
+    base: Any = classifier.base
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with warnings.catch_warnings():
+            # Of a base model without a name on the hub: the embedding is not adapted anyway.
+            warnings.filterwarnings("ignore", message="Could not find a config file")
+            base.save_pretrained(temporary, save_embedding_layers=False)
+        save_file(
+            {name: value.detach().cpu() for name, value in classifier.head.state_dict().items()},
+            temporary / HEAD,
+        )
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"can't write {path}: {error}") from error

@@ -1,0 +1,255 @@
+"""What adapting a model found: a record, the loss curve, and the folder both are kept in."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ntpscore.adapt.evaluation import Evaluation, Outputs, predictions
+from ntpscore.errors import OutputError
+from ntpscore.models import LanguageModel
+from ntpscore.provenance import (
+    Clock,
+    describe_command,
+    describe_model,
+    describe_text,
+    describe_versions,
+    peak_memory,
+)
+from ntpscore.result import make_folder, to_json, without_nan, write_text
+from ntpscore.text import LabelledText
+from ntpscore.tokens import TokenizedText
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+KIND = "adapt"
+# Methods on features that are not trained, and those that train the model.
+FROZEN = ("ols", "logistic", "probe")
+METHODS = (*FROZEN, "lora", "scratch")
+STAGES = ("tokenize", "forward", "fit", "evaluate", "total")
+LOSS_COLUMNS = ("step", "samples", "loss", "learning_rate")
+
+
+class AdaptResult:
+    """The outcome of a `fit_` function, or of `load_adapt_result` of its folder.
+
+    Attributes:
+        record: the content of `result.json`: method, model, data, config, train, test, seconds.
+        loss_curve: a row per recorded step: step, samples seen, loss, learning rate; empty for
+            closed forms.
+        predictions: a row per text of the test split; None without one.
+    """
+
+    def __init__(
+        self,
+        record: dict[str, Any],
+        *,
+        loss_curve: "pd.DataFrame | None" = None,
+        predictions: "pd.DataFrame | None" = None,
+    ) -> None:
+        import pandas as pd
+
+        self.record = record
+        self.loss_curve = pd.DataFrame(columns=LOSS_COLUMNS) if loss_curve is None else loss_curve
+        self.predictions = predictions
+
+    def __repr__(self) -> str:
+        model, data = self.record["model"]["id"], self.record["data"]["train"]["id"]
+        return f"AdaptResult({self.record['method']} of {model!r} on {data!r})"
+
+    @property
+    def train(self) -> Evaluation | None:
+        """How good the method is on the texts it was fitted to, where that is known."""
+        return self._evaluation("train")
+
+    @property
+    def test(self) -> Evaluation | None:
+        """How good the method is on the test split; None without one."""
+        return self._evaluation("test")
+
+    def _evaluation(self, name: str) -> Evaluation | None:
+        record = self.record[name]
+        return None if record is None else Evaluation.from_record(record)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `result.json`, `loss_curve.csv` and `predictions.csv` into a folder.
+
+        Args:
+            folder: made if it is missing; files of an earlier result are replaced.
+
+        Raises:
+            OutputError: the folder can't be written.
+        """
+        folder = make_folder(folder)
+        # An earlier record must not stand beside tables of another run.
+        for name in ("result.json", "predictions.csv"):
+            (folder / name).unlink(missing_ok=True)
+        write_text(folder / "loss_curve.csv", _to_csv(self.loss_curve))
+        if self.predictions is not None:
+            write_text(folder / "predictions.csv", _to_csv(self.predictions))
+        write_text(folder / "result.json", to_json(self.record))
+        return folder
+
+
+def _to_csv(frame: "pd.DataFrame") -> str:
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def load_adapt_result(folder: str | Path) -> AdaptResult:
+    """Read the result folder that `AdaptResult.save` wrote.
+
+    Raises:
+        OutputError: the folder has no complete result, or one of another kind or schema version.
+    """
+    import pandas as pd
+
+    folder = Path(folder)
+    try:
+        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        loss_curve = pd.read_csv(folder / "loss_curve.csv")
+        path = folder / "predictions.csv"
+        # A class may be called "NA".
+        predictions = pd.read_csv(path, keep_default_na=False) if path.exists() else None
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"{folder} has no complete result of adapt: {Path(error.filename).name} is missing"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise OutputError(f"the result in {folder} can't be read: {error}") from error
+    if not isinstance(record, dict) or record.get("kind") != KIND:
+        raise OutputError(f"{folder} holds no result of adapt")
+    if record.get("schema_version") != SCHEMA_VERSION:
+        raise OutputError(
+            f"the result in {folder} has schema version {record.get('schema_version')}, "
+            f"this ntpscore reads {SCHEMA_VERSION}"
+        )
+    if tuple(loss_curve.columns) != LOSS_COLUMNS:
+        raise OutputError(f"{folder / 'loss_curve.csv'} has not the columns {LOSS_COLUMNS}")
+    return AdaptResult(record, loss_curve=loss_curve, predictions=predictions)
+
+
+def make_record(
+    method: str,
+    language_model: LanguageModel,
+    *,
+    train: LabelledText,
+    train_tokens: TokenizedText,
+    test: LabelledText | None,
+    test_tokens: TokenizedText | None,
+    config: Any,
+    layers: Sequence[int],
+    train_evaluation: Evaluation | None,
+    test_evaluation: Evaluation | None,
+    trainable_parameters: int,
+    total_parameters: int,
+    clock: Clock,
+    steps: int = 0,
+    samples_seen: int | None = None,
+    tokens_seen: int | None = None,
+    warnings: Sequence[str] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The record of a run, without NaN.
+
+    Args:
+        method: one of `METHODS`.
+        language_model: the model that was adapted.
+        train: the texts that were fitted.
+        train_tokens: their tokens.
+        test: the texts that were left aside, if there are any.
+        test_tokens: their tokens.
+        config: the method's configuration, a dataclass.
+        layers: hidden-state indices the features are of.
+        train_evaluation: on the train split.
+        test_evaluation: on the test split.
+        trainable_parameters: numbers that were fitted.
+        total_parameters: numbers of the model and what was put on top.
+        clock: seconds of `STAGES`.
+        steps: of an optimiser; 0 for closed forms.
+        samples_seen: texts that went into steps, repetitions counted; None means each text once.
+        tokens_seen: tokens through the model to fit, repetitions counted; None means each text's
+            once.
+        warnings: what a reader should know.
+        extra: what only this method has to say.
+    """
+    data = {
+        "train": describe_text(train, train_tokens),
+        "test": None if test is None or test_tokens is None else describe_text(test, test_tokens),
+    }
+    cut = [
+        f"{tokens.truncated} of {len(tokens.ids)} texts of the {split} split were cut to "
+        f"{max(map(len, tokens.ids))} tokens"
+        for split, tokens in (("train", train_tokens), ("test", test_tokens))
+        if tokens is not None and tokens.truncated
+    ]
+    skipped = [
+        f"rows of the {split} split were skipped: "
+        + ", ".join(f"{count} {why}" for why, count in text.source.skipped.items())
+        for split, text in (("train", train), ("test", test))
+        if text is not None and text.source.skipped
+    ]
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": KIND,
+        "method": method,
+        "model": describe_model(language_model),
+        "data": data,
+        "config": asdict(config),
+        "layers": list(layers),
+        "train": None if train_evaluation is None else asdict(train_evaluation),
+        "test": None if test_evaluation is None else asdict(test_evaluation),
+        "steps": steps,
+        "samples_seen": len(train) if samples_seen is None else samples_seen,
+        "tokens": train_tokens.n_tokens if tokens_seen is None else tokens_seen,
+        "trainable_parameters": trainable_parameters,
+        "total_parameters": total_parameters,
+        **(extra or {}),
+        "warnings": [*warnings, *cut, *skipped],
+        "seconds": clock.seconds(),
+        "peak_memory_bytes": peak_memory(),
+        "versions": describe_versions(),
+        "command": describe_command(),
+    }
+    cleaned: dict[str, Any] = without_nan(record)
+    return cleaned
+
+
+def tabulate_predictions(
+    outputs: npt.NDArray[np.floating[Any]],
+    text: LabelledText,
+    *,
+    kind: Outputs = "logits",
+) -> "pd.DataFrame":
+    """Labels and predictions of each text, in words of the data.
+
+    Args:
+        outputs: (n, c), as for `evaluate`.
+        text: the texts.
+        kind: as for `evaluate`.
+
+    Returns:
+        Of classes the columns label and predicted; else for every class or target `NAME` the
+        columns `label NAME` and `predicted NAME`, targets in the units of the data.
+    """
+    import pandas as pd
+
+    predicted = predictions(np.asarray(outputs, dtype=np.float64), text.task, kind)
+    if text.task == "classification":
+        names = np.array(text.classes, dtype=object)
+        return pd.DataFrame({"label": names[text.labels], "predicted": names[predicted]})
+    labels = text.labels.astype(np.float64)
+    if text.task == "regression":
+        labels = labels * np.array(text.target_sd) + np.array(text.target_mean)
+        predicted = predicted * np.array(text.target_sd) + np.array(text.target_mean)
+    else:
+        labels, predicted = labels.astype(np.int64), predicted.astype(np.int64)
+    return pd.DataFrame(
+        {f"label {name}": labels[:, i] for i, name in enumerate(text.classes)}
+        | {f"predicted {name}": predicted[:, i] for i, name in enumerate(text.classes)}
+    )

@@ -1,0 +1,59 @@
+"""Training from scratch: the same architecture, random weights."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ntpscore.adapt.head import MeanTokenClassifier
+from ntpscore.adapt.result import AdaptResult
+from ntpscore.adapt.training import TrainingConfig, fit_classifier, seeded_chance
+from ntpscore.models import LanguageModel
+from ntpscore.text import LabelledText
+
+
+@dataclass(frozen=True)
+class ScratchConfig(TrainingConfig):
+    """How a model is trained from scratch; the defaults are the paper's."""
+
+    steps: int = 10000
+
+
+def fit_scratch(
+    model: LanguageModel,
+    train: LabelledText,
+    test: LabelledText | None = None,
+    *,
+    config: ScratchConfig | None = None,
+    folder: Path | None = None,
+    progress: bool | None = None,
+) -> AdaptResult:
+    """Train a model of the same architecture from random weights, with a head on the mean token.
+
+    Weights and optimiser state are float32; matrix products are in the given model's number format.
+    The trained weights are not kept: this is the baseline of what pretraining brings.
+
+    Args:
+        model: from `load_model`; its configuration and tokenizer are used, its weights are not.
+        train: the texts to fit.
+        test: the texts left aside.
+        config: see `ScratchConfig`.
+        folder: where checkpoints and the result go; an interrupted run there goes on.
+        progress: show bars; None means on a terminal.
+
+    Raises:
+        NtpscoreError: bad input, or a loss that is no number.
+
+    Source:
+        Next Token Perception Score, section 5 and table 1.
+    """
+    config = config or ScratchConfig()
+    base: Any = model.model.base_model
+    with seeded_chance(model.device, config.seed):
+        fresh = type(base)(copy.deepcopy(base.config)).to(model.device, torch.float32)
+        classifier = MeanTokenClassifier(fresh, model.width, len(train.classes), model.device)
+    return fit_classifier(
+        "scratch", classifier, model, train, test, config, folder=folder, progress=progress
+    )

@@ -1,0 +1,533 @@
+"""The training that LoRA and training from scratch share: Adafactor, cosine schedule, checkpoints.
+
+`transformers.Trainer` pickles its checkpoints and orders its batches by itself; this loop keeps
+safetensors only, and its batches and dropout are functions of seed and step, so that a run that was
+killed goes on to the same last bit.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers.optimization import Adafactor
+
+from ntpscore.adapt.evaluation import Evaluation, evaluate
+from ntpscore.adapt.head import MeanTokenClassifier
+from ntpscore.adapt.result import (
+    LOSS_COLUMNS,
+    STAGES,
+    AdaptResult,
+    make_record,
+    tabulate_predictions,
+)
+from ntpscore.errors import NtpscoreError, OutputError, TrainingError
+from ntpscore.forward import keep_freed_memory
+from ntpscore.models import LanguageModel
+from ntpscore.progress import Progress
+from ntpscore.provenance import Clock
+from ntpscore.result import make_folder
+from ntpscore.text import LabelledText, Task
+from ntpscore.tokens import TokenizedText, plan_batches, tokenize
+
+CHECKPOINT = "training.safetensors"
+_EVALUATION_TOKENS = 4096
+# Writing checkpoints may take at most this share of the time between them.
+_CHECKPOINT_SHARE = 0.05
+# Texts are sorted by length within windows of so many batches: little padding, and still chance.
+_WINDOW = 32
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained; the defaults are the paper's.
+
+    Attributes:
+        steps: of the optimiser.
+        batch_size: texts per forward pass.
+        gradient_accumulation: forward passes per step.
+        learning_rate: at the peak of the schedule.
+        warmup_share: of the steps, in which the learning rate rises from zero.
+        weight_decay: per step, times the learning rate.
+        max_length: tokens after which a text is cut; None means the model's context.
+        seed: of the initial weights, the order of the texts and dropout.
+        checkpoint_seconds: time between checkpoints, if there is a folder.
+
+    Source:
+        Next Token Perception Score, section 5: Adafactor, cosine schedule, 5 % warm-up.
+    """
+
+    steps: int = 5000
+    batch_size: int = 1
+    gradient_accumulation: int = 1
+    learning_rate: float = 1e-4
+    warmup_share: float = 0.05
+    weight_decay: float = 1e-5
+    max_length: int | None = None
+    seed: int = 0
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            NtpscoreError: one of them makes no sense.
+        """
+        for name, least in (
+            ("steps", 1),
+            ("batch_size", 1),
+            ("gradient_accumulation", 1),
+            ("seed", 0),
+        ):
+            if getattr(self, name) < least:
+                raise NtpscoreError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise NtpscoreError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not 0 <= self.warmup_share <= 1:
+            raise NtpscoreError(f"warmup_share must be between 0 and 1, got {self.warmup_share}")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise NtpscoreError(f"weight_decay must be at least 0, got {self.weight_decay}")
+        if self.max_length is not None and self.max_length < 1:
+            raise NtpscoreError(f"max_length must be at least 1 token, got {self.max_length}")
+        if not self.checkpoint_seconds >= 0:
+            raise NtpscoreError(
+                f"checkpoint_seconds must be at least 0, got {self.checkpoint_seconds}"
+            )
+
+
+def learning_rate_at(step: int, config: TrainingConfig) -> float:
+    """The learning rate of a step, 0 … steps − 1: a linear warm-up, then half a cosine to zero."""
+    warmup = math.ceil(config.warmup_share * config.steps)
+    if step < warmup:
+        return config.learning_rate * step / warmup
+    progress = (step - warmup) / max(1, config.steps - warmup)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def make_optimiser(parameters: Sequence[nn.Parameter], config: TrainingConfig) -> Adafactor:
+    """Adafactor with a learning rate of its own, in transformers' reading of it.
+
+    `torch.optim.Adafactor` scales its steps by the size of the parameters, which can't be turned
+    off there; neither the paper's settings nor `transformers.Trainer` do that.
+
+    Source:
+        Shazeer, Stern, "Adafactor: adaptive learning rates with sublinear memory cost", 2018.
+    """
+    return Adafactor(
+        parameters,
+        lr=config.learning_rate,
+        eps=(1e-30, 1e-3),
+        clip_threshold=1.0,
+        decay_rate=-0.8,
+        beta1=None,
+        weight_decay=config.weight_decay,
+        scale_parameter=False,
+        relative_step=False,
+        warmup_init=False,
+    )
+
+
+def epoch_batches(
+    lengths: Sequence[int], batch_size: int, seed: int, epoch: int
+) -> list[list[int]]:
+    """All texts once, in batches of texts of about the same length, in random order.
+
+    Args:
+        lengths: tokens of each text.
+        batch_size: texts per batch; the last of an epoch may have fewer.
+        seed: of the order.
+        epoch: every epoch has an order of its own.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(lengths))
+    window = _WINDOW * batch_size
+    batches: list[list[int]] = []
+    for start in range(0, len(order), window):
+        by_length = sorted(order[start : start + window].tolist(), key=lambda i: lengths[i])
+        batches += [
+            by_length[first : first + batch_size] for first in range(0, len(by_length), batch_size)
+        ]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def pad_batch(
+    ids: Sequence[Sequence[int]], indices: Sequence[int], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask (b, t) of some texts, padded on the right."""
+    length = max(len(ids[i]) for i in indices)
+    input_ids = torch.zeros(len(indices), length, dtype=torch.long)
+    attention_mask = torch.zeros(len(indices), length, dtype=torch.long)
+    for row, i in enumerate(indices):
+        input_ids[row, : len(ids[i])] = torch.tensor(ids[i])
+        attention_mask[row, : len(ids[i])] = 1
+    return input_ids.to(device), attention_mask.to(device)
+
+
+def loss_of(outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
+    """Cross entropy of classes, mean binary cross entropy of labels, mean squared error of targets.
+
+    Args:
+        outputs: (b, c) float32.
+        labels: (b,) class indices, or (b, c) rows.
+        task: what the labels are for.
+    """
+    if task == "classification":
+        return nn.functional.cross_entropy(outputs, labels)
+    if task == "multilabel":
+        return nn.functional.binary_cross_entropy_with_logits(outputs, labels)
+    return nn.functional.mse_loss(outputs, labels)
+
+
+class Training:
+    """One training run, with checkpoints.
+
+    Args:
+        classifier: the model and its head; parameters that require no gradient stay as they are.
+        language_model: names the run, its device and its number format.
+        text: what to fit.
+        tokens: its token ids.
+        config: how.
+        method: names the run.
+        folder: where checkpoints go; None keeps none.
+
+    Attributes:
+        curve: a row (step, samples, loss, learning_rate) per step that was taken.
+        tokens_seen: without padding, repetitions counted.
+    """
+
+    def __init__(
+        self,
+        classifier: MeanTokenClassifier,
+        language_model: LanguageModel,
+        text: LabelledText,
+        tokens: TokenizedText,
+        config: TrainingConfig,
+        method: str,
+        folder: Path | None,
+    ) -> None:
+        self._classifier = classifier
+        self._language_model = language_model
+        self._text = text
+        self._ids = tokens.ids
+        self._config = config
+        self._method = method
+        self._path = None if folder is None else folder / CHECKPOINT
+        self._lengths = [len(one) for one in tokens.ids]
+        self._labels = _as_tensor(text.labels, text.task).to(language_model.device)
+        self._trainable = {
+            name: parameter
+            for name, parameter in classifier.named_parameters()
+            if parameter.requires_grad
+        }
+        self._optimiser = make_optimiser(list(self._trainable.values()), config)
+        self._epoch: tuple[int, list[list[int]]] = (-1, [])
+        self.curve: list[tuple[int, int, float, float]] = []
+        self.tokens_seen = 0
+
+    @property
+    def n_trainable(self) -> int:
+        """How many numbers are trained."""
+        return sum(parameter.numel() for parameter in self._trainable.values())
+
+    @property
+    def samples_seen(self) -> int:
+        """Texts that went into steps, repetitions counted."""
+        return self.curve[-1][1] if self.curve else 0
+
+    def run(self, clock: Clock, progress: bool | None) -> list[str]:
+        """Take all steps that are left.
+
+        Returns:
+            Warnings.
+
+        Raises:
+            OutputError: the folder holds a checkpoint of another run, or can't be written.
+            TrainingError: the loss is NaN or infinite.
+        """
+        keep_freed_memory()
+        warnings = self._resume(clock)
+        self._classifier.train()
+        saved = time.perf_counter()
+        wait = self._config.checkpoint_seconds
+        with Progress(progress) as shown:
+            done = len(self.curve)
+            shown.start("training", self._config.steps, "steps", done)
+            for step in range(done, self._config.steps):
+                with clock("fit"):
+                    self._step(step)
+                shown.advance(1)
+                if self._path is not None and time.perf_counter() - saved > wait:
+                    start = time.perf_counter()
+                    self._checkpoint(self._path, clock)
+                    saved = time.perf_counter()
+                    wait = max(self._config.checkpoint_seconds, (saved - start) / _CHECKPOINT_SHARE)
+        self._classifier.eval()
+        return warnings
+
+    def discard_checkpoint(self) -> None:
+        """Remove the checkpoint of a run whose result is written."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def _step(self, step: int) -> None:
+        config = self._config
+        batches = [
+            self._batch(step * config.gradient_accumulation + part)
+            for part in range(config.gradient_accumulation)
+        ]
+        n = sum(map(len, batches))
+        total = 0.0
+        for part, indices in enumerate(batches):
+            with seeded_chance(self._language_model.device, config.seed, step, part):
+                input_ids, mask = pad_batch(self._ids, indices, self._language_model.device)
+                with narrow_products(self._language_model):
+                    outputs = self._classifier(input_ids, mask)
+                loss = loss_of(outputs, self._labels[indices].to(outputs.device), self._text.task)
+                # The mean over the texts of the step, however they are divided.
+                loss = loss * (len(indices) / n)
+                loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        if not math.isfinite(total):
+            kept = self._path is not None and self._path.exists()
+            raise TrainingError(
+                f"the loss is {total} at step {step + 1} of {config.steps}: lower --learning-rate, "
+                "or use --dtype float32. "
+                + (f"The last good checkpoint is {self._path}" if kept else "No checkpoint is kept")
+            )
+        rate = learning_rate_at(step, config)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        self.tokens_seen += sum(self._lengths[i] for batch in batches for i in batch)
+        self.curve.append((step + 1, self.samples_seen + n, total, rate))
+
+    def _batch(self, number: int) -> list[int]:
+        per_epoch = len(self._epoch[1]) or len(
+            epoch_batches(self._lengths, self._config.batch_size, self._config.seed, 0)
+        )
+        epoch, within = divmod(number, per_epoch)
+        if self._epoch[0] != epoch:
+            batches = epoch_batches(
+                self._lengths, self._config.batch_size, self._config.seed, epoch
+            )
+            self._epoch = (epoch, batches)
+        return self._epoch[1][within]
+
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    def _fingerprint(self) -> str:
+        """Names the run: two runs with the same one take the same steps."""
+        model = self._language_model
+        config = {**asdict(self._config), "checkpoint_seconds": None}
+        labels = np.ascontiguousarray(self._text.labels).tobytes()
+        parts = {
+            "method": self._method,
+            "model": [model.id, model.revision, model.content_hash, str(model.dtype)],
+            "data": [self._text.task, *self._text.classes, hashlib.sha256(labels).hexdigest()],
+            "tokens": hashlib.sha256(json.dumps(self._ids).encode()).hexdigest(),
+            "config": config,
+        }
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _checkpoint(self, path: Path, clock: Clock) -> None:
+        tensors = {
+            f"parameter.{name}": value.detach().cpu() for name, value in self._trainable.items()
+        }
+        for name, parameter in self._trainable.items():
+            for key, value in self._optimiser.state[parameter].items():
+                if isinstance(value, Tensor) and key != "RMS":
+                    tensors[f"state.{key}.{name}"] = value.detach().cpu()
+        note = {
+            "run": self._fingerprint(),
+            "curve": json.dumps(self.curve),
+            "tokens_seen": str(self.tokens_seen),
+            "seconds": json.dumps(clock.seconds()),
+        }
+        temporary = path.with_name(f".{path.name}.part")
+        try:
+            save_file(
+                {name: value.contiguous() for name, value in tensors.items()}, temporary, note
+            )
+            temporary.replace(path)
+        except (OSError, SafetensorError) as error:
+            with suppress(OSError):
+                temporary.unlink()
+            raise OutputError(f"can't write {path}: {error}") from error
+
+    def _resume(self, clock: Clock) -> list[str]:
+        """Take over the state of an interrupted run, if there is one."""
+        path = self._path
+        if path is None or not path.exists():
+            return []
+        try:
+            with safe_open(path, framework="pt") as file:
+                note = file.metadata() or {}
+                names = set(file.keys())
+                if note.get("run") != self._fingerprint():
+                    raise OutputError(
+                        f"{path} is a checkpoint of another run (other data, model or settings): "
+                        "delete it, or choose another --out"
+                    )
+                steps = len(json.loads(note["curve"]))
+                for name, parameter in self._trainable.items():
+                    with torch.no_grad():
+                        parameter.copy_(file.get_tensor(f"parameter.{name}"))
+                    # Adafactor computes its RMS anew in every step.
+                    state: dict[str, Any] = {"step": steps, "RMS": 0}
+                    for key in ("exp_avg_sq_row", "exp_avg_sq_col", "exp_avg_sq"):
+                        if f"state.{key}.{name}" in names:
+                            value = file.get_tensor(f"state.{key}.{name}")
+                            state[key] = value.to(parameter.device)
+                    self._optimiser.state[parameter] = state
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise OutputError(
+                f"{path} is no checkpoint, or was cut short: delete it to start anew ({error})"
+            ) from error
+        self.curve = [tuple(row) for row in json.loads(note["curve"])]
+        self.tokens_seen = int(note["tokens_seen"])
+        for stage, seconds in json.loads(note["seconds"]).items():
+            if stage in ("fit", "total"):
+                clock.add(stage, seconds)
+        return [f"went on from a checkpoint after {steps} of {self._config.steps} steps"]
+
+
+def _as_tensor(labels: npt.NDArray[Any], task: Task) -> Tensor:
+    """(n,) class indices as integers, or (n, c) rows as float32."""
+    tensor = torch.from_numpy(np.ascontiguousarray(labels))
+    return tensor.long() if task == "classification" else tensor.float()
+
+
+@contextmanager
+def seeded_chance(device: torch.device, *seed: int) -> Iterator[None]:
+    """Torch's global random numbers from a seed; as they were before, afterwards."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        yield
+
+
+def narrow_products(language_model: LanguageModel) -> AbstractContextManager[None]:
+    """Matrix products in the model's number format, weights and optimiser in float32."""
+    if language_model.dtype == torch.float32:
+        return nullcontext()
+    narrow: AbstractContextManager[None] = torch.autocast(
+        language_model.device.type, dtype=language_model.dtype
+    )
+    return narrow
+
+
+def predict(
+    classifier: MeanTokenClassifier,
+    language_model: LanguageModel,
+    tokens: TokenizedText,
+    progress: bool | None,
+) -> npt.NDArray[np.float32]:
+    """(n, c) outputs for texts, in their order."""
+    classifier.eval()
+    n_outputs = classifier.head.out_features
+    outputs = np.empty((len(tokens.ids), n_outputs), dtype=np.float32)
+    with Progress(progress) as shown, torch.inference_mode():
+        shown.start("evaluating", len(tokens.ids), "texts")
+        for batch in plan_batches([len(one) for one in tokens.ids], _EVALUATION_TOKENS):
+            input_ids, mask = pad_batch(tokens.ids, batch, language_model.device)
+            with narrow_products(language_model):
+                outputs[batch] = classifier(input_ids, mask).cpu().numpy()
+            shown.advance(len(batch))
+    return outputs
+
+
+def fit_classifier(
+    method: str,
+    classifier: MeanTokenClassifier,
+    language_model: LanguageModel,
+    train: LabelledText,
+    test: LabelledText | None,
+    config: TrainingConfig,
+    *,
+    folder: Path | None,
+    progress: bool | None,
+    write_weights: Callable[[Path], None] | None = None,
+) -> AdaptResult:
+    """Train, evaluate on both splits and write the result.
+
+    Args:
+        method: `lora` or `scratch`.
+        classifier: what to train.
+        language_model: the model it came from.
+        train: the texts to fit.
+        test: the texts left aside, if there are any.
+        config: how.
+        folder: where checkpoints and the result go.
+        progress: show bars.
+        write_weights: writes what was trained into a folder.
+
+    Raises:
+        NtpscoreError: bad input, or training that diverges.
+    """
+    clock = Clock(STAGES)
+    folder = None if folder is None else make_folder(folder)
+    with clock("tokenize"):
+        train_tokens = tokenize(train.texts, language_model, config.max_length)
+        test_tokens = (
+            None if test is None else tokenize(test.texts, language_model, config.max_length)
+        )
+    training = Training(classifier, language_model, train, train_tokens, config, method, folder)
+    warnings = training.run(clock, progress)
+
+    def judge(text: LabelledText, tokens: TokenizedText) -> tuple[Evaluation, npt.NDArray[Any]]:
+        outputs = predict(classifier, language_model, tokens, progress)
+        found = evaluate(
+            outputs,
+            text.labels,
+            task=text.task,
+            split=text.source.split,
+            train_labels=train.labels,
+            seed=config.seed,
+        )
+        return found, outputs
+
+    with clock("evaluate"):
+        train_evaluation, _ = judge(train, train_tokens)
+        test_evaluation = predictions = None
+        if test is not None and test_tokens is not None:
+            test_evaluation, outputs = judge(test, test_tokens)
+            predictions = tabulate_predictions(outputs, test)
+    record = make_record(
+        method,
+        language_model=language_model,
+        train=train,
+        train_tokens=train_tokens,
+        test=test,
+        test_tokens=test_tokens,
+        config=config,
+        layers=[language_model.n_layers],
+        train_evaluation=train_evaluation,
+        test_evaluation=test_evaluation,
+        trainable_parameters=training.n_trainable,
+        total_parameters=sum(parameter.numel() for parameter in classifier.parameters()),
+        clock=clock,
+        steps=config.steps,
+        samples_seen=training.samples_seen,
+        tokens_seen=training.tokens_seen,
+        warnings=warnings,
+    )
+    curve = pd.DataFrame(training.curve, columns=list(LOSS_COLUMNS))
+    result = AdaptResult(record, loss_curve=curve, predictions=predictions)
+    if folder is not None:
+        if write_weights is not None:
+            write_weights(folder)
+        result.save(folder)
+        training.discard_checkpoint()
+    return result

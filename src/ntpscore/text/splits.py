@@ -1,0 +1,195 @@
+"""A train split and a test split that share one coding of the labels."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ntpscore.errors import DataError, MissingSplitError
+from ntpscore.text.labelled import LabelledText, hash_content, load_text
+from ntpscore.text.labels import Task
+from ntpscore.text.table import quoted
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas as pd
+
+
+class Splits(NamedTuple):
+    """Texts to fit and texts to test, with the classes, or the targets' units, of the first."""
+
+    train: LabelledText
+    test: LabelledText
+
+
+def load_splits(
+    data: "str | Path | datasets.Dataset | datasets.DatasetDict | pd.DataFrame",
+    *,
+    split: str = "train",
+    test_split: str | None = None,
+    hold_out: float | None = None,
+    max_texts: int | None = None,
+    max_test_texts: int | None = None,
+    configuration: str | None = None,
+    revision: str | None = None,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+    template: str | None = None,
+    task: Task | Literal["auto"] = "auto",
+    seed: int = 0,
+    skip_bad_rows: bool = False,
+) -> Splits:
+    """Read a train split and a test split.
+
+    Args:
+        data: as for `load_text`.
+        split: the split to fit.
+        test_split: the split to test; None means "test", unless `hold_out` is given.
+        hold_out: instead of a test split, this share of the train split is left aside, of each
+            class in proportion.
+        max_texts: draw a sample of at most so many texts to fit (and to hold out from).
+        max_test_texts: draw a sample of at most so many texts to test.
+        configuration: as for `load_text`, like all that follow.
+        revision: see there.
+        text_column: see there.
+        pair_column: see there.
+        label_column: see there.
+        template: see there.
+        task: see there.
+        seed: of the samples.
+        skip_bad_rows: see there.
+
+    Raises:
+        DataError: as `load_text`; there is no such test split; or it has classes that the train
+            split lacks.
+    """
+    if hold_out is not None and test_split is not None:
+        raise DataError("give --test-split or --hold-out, not both")
+    if hold_out is not None and max_test_texts is not None:
+        raise DataError("--max-test-texts is for a test split: --hold-out says itself how many")
+    wanted = test_split or "test"
+    if hold_out is None and wanted == split:
+        raise DataError(
+            f"the split {split!r} can't be both fitted and tested: name another with --test-split, "
+            "or use --hold-out 0.2"
+        )
+
+    def read(split: str, max_texts: int | None, task: Task | Literal["auto"]) -> LabelledText:
+        return load_text(
+            data,
+            configuration=configuration,
+            revision=revision,
+            split=split,
+            text_column=text_column,
+            pair_column=pair_column,
+            label_column=label_column,
+            template=template,
+            task=task,
+            max_texts=max_texts,
+            seed=seed,
+            skip_bad_rows=skip_bad_rows,
+        )
+
+    train = read(split, max_texts, task)
+    if hold_out is not None:
+        return hold_out_texts(train, hold_out, seed)
+    try:
+        test = read(wanted, max_test_texts, train.task)
+    except MissingSplitError as error:
+        raise DataError(
+            f"there is no test split {wanted!r} ({error}). Name one with --test-split, or hold a "
+            "share of the train split out with --hold-out 0.2"
+        ) from error
+    return Splits(train, recode_labels(test, train))
+
+
+def recode_labels(text: LabelledText, train: LabelledText) -> LabelledText:
+    """The same texts with labels coded as in `train`: its class indices, its units of targets.
+
+    Raises:
+        DataError: the text has classes that `train` lacks, or is for another task.
+    """
+    if text.task != train.task:
+        raise DataError(f"the split {text.source.split!r} is for {text.task}, not {train.task}")
+    lacking = [name for name in text.classes if name not in train.classes]
+    if lacking:
+        what = "targets" if train.task == "regression" else "classes"
+        raise DataError(
+            f"the split {text.source.split!r} has the {what} {quoted(lacking)}, which the split "
+            f"{train.source.split!r} lacks: nothing can be learned about them. Leave such rows out "
+            "or fit on more texts"
+        )
+    columns = [train.classes.index(name) for name in text.classes]
+    if text.task == "classification":
+        labels: npt.NDArray[Any] = np.array(columns, dtype=np.int64)[text.labels.astype(np.int64)]
+        return replace(text, labels=labels, classes=train.classes)
+    if text.task == "multilabel":
+        labels = np.zeros((len(text), len(train.classes)))
+        labels[:, columns] = text.labels
+        return replace(text, labels=labels, classes=train.classes)
+    if len(columns) < len(train.classes):
+        raise DataError(
+            f"the split {text.source.split!r} lacks a target of {quoted(train.classes)}"
+        )
+    values = (text.labels * np.array(text.target_sd) + np.array(text.target_mean))[
+        :, [text.classes.index(name) for name in train.classes]
+    ]
+    labels = (values - np.array(train.target_mean)) / np.array(train.target_sd)
+    return replace(
+        text,
+        labels=labels,
+        classes=train.classes,
+        target_mean=train.target_mean,
+        target_sd=train.target_sd,
+    )
+
+
+def hold_out_texts(text: LabelledText, share: float, seed: int) -> Splits:
+    """Divide texts at random; of each class the same share, as nearly as can be.
+
+    A class of one text stays in the train split. The test split is called "held out".
+
+    Args:
+        text: the texts.
+        share: of the test split.
+        seed: the same seed divides alike.
+
+    Raises:
+        DataError: the share is not between 0 and 1, or leaves one side without texts.
+    """
+    if not 0 < share < 1:
+        raise DataError(f"--hold-out must be between 0 and 1, not {share}")
+    rng = np.random.default_rng(seed)
+    strata = text.labels if text.task == "classification" else np.zeros(len(text), dtype=np.int64)
+    drawn = []
+    for stratum in np.unique(strata):
+        rows = np.flatnonzero(strata == stratum)
+        size = min(max(round(share * len(rows)), 1), len(rows) - 1)
+        drawn.append(rng.choice(rows, size, replace=False))
+    is_test = np.zeros(len(text), dtype=bool)
+    is_test[np.concatenate(drawn)] = True
+    if not is_test.any() or is_test.all():
+        raise DataError(f"--hold-out {share} of {len(text)} texts leaves nothing to test")
+    train = _take(text, np.flatnonzero(~is_test), text.source.split)
+    return Splits(train, recode_labels(_take(text, np.flatnonzero(is_test), "held out"), train))
+
+
+def _take(text: LabelledText, rows: npt.NDArray[np.intp], split: str) -> LabelledText:
+    """Some of the texts; targets keep their units, and classes that don't occur are left out."""
+    texts = [text.texts[row] for row in rows]
+    labels: npt.NDArray[Any] = text.labels[rows]
+    classes, mean, sd = text.classes, text.target_mean, text.target_sd
+    raw: list[tuple[Any, ...]]
+    if text.task == "classification":
+        occurring, labels = np.unique(labels, return_inverse=True)
+        classes = tuple(classes[i] for i in occurring)
+        raw = [(classes[i],) for i in labels]
+    elif text.task == "multilabel":
+        raw = [tuple(np.array(classes, dtype=object)[row > 0]) for row in labels]
+    else:
+        raw = list(map(tuple, (labels * np.array(sd) + np.array(mean)).tolist()))
+    source = replace(text.source, split=split, content_hash=hash_content(texts, raw))
+    return LabelledText(texts, labels, text.task, classes, mean, sd, source)

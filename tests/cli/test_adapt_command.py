@@ -1,0 +1,169 @@
+"""`ntpscore adapt` as a user types it."""
+
+import inspect
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from ntpscore import adapt, load_result
+from ntpscore.adapt import load_adapt_result
+from ntpscore.cli.adapt import adapt_command, make_config
+from ntpscore.errors import NtpscoreError
+from tests.cli_run import run_cli
+from tests.labelled_texts import make_rows, write_rows
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_rows(tmp_path / "data.jsonl", make_rows(100))
+
+
+@pytest.mark.parametrize("method", ["ols", "logistic", "probe"])
+def test_adapt_prints_a_table_and_show_prints_it_again(
+    tiny_model_dir: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+) -> None:
+    out = tmp_path / "out"
+    assert run_cli("adapt", tiny_model_dir, data, "--method", method, "--out", out) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    for word in (method, "accuracy", "majority", "macro-F1", "95 %", "train", "test", "forward"):
+        assert word in printed.err
+    assert ("(converged)" in printed.err) == (method == "logistic")
+    assert ("by layer" in printed.err) == (method == "ols")
+    assert run_cli("show", out) == 0
+    shown = capsys.readouterr().err
+    assert printed.err.endswith(shown)
+    assert {path.name for path in out.iterdir() if path.suffix != ".safetensors"} == {
+        "result.json", "loss_curve.csv", "predictions.csv",
+    }  # fmt: skip
+    assert len([path for path in out.iterdir() if path.suffix == ".safetensors"]) == 2
+
+
+def test_json_is_the_only_thing_on_standard_output(
+    tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    arguments = ("--method", "probe", "--epochs", 2, "--batch-size", 10, "--layer", 1, "--json",
+                 "--hold-out", "0.2", "--seed", 3, "--max-texts", 50)  # fmt: skip
+    assert run_cli("adapt", tiny_model_dir, data, "--out", out, "--cache", cache, *arguments) == 0
+    printed = capsys.readouterr().out
+    record = json.loads(printed)
+    assert record == load_adapt_result(out).record
+    assert record["config"]["batch_size"] == 10
+    assert record["config"]["seed"] == 3
+    assert record["layers"] == [1]
+    assert record["steps"] == 2 * 4
+    assert record["data"]["test"]["split"] == "held out"
+    assert record["data"]["train"]["n_texts"] + record["data"]["test"]["n_texts"] == 50
+    assert len(list(cache.iterdir())) == 2
+    assert run_cli("show", out, "--json") == 0
+    assert capsys.readouterr().out == printed
+    assert run_cli("show", out, "--csv") == 0
+    assert capsys.readouterr().out.splitlines()[0] == "step,samples,loss,learning_rate"
+    assert run_cli("show", out, "--plot", tmp_path / "x.png") == 2
+    assert "--plot draws scores" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "ols", "--test-split", "dev"], "--hold-out 0.2"),
+        (["--method", "ols", "--hold-out", "2"], "between 0 and 1"),
+        (["--method", "ols", "--epochs", "3"], "--epochs can't be chosen for --method ols"),
+        (["--method", "probe", "--ridge"], "--ridge can't be chosen for --method probe"),
+        (["--method", "probe", "--layer", "1,2"], "must be one layer"),
+        (["--method", "logistic", "--layer", "9"], "--layer 9 out of range"),
+        (["--method", "nonsense"], "nonsense"),
+        (["--method", "lora", "--rescore"], "--rescore is for --method lora with --out"),
+        (["--method", "ols", "--rescore", "--out", "x"], "--rescore is for --method lora"),
+        (["--method", "ols", "--out", "/dev/null/x"], "can't write to /dev/null/x"),
+        ([], "--method"),
+    ],
+)
+def test_bad_input_ends_with_one_message_and_code_2(
+    tiny_model_dir: Path,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    assert run_cli("adapt", tiny_model_dir, data, *arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in printed.err
+    assert "Traceback" not in printed.err
+
+
+def test_a_class_that_train_lacks_ends_with_code_2(
+    tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [*make_rows(60), {"text": "so odd", "label": "odd", "split": "test"}]
+    data = write_rows(tmp_path / "odd.jsonl", rows)
+    assert run_cli("adapt", tiny_model_dir, data, "--method", "probe") == 2
+    assert "has the classes 'odd'" in capsys.readouterr().err
+
+
+# peft asks transformers for an attribute by its old name.
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+@pytest.mark.parametrize("method", ["lora", "scratch"])
+def test_training_from_the_command_line(
+    tiny_model_dir: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+) -> None:
+    arguments = ("--steps", 4, "--batch-size", 2, "--gradient-accumulation", 2, "--max-texts", 40,
+                 "--max-test-texts", 10, "--learning-rate", 0.01)  # fmt: skip
+    arguments += ("--rank", 2, "--alpha", 4, "--rescore") if method == "lora" else ()
+    out = tmp_path / "out"
+    assert run_cli("adapt", tiny_model_dir, data, "--method", method, "--out", out, *arguments) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"{method} (all layers)" in re.sub(r"\s+", " ", printed.err)
+    result = load_adapt_result(out)
+    assert result.record["steps"] == 4
+    assert result.record["samples_seen"] == 16
+    assert result.test is not None
+    assert result.test.n == 10
+    assert run_cli("show", out) == 0
+    assert printed.err.endswith(capsys.readouterr().err)
+    if method == "lora":
+        scores = load_result(out / "scores").record
+        assert scores["data"]["n_texts"] == 40
+        assert scores["model"]["id"].endswith("+ LoRA")
+
+
+def test_options_of_another_method_are_refused() -> None:
+    config = make_config("lora", layers=None, rank=4, steps=None, epochs=None, seed=2)
+    assert config == adapt.LoraConfig(rank=4, seed=2)
+    with pytest.raises(NtpscoreError, match="--layer can't be chosen for --method lora"):
+        make_config("lora", layers=(3,), seed=2)
+    with pytest.raises(NtpscoreError, match="--rank can't be chosen for --method scratch"):
+        make_config("scratch", layers=None, rank=2)
+
+
+def test_command_offers_every_field_of_every_configuration() -> None:
+    offered = set(inspect.signature(adapt_command).parameters) | {"layers"}
+    for name in ("OlsConfig", "LogisticConfig", "ProbeConfig", "LoraConfig", "ScratchConfig"):
+        assert {field.name for field in fields(getattr(adapt, name))} <= offered
+
+
+def test_a_cache_is_refused_where_nothing_is_frozen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("adapt", "a", "b", "--method", "lora", "--cache", "c") == 2
+    assert "--cache is not for --method lora" in capsys.readouterr().err
+
+
+def test_help_has_examples_and_panels(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("adapt", "--help") == 0
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert "ntpscore adapt smollm2-135m helpdesk --method ols" in text
+    for word in ("--rescore", "Training", "Data", "Model", "--C"):
+        assert word in text

@@ -111,7 +111,6 @@ def test_a_class_that_train_lacks_ends_with_code_2(
 
 
 # peft asks transformers for an attribute by its old name.
-@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 @pytest.mark.parametrize("method", ["lora", "scratch"])
 def test_training_from_the_command_line(
     tiny_model_dir: Path,

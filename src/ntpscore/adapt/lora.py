@@ -11,7 +11,7 @@ from typing import Any
 
 import peft
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -125,9 +125,7 @@ def fit_lora(
         target_modules=find_projections(model),
     )
     with _injected(model) as base:
-        with seeded_chance(model.device, config.seed), warnings.catch_warnings():
-            # Of Conv1D, whose weights are transposed: peft notices and does what it warns of.
-            warnings.filterwarnings("ignore", message="fan_in_fan_out")
+        with seeded_chance(model.device, config.seed):
             adapted = peft.get_peft_model(base, settings)
             classifier = MeanTokenClassifier(adapted, model.width, len(train.classes), model.device)
         try:
@@ -182,37 +180,22 @@ def load_adapter(model: LanguageModel, folder: str | Path) -> Iterator[LanguageM
             adapted.unload()
 
 
-def load_classifier(model: LanguageModel, adapted: nn.Module, folder: str | Path) -> nn.Module:
-    """The head that was trained with an adapter, on the base model that carries it.
-
-    Args:
-        model: says width and device.
-        adapted: the base model with the adapter.
-        folder: the result folder of `fit_lora`.
-
-    Raises:
-        OutputError: there is no head.
-    """
-    path = Path(folder) / ADAPTER / HEAD
-    try:
-        head = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"{folder} holds no head of LoRA: {error}") from error
-    classifier = MeanTokenClassifier(adapted, model.width, len(head["bias"]), model.device)
-    classifier.head.load_state_dict(head)
-    return classifier.eval()
-
-
 @contextmanager
 def _injected(model: LanguageModel) -> Iterator[Any]:
     """The base model to put adapters into; its flags are as they were before, afterwards."""
     base: nn.Module = model.model.base_model
-    required = {name: parameter.requires_grad for name, parameter in base.named_parameters()}
+    required = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
     try:
-        yield base
+        with warnings.catch_warnings():
+            # What peft and transformers say to each other is nothing a user could act on: a flag
+            # that will be renamed, transposed weights (Conv1D) that peft has noticed itself, and a
+            # base model that has no configuration on the hub.
+            for message in (".*is_gradient_checkpointing", "fan_in_fan_out", "Could not find a co"):
+                warnings.filterwarnings("ignore", message=message)
+            yield base
     finally:
-        for name, parameter in base.named_parameters():
-            parameter.requires_grad_(required[name])
+        for parameter, flag in required:
+            parameter.requires_grad_(flag)
         base.eval()
 
 
@@ -221,15 +204,12 @@ def _write_adapter(classifier: MeanTokenClassifier, folder: Path) -> None:
     base: Any = classifier.base
     try:
         shutil.rmtree(temporary, ignore_errors=True)
-        with warnings.catch_warnings():
-            # Of a base model without a name on the hub: the embedding is not adapted anyway.
-            warnings.filterwarnings("ignore", message="Could not find a config file")
-            base.save_pretrained(temporary, save_embedding_layers=False)
+        base.save_pretrained(temporary, save_embedding_layers=False)
         save_file(
             {name: value.detach().cpu() for name, value in classifier.head.state_dict().items()},
             temporary / HEAD,
         )
         shutil.rmtree(path, ignore_errors=True)
         temporary.replace(path)
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:  # peft's refusal is a ValueError
         raise OutputError(f"can't write {path}: {error}") from error

@@ -297,7 +297,7 @@ class Training:
                 loss = loss_of(outputs, self._labels[indices].to(outputs.device), self._text.task)
                 # The mean over the texts of the step, however they are divided.
                 loss = loss * (len(indices) / n)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
             total += float(loss.detach())
         if not math.isfinite(total):
             kept = self._path is not None and self._path.exists()

@@ -21,5 +21,9 @@ class MomentsError(NtpscoreError):
     """Hidden states, labels or saved moments that can't be accumulated or solved."""
 
 
+class MetricError(NtpscoreError):
+    """A metric is not defined for these features, labels or this model."""
+
+
 class OutputError(NtpscoreError):
     """A result can't be written or read."""

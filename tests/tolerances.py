@@ -35,8 +35,8 @@ METRIC_FROM_MOMENTS = 1e-7
 are zero come out as EPS·d of the largest, and singular values as the root of that, 1e-8."""
 
 BRUTE_FORCE_EVIDENCE = 1e-6
-"""Log evidence per text against a maximum found by Nelder and Mead, absolute: where the maximum lies
-at infinite precision the search ends at e^16, which is 1e-7 short of it."""
+"""Log evidence per text against a maximum found by Nelder and Mead, absolute: where the maximum
+lies at infinite precision the search ends at e^16, which is 1e-7 short of it."""
 
 SIGMAS = 4.0
 """Half-width of a Monte Carlo band in standard errors: a normal mean falls outside once in 16,000;

@@ -8,7 +8,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,6 +46,9 @@ from ntpscore.text import LabelledText, Task, load_text
 if TYPE_CHECKING:
     import pandas as pd
 
+# Called with each layer of each batch: hidden-state index, the texts' indices, hidden states
+# (texts, tokens, width) padded on the right, and tokens of each text. It must not keep the states.
+Observer = Callable[[int, Sequence[int], Tensor, Tensor], None]
 CHECKPOINT = "checkpoint.safetensors"
 # Writing checkpoints may take at most this share of the time between them.
 _CHECKPOINT_SHARE = 0.05
@@ -257,6 +260,7 @@ def score_text(
     every_k: bool = False,
     progress: bool | None = None,
     options: dict[str, Any] | None = None,
+    observe: Observer | None = None,
 ) -> ScoreResult:
     """`score` for a model that is loaded and text that is read.
 
@@ -269,10 +273,14 @@ def score_text(
         every_k: write every k into `scores.csv`.
         progress: show progress bars on standard error; None means if it is a terminal.
         options: how model and text were asked for, to be recorded among the settings.
+        observe: sees the hidden states of every layer and text once, and may see some again where
+            memory ran out; not of what a checkpoint holds already, so it wants no folder.
 
     Raises:
         NtpscoreError: as `score`.
     """
+    if observe is not None and folder is not None:
+        raise NtpscoreError("a pass that is observed can't go on from a checkpoint: pass no folder")
     config = config or ScoreConfig()
     clock = clock or Clock()
     keep_freed_memory()
@@ -300,7 +308,7 @@ def score_text(
             f"{len(text)} texts of {tokens.n_tokens} tokens; the moments of {len(layers)} layers "
             f"of width {language_model.width} take {needed / 1e6:.0f} MB"
         )
-        run = _Pass(language_model, text, tokens, layers, config, folder, clock, shown)
+        run = _Pass(language_model, text, tokens, layers, config, folder, clock, shown, observe)
         warnings += run.go()
         with clock("solve"):
             shown.start("solving", len(layers), unit="layers")
@@ -527,8 +535,10 @@ class _Pass:
         folder: Path | None,
         clock: Clock,
         shown: Progress,
+        observe: Observer | None = None,
     ) -> None:
         self.language_model = language_model
+        self.observe: Observer = observe or (lambda *_: None)
         self.text = text
         self.ids = tokens.ids
         self.layers = layers
@@ -593,6 +603,8 @@ class _Pass:
         def on_layer(layer: int, hidden_states: Tensor) -> None:
             nonlocal spent
             begin = time.perf_counter()
+            # Before the sums: if memory runs out in one of them, the layer comes again.
+            self.observe(layer, indices, hidden_states, batch.lengths)
             self.moments.add_layer(layer, hidden_states.to(self.device), batch, labels, shuffled)
             left.remove(layer)
             spent += time.perf_counter() - begin

@@ -393,7 +393,7 @@ def test_values_stay_in_their_ranges(seed: int, n: int, d: int) -> None:
 @pytest.mark.parametrize("name", sorted(OF_CLASSES - {"leep"}))
 @pytest.mark.parametrize("kind", ["regression", "multilabel"])
 def test_metric_of_classes_refuses_other_labels(name: str, kind: str) -> None:
-    X, y = make_features(40, 6)
+    X, _ = make_features(40, 6)
     rng = np.random.default_rng(0)
     labels = rng.normal(size=(40, 2)) if kind == "regression" else rng.integers(0, 2, (40, 3)) * 1.0
     with pytest.raises(MetricError, match="needs one class per text"):

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import ntpscore
+from ntpscore.cli.rank import rank_command
 from ntpscore.cli.score import score_command
 from ntpscore.cli.show import show_command
 from ntpscore.errors import NtpscoreError
@@ -23,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("score")(score_command)
+app.command("rank")(rank_command)
 app.command("show")(show_command)
 
 

@@ -1,10 +1,33 @@
 """`ntpscore score MODEL DATA`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from ntpscore.cli.options import (
+    BatchTokens,
+    DataConfiguration,
+    DataRevision,
+    Device,
+    DeviceMap,
+    Dtype,
+    LabelColumn,
+    MaxLength,
+    MaxTexts,
+    PairColumn,
+    PrecisionName,
+    Seed,
+    Shuffles,
+    SkipBadRows,
+    SkipSanityCheck,
+    Split,
+    TaskName,
+    Template,
+    TextColumn,
+    TrustRemoteCode,
+    read_template,
+)
 from ntpscore.errors import NtpscoreError
 
 _MOST_LAYERS = 10_000
@@ -64,60 +87,33 @@ def score_command(
         bool,
         typer.Option("--json", help="Print result.json, and nothing else, on standard output."),
     ] = False,
-    max_texts: Annotated[
-        int | None, typer.Option(help="Draw a stratified sample of so many texts.", min=1)
-    ] = None,
-    split: Annotated[str, typer.Option(help="The part of the data to score.")] = "train",
-    text_column: Annotated[str | None, typer.Option(help="Column of the text.")] = None,
-    pair_column: Annotated[str | None, typer.Option(help="Column of the second text.")] = None,
-    label_column: Annotated[
-        str | None, typer.Option(help="Column of the label; several with commas between.")
-    ] = None,
-    template: Annotated[
-        str | None, typer.Option(help="Build the text from columns: '{title}: {body}'.")
-    ] = None,
-    task: Annotated[
-        Literal["auto", "classification", "regression", "multilabel"],
-        typer.Option(help="What the labels are for."),
-    ] = "auto",
-    skip_bad_rows: Annotated[
-        bool,
-        typer.Option("--skip-bad-rows", help="Leave out and count rows without text or label."),
-    ] = False,
-    data_configuration: Annotated[
-        str | None, typer.Option(help="Configuration of a hub data set.")
-    ] = None,
-    data_revision: Annotated[str | None, typer.Option(help="Revision of a hub data set.")] = None,
+    max_texts: MaxTexts = None,
+    split: Split = "train",
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    template: Template = None,
+    task: TaskName = "auto",
+    skip_bad_rows: SkipBadRows = False,
+    data_configuration: DataConfiguration = None,
+    data_revision: DataRevision = None,
     revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
     layers: Annotated[
         str | None, typer.Option(help="Hidden states to score, such as 0,4,8-12; default all.")
     ] = None,
-    max_length: Annotated[
-        int | None, typer.Option(help="Cut texts to so many tokens; default the model's context.")
-    ] = None,
-    dtype: Annotated[str, typer.Option(help="auto, bfloat16, float32 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    device_map: Annotated[
-        str | None, typer.Option(help="Handed to transformers, to spread a model over devices.")
-    ] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that a hub model brings along.")
-    ] = False,
-    shuffles: Annotated[int, typer.Option(help="Label permutations as control.", min=0)] = 20,
-    seed: Annotated[int, typer.Option(help="Of the permutations and the sample.", min=0)] = 0,
-    batch_tokens: Annotated[
-        int, typer.Option(help="Tokens per batch, padding included.", min=1)
-    ] = 4096,
-    precision: Annotated[
-        Literal["float64", "mixed"],
-        typer.Option(help="Of the sums; mixed is faster, and changes scores by some 1e-5."),
-    ] = "float64",
+    max_length: MaxLength = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    device_map: DeviceMap = None,
+    trust_remote_code: TrustRemoteCode = False,
+    shuffles: Shuffles = 20,
+    seed: Seed = 0,
+    batch_tokens: BatchTokens = 4096,
+    precision: PrecisionName = "float64",
     every_k: Annotated[
         bool, typer.Option("--every-k", help="Write every k into scores.csv, not only the grid.")
     ] = False,
-    skip_sanity_check: Annotated[
-        bool, typer.Option("--skip-sanity-check", help="Go on if the model predicts English badly.")
-    ] = False,
+    skip_sanity_check: SkipSanityCheck = False,
     checkpoint_seconds: Annotated[
         float, typer.Option(help="Time between checkpoints in --out.", min=0)
     ] = 60.0,
@@ -144,8 +140,7 @@ def score_command(
         text_column=text_column,
         pair_column=pair_column,
         label_column=label_column,
-        # A shell hands \n over as two characters.
-        template=template and template.replace("\\n", "\n"),
+        template=read_template(template),
         task=task,
         skip_bad_rows=skip_bad_rows,
         data_configuration=data_configuration,

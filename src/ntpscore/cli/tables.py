@@ -14,7 +14,7 @@ from ntpscore.result import ScoreResult
 
 _SHADES = " ░▒▓█"
 _MOST_ROWS = 16
-_LAYOUT: dict[str, Any] = {"box": SIMPLE, "padding": (0, 1, 0, 0), "pad_edge": False}
+LAYOUT: dict[str, Any] = {"box": SIMPLE, "padding": (0, 1, 0, 0), "pad_edge": False}
 # From dark blue over green to yellow, as a terminal's 256 colours have it.
 _COLOURS = (17, 18, 24, 30, 36, 42, 78, 114, 150, 186, 228)
 
@@ -62,7 +62,7 @@ def number(value: float | None, digits: int = 3) -> str:
 def best_table(result: ScoreResult) -> Table:
     """Per score the layer and k where labels add most, with its controls."""
     table = Table(
-        title="where each score exceeds its shuffles most", title_justify="left", **_LAYOUT
+        title="where each score exceeds its shuffles most", title_justify="left", **LAYOUT
     )
     table.add_column("score", no_wrap=True)
     for heading in ("layer", "k", "k/d", "value", "chance", "shuffled", "sd", "z", "p"):
@@ -99,7 +99,7 @@ def layer_map(result: ScoreResult) -> Table:
     adjusted = [row["r2_adjusted"] for row in rows]
     top = max(range(len(rows)), key=lambda i: -math.inf if adjusted[i] is None else adjusted[i])
     shown = sorted({*range(0, len(rows), step), top, len(rows) - 1})
-    table = Table(title="the linear probe by layer", title_justify="left", **_LAYOUT)
+    table = Table(title="the linear probe by layer", title_justify="left", **LAYOUT)
     for heading in ("layer", "r2", "adjusted", "shuffled", "ols_mse"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("retained, k/d 0.05 to 0.95", no_wrap=True)

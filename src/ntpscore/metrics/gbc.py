@@ -15,10 +15,9 @@ def gbc(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
     """Gaussian Bhattacharyya coefficient, `−Σ_{a ≠ b} exp(−D_B(a, b))` over ordered pairs.
 
     `D_B = ⅛ Σ_j (μ_aj − μ_bj)²/s_j + ½ Σ_j log(s_j/√(s_aj s_bj))`, `s = (s_a + s_b)/2`, with mean μ
-    and variance s (over n_c) of each class in each of the first 64 principal components (fewer where
-    the features have a lower rank). In
-    [−c(c − 1), 0]; higher is better. Defined for n < d. A class of a single text has no variance
-    and overlaps with none.
+    and variance s (over n_c) of each class in each of the first 64 principal components, fewer
+    where the features have a lower rank. In [−c(c − 1), 0]; higher is better. Defined for n < d. A
+    class of a single text has no variance and overlaps with none.
 
     Args:
         features: (n, d).

@@ -23,7 +23,7 @@ def check_features(features: npt.ArrayLike) -> Floats:
     Raises:
         MetricError: they are no matrix of at least two finite rows.
     """
-    found = np.asarray(features, dtype=np.float64)
+    found: Floats = np.asarray(features, dtype=np.float64)
     if found.ndim != 2 or len(found) < 2 or found.shape[1] < 1:
         raise MetricError(
             f"features must be a matrix of at least two texts by one width, got {found.shape}"
@@ -77,7 +77,7 @@ def check_targets(labels: npt.NDArray[Any], n_texts: int) -> Floats:
     if len(labels) != n_texts:
         raise MetricError(f"{len(labels)} labels don't fit {n_texts} texts")
     if labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer):
-        targets = (labels[:, None] == np.unique(labels)).astype(np.float64)
+        targets: Floats = (labels[:, None] == np.unique(labels)).astype(np.float64)
     elif labels.ndim == 2:
         targets = labels.astype(np.float64)
     else:
@@ -105,13 +105,14 @@ def check_class_shares(moments: LayerMoments, metric: str) -> Floats:
     Raises:
         MetricError: the labels are something else, or all of one class.
     """
-    shares: Floats = moments.p.cpu().numpy()
-    YY = moments.YY.cpu().numpy()
+    shares = np.asarray(moments.p.cpu(), dtype=np.float64)
+    YY = np.asarray(moments.YY.cpu(), dtype=np.float64)
     if abs(shares.sum() - 1) > _ONE_HOT or np.abs(YY - np.diag(shares)).max() > _ONE_HOT:
         raise MetricError(
             f"{metric} needs one class per text: it is not defined for regression or several "
             "labels at once"
         )
-    if (shares > 0).sum() < 2:
-        raise MetricError(f"{metric} needs at least two classes, got {(shares > 0).sum()}")
+    n_seen = int(np.count_nonzero(shares > 0))
+    if n_seen < 2:
+        raise MetricError(f"{metric} needs at least two classes, got {n_seen}")
     return shares

@@ -8,7 +8,7 @@ from ntpscore.errors import MetricError
 
 
 def rank_me(moments: LayerMoments) -> float:
-    """RankMe, `exp(−Σ p_i log p_i)` with `p_i = σ_i / Σ σ_j`, σ the singular values of the features.
+    """RankMe, `exp(−Σ p_i log p_i)` with `p_i = σ_i / Σ σ_j`, σ the features' singular values.
 
     The features are not centred, as published. In [1, min(n, d)]; higher is better. It looks at no
     label, so labels of any kind will do; for n < d at most n singular values are not zero.

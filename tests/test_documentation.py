@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ntpscore import ScoreResult
+from tests.cli.test_rank_command import make_ranking
 from tests.cli_run import run_cli
 from tests.test_result import make_moments, make_result
 
@@ -32,10 +33,11 @@ def commands(first_word: str) -> list[str]:
 
 @pytest.fixture
 def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
-    """A small result, which `score` and `load_result` give whatever they are asked for."""
+    """A small result, which `score` and `load_result` give; `rank_models` gives a small ranking."""
     small = make_result(make_moments())
     monkeypatch.setattr("ntpscore.pipeline.score", lambda *_, **__: small)
     monkeypatch.setattr("ntpscore.result.load_result", lambda *_, **__: small)
+    monkeypatch.setattr("ntpscore.rank.rank_models", lambda *_, **__: make_ranking())
     return small
 
 

@@ -147,6 +147,15 @@ def test_places_are_the_last_layer_and_that_of_the_largest_adjusted_r2(
         }
 
 
+def test_a_last_layer_that_is_best_has_the_same_values_at_both_places(
+    models: tuple[LanguageModel, LanguageModel], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ntpscore.rank._layer_at", lambda *_: models[1].n_layers)
+    ranking = rank_models(data, models[1:], config=CONFIG)
+    last, best = (rows_of(ranking, at, models[1]).drop(columns="at") for at in ("last", "best"))
+    pd.testing.assert_frame_equal(last, best)
+
+
 def test_consensus_is_the_mean_rank_without_baselines_and_scores(
     models: tuple[LanguageModel, LanguageModel], ranking: RankResult
 ) -> None:
@@ -337,7 +346,7 @@ def test_options_that_come_too_late_are_refused(
     with pytest.raises(NtpscoreError, match="max_texts can't be chosen for labelled text"):
         rank_models(load_text(data), ["a"], max_texts=9)
     with pytest.raises(NtpscoreError, match="dtype can't be chosen for models"):
-        rank_models(data, models, dtype="float16")
+        rank_models(data, ["a", models[0]], dtype="float16")
 
 
 def test_ranks_of_a_place_that_was_not_asked_for_are_refused(ranking: RankResult) -> None:

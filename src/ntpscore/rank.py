@@ -210,7 +210,7 @@ def rank_models(
         "dtype": dtype, "device": device, "device_map": device_map,
         "trust_remote_code": trust_remote_code,
     }  # fmt: skip
-    loaded = all(isinstance(model, LanguageModel) for model in models)
+    loaded = any(isinstance(model, LanguageModel) for model in models)
     _refuse_late(model_options, loaded, "models that were loaded before")
     start = time.perf_counter()
     folder = make_folder(out) if out is not None else None
@@ -396,7 +396,7 @@ def _judge(
     values: dict[Place, dict[str, _Value]] = {}
     with Progress(progress) as shown:
         on_layers = [m for m in METRICS.values() if m.needs in {"moments", "features"}]
-        distinct = {at for at in layer_of if layer_of[at] is not None}
+        distinct = {index for index in layer_of.values() if index is not None}
         shown.start("metrics", len(on_layers) * len(distinct), "metrics")
         by_layer: dict[int | None, dict[str, _Value]] = {}
         for at, index in layer_of.items():

@@ -462,6 +462,32 @@ def test_leep_refuses_other_labels() -> None:
         leep([np.full((6, 2), 0.5)], np.ones((6, 1)))
 
 
+def test_a_shrunk_covariance_that_stays_singular_is_an_error() -> None:
+    X = np.outer([1.0, -1.0, 1.0, -1.0], [1.0, 1.0])  # Ledoit and Wolf see no reason to shrink
+    y = np.array([0, 0, 1, 1])
+    with pytest.raises(MetricError, match="shrunk covariance of the features is singular"):
+        h_score_shrunk(X, y)
+    with pytest.raises(MetricError, match="lda needs a covariance that can be inverted"):
+        lda(X, y)
+
+
+def test_lda_of_a_single_text_that_differs_is_an_error() -> None:
+    X = np.repeat([[0.0, 0.0], [3.0, 1.0]], 5, axis=0)
+    y = np.repeat([0, 1], 5)
+    with pytest.raises(MetricError, match="differ within their classes"):
+        lda(X, y)
+    X[7] = [3.0, 2.0]
+    with pytest.raises(MetricError, match="without text 7"):
+        lda(X, y)
+
+
+def test_lda_takes_features_of_width_one() -> None:
+    X, y = make_features(30, 1, c=2, separation=3.0)
+    theirs = LinearDiscriminantAnalysis(solver="lsqr")
+    predicted = cross_val_predict(theirs, X, y, cv=LeaveOneOut())
+    assert lda(X, y) == pytest.approx((predicted == y).mean())
+
+
 def test_n_leep_refuses_more_clusters_than_texts() -> None:
     X, y = make_features(14, 3)
     with pytest.raises(MetricError, match="15 in all"):

@@ -8,6 +8,9 @@ import numpy.typing as npt
 from ntpscore.errors import MetricError
 from ntpscore.metrics.inputs import Floats, Integers, check_classes, check_features
 
+# A share below this is rounding.
+_NOTHING = 1e-13
+
 
 def lda(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
     """Leave-one-out accuracy of linear discriminant analysis with a shrunk covariance.
@@ -24,7 +27,7 @@ def lda(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
 
     Raises:
         MetricError: the labels are targets or several at once, or of one class; or texts of one
-            class never differ.
+            class never differ, or only a single one of them does.
 
     Source:
         Fisher 1936, "The use of multiple measurements in taxonomic problems"; Ledoit and Wolf 2004,
@@ -41,7 +44,7 @@ def lda(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
     within = X - means[codes]
     shrinkage = float(ledoit_wolf_shrinkage(within, assume_centered=True))
     scatter = float((within**2).sum())
-    if scatter <= np.finfo(np.float64).eps * n * float((X**2).sum()) or shrinkage == 0:
+    if scatter <= _NOTHING * float((X**2).sum()):
         raise MetricError("lda needs texts that differ within their classes")
     # Nothing lies outside the span of the texts, and W is diagonal in its eigenvectors.
     basis = np.linalg.svd(X, full_matrices=False)[2] if n < d else np.eye(d)
@@ -89,15 +92,23 @@ def _predict_left_out(
         away = x - means[own]
         factor = count / (count - 1)
         left = (1 - shrinkage) / (n - 1)
-        floor = shrinkage * (scatter - factor * float(away @ away)) / (width * (n - 1))
-        inverse = 1 / (left * values + floor)
+        scatter_left = scatter - factor * float(away @ away)
+        floor = shrinkage * scatter_left / (width * (n - 1))
+        spreads = left * values + floor
+        if scatter_left <= _NOTHING * scatter or spreads.min() <= _NOTHING * spreads.max():
+            raise MetricError(
+                f"lda needs a covariance that can be inverted: without text {i} the texts differ "
+                "too little within their classes"
+            )
+        inverse = 1 / spreads
         gaps = x - means
         gaps[own] = away * factor
         # Sherman and Morrison: Σ is a diagonal less `left · factor · away awayᵀ`.
         scaled = inverse * away
         shrunk_by = left * factor
         along = gaps @ scaled
-        distances = (gaps**2) @ inverse + shrunk_by * along**2 / (1 - shrunk_by * (away @ scaled))
+        rest = max(1 - shrunk_by * float(away @ scaled), _NOTHING)
+        distances = (gaps**2) @ inverse + shrunk_by * along**2 / rest
         remaining = counts - (np.arange(len(counts)) == own)
         predicted[i] = int(np.argmax(np.log(remaining) - distances / 2))
     return predicted

@@ -57,11 +57,17 @@ class _Value:
 
 @dataclass(frozen=True)
 class _Judged:
-    """A model's values, by place and metric, and what the record says of the model."""
+    """What stays of a model when the next one is loaded: its sums would fill the memory.
+
+    Attributes:
+        values: by place and metric.
+        entry: what the ranking's record says of the model.
+        record: that of `score`.
+    """
 
     values: dict[Place, dict[str, _Value]]
     entry: dict[str, Any]
-    score: ScoreResult
+    record: dict[str, Any]
 
 
 class RankResult:
@@ -241,7 +247,7 @@ def rank_models(
         reasons = "\n".join(f"  {name}: {reason}" for name, reason in errors.items())
         raise NtpscoreError(f"no model could be ranked:\n{reasons}")
     rows = [row for at in _places(layer) for row in _rows(at, judged, metric)]
-    first = next(iter(judged.values())).score.record
+    first = next(iter(judged.values())).record
     record = {
         "schema_version": SCHEMA_VERSION,
         "kind": "rank",
@@ -262,7 +268,7 @@ def rank_models(
         ],
         "rows": rows,
         "seconds": time.perf_counter() - start,
-        "peak_memory_bytes": max(j.score.record["peak_memory_bytes"] for j in judged.values()),
+        "peak_memory_bytes": max(j.record["peak_memory_bytes"] for j in judged.values()),
         "versions": first["versions"],
         "command": first["command"],
     }  # fmt: skip
@@ -416,7 +422,7 @@ def _judge(
         "warnings": result.record["warnings"],
         "seconds": {**result.record["seconds"], "metrics": time.perf_counter() - start},
     }
-    return _Judged(values, entry, result)
+    return _Judged(values, entry, result.record)
 
 
 def _layer_at(

@@ -17,8 +17,8 @@ def leep(source: Iterable[npt.NDArray[Any]], labels: npt.NDArray[Any]) -> float:
 
     `1/n Σ_i log Σ_z P(y_i | z) θ_iz`, with θ_i the source distribution of text i (here of the next
     token after the text) and `P(y | z)` from the joint table `P(y, z) = 1/n Σ_{i: y_i = y} θ_iz`.
-    In (−∞, 0], at least `−H(y)` up to what source classes blur; higher is better. It looks at the
-    texts it was fitted on: with far more source classes than texts it is optimistic.
+    In (−∞, 0], and `−H(y)` where the source says nothing; higher is better. It looks at the texts
+    it was fitted on: with far more source classes than texts it is optimistic.
 
     Args:
         source: chunks (b, Z) of rows θ_i that add up to one; iterated twice, so that the n × Z

@@ -19,7 +19,8 @@ def n_leep(features: npt.ArrayLike, labels: npt.NDArray[Any], *, seed: int = 0) 
 
     In (−∞, 0]; higher is better. n < d is defined as long as n ≥ 5c. The mixture is fitted from one
     seeded start, so the value is one of several local optima, and the order of texts or a rotation
-    may lead to another; where clusters hold few texts it is optimistic. Costs n·5c·p² per step, p the number of components: the slowest of the metrics.
+    may lead to another; where clusters hold few texts it is optimistic.
+    Costs n·5c·p² per step, p the number of components: the slowest of the metrics.
 
     Args:
         features: (n, d).

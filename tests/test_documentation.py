@@ -11,6 +11,7 @@ from ntpscore import ScoreResult, adapt
 from ntpscore.adapt.result import METHODS
 from ntpscore.text import Splits
 from tests.adapt.results import make_adapt_result
+from tests.cli.test_rank_command import make_ranking
 from tests.cli_run import run_cli
 from tests.test_result import make_moments, make_result
 
@@ -35,7 +36,7 @@ def commands(first_word: str) -> list[str]:
 
 @pytest.fixture
 def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
-    """A small result, which `score` and `load_result` give whatever they are asked for."""
+    """A small result, which `score` and `load_result` give; `rank_models` gives a small ranking."""
     small = make_result(make_moments())
     monkeypatch.setattr("ntpscore.pipeline.score", lambda *_, **__: small)
     monkeypatch.setattr("ntpscore.result.load_result", lambda *_, **__: small)
@@ -45,6 +46,7 @@ def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
     monkeypatch.setattr("ntpscore.text.load_splits", lambda *_, **__: Splits(None, None))
     monkeypatch.setattr("ntpscore.models.load_model", lambda *_, **__: None)
     monkeypatch.setattr("ntpscore.load_model", lambda *_, **__: None, raising=False)
+    monkeypatch.setattr("ntpscore.rank.rank_models", lambda *_, **__: make_ranking())
     return small
 
 

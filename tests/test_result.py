@@ -223,6 +223,7 @@ def test_load_result_says_what_is_missing(result: ScoreResult, tmp_path: Path, l
     ("name", "text", "message"),
     [
         ("result.json", "{", "can't be read"),
+        ("result.json", "[1, 2]", "is no record of a result"),
         ("result.json", '{"schema_version": 99}', "schema version 99"),
         ("scores.csv", "a,b\n1,2\n", "lacks the columns"),
     ],

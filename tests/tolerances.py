@@ -30,6 +30,18 @@ ROUNDING_SLACK = 1e-11
 """Slack for inequalities that hold exactly in real numbers (bounds, monotonicity, [0, 1]), relative
 to the quantities compared."""
 
+METRIC = 1e-9
+"""Metrics of features against their literal twins, relative, at cond ≤ 1e3: Gram matrices square
+the condition number, EPS·cond² ≈ 2e-10, and the twins invert explicitly."""
+
+METRIC_FROM_MOMENTS = 1e-7
+"""Metrics of moments against twins that see the features, relative, where n < d: eigenvalues that
+are zero come out as EPS·d of the largest, and singular values as the root of that, 1e-8."""
+
+BRUTE_FORCE_EVIDENCE = 1e-6
+"""Log evidence per text against a maximum found by Nelder and Mead, absolute: where the maximum
+lies at infinite precision the search ends at e^16, which is 1e-7 short of it."""
+
 SIGMAS = 4.0
 """Half-width of a Monte Carlo band in standard errors: a normal mean falls outside once in 16,000;
 the seeds are fixed, so a test that passes once passes always."""

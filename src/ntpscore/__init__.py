@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ntpscore.core.scores import ScoreTable, score_moments
     from ntpscore.models import LanguageModel, load_model
     from ntpscore.pipeline import ScoreConfig, score
+    from ntpscore.rank import rank_models
     from ntpscore.result import ScoreResult, load_result
     from ntpscore.text import LabelledText, load_text
 
@@ -28,6 +29,7 @@ _HOMES = {
     "load_model": "ntpscore.models",
     "load_result": "ntpscore.result",
     "load_text": "ntpscore.text",
+    "rank_models": "ntpscore.rank",
     "score": "ntpscore.pipeline",
     "score_moments": "ntpscore.core.scores",
 }
@@ -44,6 +46,7 @@ __all__ = [
     "load_model",
     "load_result",
     "load_text",
+    "rank_models",
     "score",
     "score_moments",
 ]

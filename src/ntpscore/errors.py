@@ -29,5 +29,9 @@ class TrainingError(NtpscoreError):
     """Training went wrong: the loss is NaN or infinite, or what is to be trained isn't there."""
 
 
+class MetricError(NtpscoreError):
+    """A metric is not defined for these features, labels or this model."""
+
+
 class OutputError(NtpscoreError):
     """A result can't be written or read."""

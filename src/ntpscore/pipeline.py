@@ -5,7 +5,7 @@ import inspect
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -49,6 +49,9 @@ from ntpscore.tokens import TokenizedText, plan_batches, tokenize
 if TYPE_CHECKING:
     import pandas as pd
 
+# Called with each layer of each batch: hidden-state index, the texts' indices, hidden states
+# (texts, tokens, width) padded on the right, and tokens of each text. It must not keep the states.
+Observer = Callable[[int, Sequence[int], Tensor, Tensor], None]
 CHECKPOINT = "checkpoint.safetensors"
 # Writing checkpoints may take at most this share of the time between them.
 _CHECKPOINT_SHARE = 0.05
@@ -240,6 +243,7 @@ def score_text(
     every_k: bool = False,
     progress: bool | None = None,
     options: dict[str, Any] | None = None,
+    observe: Observer | None = None,
 ) -> ScoreResult:
     """`score` for a model that is loaded and text that is read.
 
@@ -252,10 +256,14 @@ def score_text(
         every_k: write every k into `scores.csv`.
         progress: show progress bars on standard error; None means if it is a terminal.
         options: how model and text were asked for, to be recorded among the settings.
+        observe: sees the hidden states of every layer and text once, and may see some again where
+            memory ran out; not of what a checkpoint holds already, so it wants no folder.
 
     Raises:
         NtpscoreError: as `score`.
     """
+    if observe is not None and folder is not None:
+        raise NtpscoreError("a pass that is observed can't go on from a checkpoint: pass no folder")
     config = config or ScoreConfig()
     clock = clock or Clock(STAGES)
     keep_freed_memory()
@@ -288,7 +296,7 @@ def score_text(
             f"{len(text)} texts of {tokens.n_tokens} tokens; the moments of {len(layers)} layers "
             f"of width {language_model.width} take {needed / 1e6:.0f} MB"
         )
-        run = _Pass(language_model, text, tokens, layers, config, folder, clock, shown)
+        run = _Pass(language_model, text, tokens, layers, config, folder, clock, shown, observe)
         warnings += run.go()
         with clock("solve"):
             shown.start("solving", len(layers), unit="layers")
@@ -384,8 +392,10 @@ class _Pass:
         folder: Path | None,
         clock: Clock,
         shown: Progress,
+        observe: Observer | None = None,
     ) -> None:
         self.language_model = language_model
+        self.observe: Observer = observe or (lambda *_: None)
         self.text = text
         self.ids = tokens.ids
         self.layers = layers
@@ -439,6 +449,8 @@ class _Pass:
         labels, shuffled = self._labels(indices)
 
         def on_layer(layer: int, hidden_states: Tensor) -> None:
+            # Before the sums: if memory runs out in one of them, the layer comes again.
+            self.observe(layer, indices, hidden_states, batch.lengths)
             self.moments.add_layer(layer, hidden_states.to(self.device), batch, labels, shuffled)
 
         return on_layer, lambda: self.moments.add_labels(batch, labels, shuffled)

@@ -361,6 +361,8 @@ def load_result(folder: str | Path) -> ScoreResult:
         ) from error
     except (OSError, ValueError) as error:
         raise OutputError(f"the result in {folder} can't be read: {error}") from error
+    if not isinstance(record, dict):
+        raise OutputError(f"{folder / 'result.json'} is no record of a result")
     if record.get("schema_version") != SCHEMA_VERSION:
         raise OutputError(
             f"the result in {folder} has schema version {record.get('schema_version')}, "

@@ -1,6 +1,7 @@
 """LoRA: what it adapts, what it leaves alone, what it can learn."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ntpscore import LanguageModel, load_model
 from ntpscore.adapt import LogisticConfig, LoraConfig, fit_logistic, fit_lora
 from ntpscore.adapt.lora import ADAPTER, HEAD, find_projections, load_adapter
 from ntpscore.adapt.training import predict
-from ntpscore.errors import ModelError, OutputError
+from ntpscore.errors import DataError, ModelError, OutputError
 from ntpscore.text import Splits, load_splits
 from ntpscore.tokens import tokenize
 from tests.labelled_texts import write_rows
@@ -179,6 +180,21 @@ def test_a_folder_that_cant_be_written_is_named(
     (tmp_path / f".{ADAPTER}.part").write_text("in the way")
     with pytest.raises(OutputError, match="can't write"):
         fit_lora(tiny, splits.train, config=SHORT, folder=tmp_path)
+
+
+def test_a_test_split_is_read_in_the_coding_of_the_train_split(
+    tiny: LanguageModel, splits: Splits
+) -> None:
+    classes = splits.test.classes[::-1]
+    labels = np.array([2, 1, 0])[splits.test.labels]
+    recoded = replace(splits.test, classes=classes, labels=labels)
+    one = fit_lora(tiny, splits.train, splits.test, config=SHORT)
+    other = fit_lora(tiny, splits.train, recoded, config=SHORT)
+    assert other.test == one.test
+    assert other.predictions.equals(one.predictions)
+    strange = replace(recoded, classes=("animals", "food", "cars"))
+    with pytest.raises(DataError, match="cars"):
+        fit_lora(tiny, splits.train, strange, config=SHORT)
 
 
 def two_words(kind: str, folder: Path) -> Splits:

@@ -39,7 +39,7 @@ from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
 from ntpscore.provenance import Clock
 from ntpscore.result import make_folder
-from ntpscore.text import LabelledText, Task
+from ntpscore.text import LabelledText, Task, recode_labels
 from ntpscore.tokens import TokenizedText, plan_batches, tokenize
 
 CHECKPOINT = "training.safetensors"
@@ -477,6 +477,7 @@ def fit_classifier(
         NtpscoreError: bad input, or training that diverges.
     """
     clock = Clock(STAGES)
+    test = None if test is None else recode_labels(test, train)
     folder = None if folder is None else make_folder(folder)
     with clock("tokenize"):
         train_tokens = tokenize(train.texts, language_model, config.max_length)

@@ -200,8 +200,7 @@ def adapt_command(
         text_column=text_column,
         pair_column=pair_column,
         label_column=label_column,
-        # A shell hands \n over as two characters.
-        template=template and template.replace("\\n", "\n"),
+        template=options.read_template(template),
         task=task,
         seed=seed,
         skip_bad_rows=skip_bad_rows,

@@ -8,6 +8,7 @@ import typer
 
 import ntpscore
 from ntpscore.cli.adapt import adapt_command
+from ntpscore.cli.rank import rank_command
 from ntpscore.cli.score import score_command
 from ntpscore.cli.show import show_command
 from ntpscore.errors import NtpscoreError
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.command("score")(score_command)
 app.command("adapt")(adapt_command)
+app.command("rank")(rank_command)
 app.command("show")(show_command)
 
 

@@ -75,3 +75,18 @@ MaxTexts = Annotated[
     typer.Option(help="Draw a stratified sample of so many texts.", min=1, rich_help_panel="Data"),
 ]
 CheckpointSeconds = Annotated[float, typer.Option(help="Time between checkpoints in --out.", min=0)]
+Split = Annotated[str, typer.Option(help="The part of the data to score.", rich_help_panel="Data")]
+Shuffles = Annotated[int, typer.Option(help="Label permutations as control.", min=0)]
+Seed = Annotated[int, typer.Option(help="Of the permutations and the sample.", min=0)]
+Precision = Annotated[
+    Literal["float64", "mixed"],
+    typer.Option(help="Of the sums; mixed is faster, and changes scores by some 1e-5."),
+]
+SkipSanityCheck = Annotated[
+    bool, typer.Option("--skip-sanity-check", help="Go on if the model predicts English badly.")
+]
+
+
+def read_template(template: str | None) -> str | None:
+    r"""The template with line breaks: a shell hands `\n` over as two characters."""
+    return template and template.replace("\\n", "\n")

@@ -1,7 +1,7 @@
 """`ntpscore score MODEL DATA`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -63,7 +63,7 @@ def score_command(
     ] = None,
     json: options.Json = False,
     max_texts: options.MaxTexts = None,
-    split: Annotated[str, typer.Option(help="The part of the data to score.")] = "train",
+    split: options.Split = "train",
     text_column: options.TextColumn = None,
     pair_column: options.PairColumn = None,
     label_column: options.LabelColumn = None,
@@ -81,19 +81,14 @@ def score_command(
     device: options.Device = "auto",
     device_map: options.DeviceMap = None,
     trust_remote_code: options.TrustRemoteCode = False,
-    shuffles: Annotated[int, typer.Option(help="Label permutations as control.", min=0)] = 20,
-    seed: Annotated[int, typer.Option(help="Of the permutations and the sample.", min=0)] = 0,
+    shuffles: options.Shuffles = 20,
+    seed: options.Seed = 0,
     batch_tokens: options.BatchTokens = 4096,
-    precision: Annotated[
-        Literal["float64", "mixed"],
-        typer.Option(help="Of the sums; mixed is faster, and changes scores by some 1e-5."),
-    ] = "float64",
+    precision: options.Precision = "float64",
     every_k: Annotated[
         bool, typer.Option("--every-k", help="Write every k into scores.csv, not only the grid.")
     ] = False,
-    skip_sanity_check: Annotated[
-        bool, typer.Option("--skip-sanity-check", help="Go on if the model predicts English badly.")
-    ] = False,
+    skip_sanity_check: options.SkipSanityCheck = False,
     checkpoint_seconds: options.CheckpointSeconds = 60.0,
 ) -> None:
     """Parse, score, print."""
@@ -118,8 +113,7 @@ def score_command(
         text_column=text_column,
         pair_column=pair_column,
         label_column=label_column,
-        # A shell hands \n over as two characters.
-        template=template and template.replace("\\n", "\n"),
+        template=options.read_template(template),
         task=task,
         skip_bad_rows=skip_bad_rows,
         data_configuration=data_configuration,

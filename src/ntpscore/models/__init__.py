@@ -3,6 +3,7 @@
 from ntpscore.models.hidden_states import check_stream, stream_hidden_states
 from ntpscore.models.language_model import LanguageModel
 from ntpscore.models.load import DTYPES, load_model
+from ntpscore.models.next_token import NextTokenDistributions
 from ntpscore.models.packaged import PACKAGED_MODELS, PackagedModel
 from ntpscore.models.sanity import NextTokenLoss, check_next_token_loss
 
@@ -10,6 +11,7 @@ __all__ = [
     "DTYPES",
     "PACKAGED_MODELS",
     "LanguageModel",
+    "NextTokenDistributions",
     "NextTokenLoss",
     "PackagedModel",
     "check_next_token_loss",

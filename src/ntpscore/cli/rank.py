@@ -1,0 +1,140 @@
+"""`ntpscore rank DATA MODEL [MODEL …]`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ntpscore.cli import options
+from ntpscore.errors import NtpscoreError
+
+EXAMPLES = """
+Rank causal language models for one data set by every metric, without training.
+
+[b]DATA[/b] and each [b]MODEL[/b] are given as for score. A model that can't be loaded is told at
+the end, with exit code 1; the others are ranked all the same.
+
+[b]Examples[/b]
+
+  ntpscore rank helpdesk smollm2-135m gemma3-270m
+
+  ntpscore rank dair-ai/emotion gpt2 Qwen/Qwen2-0.5B --max-texts 2000 --metric log_me
+
+  ntpscore rank reviews.csv ./small ./large --layer last --csv > ranking.csv
+"""
+
+
+_PLACES: dict[str, Literal["both", "last", "best"]] = {
+    "both": "both",
+    "last": "last",
+    "best": "best",
+}
+
+
+def parse_layer(layer: str) -> Literal["both", "last", "best"] | int:
+    """Read `--layer`.
+
+    Raises:
+        NtpscoreError: it is neither a place nor a number.
+    """
+    if layer in _PLACES:
+        return _PLACES[layer]
+    if layer.isdecimal():
+        return int(layer)
+    raise NtpscoreError(
+        f"--layer {layer!r} is not understood: give both, last, best or one number from 0 on"
+    )
+
+
+def rank_command(
+    data: Annotated[str, typer.Argument(help="Hub id, file, saved folder or helpdesk.")],
+    models: Annotated[
+        list[str], typer.Argument(help="Hub ids, folders, .gguf files or packaged models.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder for rank.json and rank.csv.")] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print rank.json, and nothing else, on standard output.")
+    ] = False,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Print rank.csv, and nothing else, on standard output.")
+    ] = False,
+    metric: Annotated[
+        str, typer.Option(help="What to sort by: consensus, or any metric or score.")
+    ] = "consensus",
+    layer: Annotated[
+        str, typer.Option(help="Where: both, last, best (largest r2_adjusted) or a number.")
+    ] = "both",
+    max_texts: options.MaxTexts = None,
+    split: options.Split = "train",
+    text_column: options.TextColumn = None,
+    pair_column: options.PairColumn = None,
+    label_column: options.LabelColumn = None,
+    template: options.Template = None,
+    task: options.Task = "auto",
+    skip_bad_rows: options.SkipBadRows = False,
+    data_configuration: options.DataConfiguration = None,
+    data_revision: options.DataRevision = None,
+    max_length: options.MaxLength = None,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    device_map: options.DeviceMap = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    shuffles: options.Shuffles = 20,
+    seed: options.Seed = 0,
+    batch_tokens: options.BatchTokens = 4096,
+    precision: options.Precision = "float64",
+    skip_sanity_check: options.SkipSanityCheck = False,
+) -> None:
+    """Parse, rank, print."""
+    if json and csv:
+        raise NtpscoreError("--json and --csv can't both have standard output: give one of them")
+    from ntpscore.pipeline import ScoreConfig
+    from ntpscore.rank import rank_models
+
+    result = rank_models(
+        data,
+        models,
+        out=out,
+        config=ScoreConfig(
+            shuffles=shuffles,
+            seed=seed,
+            max_length=max_length,
+            batch_tokens=batch_tokens,
+            precision=precision,
+            skip_sanity_check=skip_sanity_check,
+        ),
+        layer=parse_layer(layer),
+        metric=metric,
+        split=split,
+        max_texts=max_texts,
+        text_column=text_column,
+        pair_column=pair_column,
+        label_column=label_column,
+        template=options.read_template(template),
+        task=task,
+        skip_bad_rows=skip_bad_rows,
+        data_configuration=data_configuration,
+        data_revision=data_revision,
+        dtype=dtype,
+        device=device,
+        device_map=device_map,
+        trust_remote_code=trust_remote_code,
+        progress=True,
+    )
+    if json:
+        from ntpscore.result import to_json
+
+        typer.echo(to_json(result.record), nl=False)
+    elif csv:
+        typer.echo(result.to_csv(), nl=False)
+    else:
+        from ntpscore.cli.rank_tables import print_ranking
+
+        print_ranking(result, out)
+    for name, reason in result.failures.items():
+        typer.echo(f"ntpscore: not ranked: {name}: {reason}", err=True)
+    if result.failures:
+        raise typer.Exit(1)
+
+
+rank_command.__doc__ = EXAMPLES

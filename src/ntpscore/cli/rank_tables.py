@@ -1,0 +1,118 @@
+"""A ranking as tables for people, on standard error."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ntpscore.cli.tables import LAYOUT, number
+from ntpscore.core.scores import SCORES
+from ntpscore.metrics import METRICS
+from ntpscore.rank import CONSENSUS, RankResult
+
+_HEADINGS = {
+    "last": "the last layer",
+    "best": "the layer with the largest r2_adjusted",
+    "chosen": "the layer that was asked for",
+}
+_WIDE = 140  # characters, from which on all metrics fit side by side
+_PER_TABLE = 7
+Row = dict[str, Any]
+
+
+def print_ranking(result: RankResult, folder: Path | None, console: Console | None = None) -> None:
+    """Print the values and ranks of every model, then what was left undefined.
+
+    Args:
+        result: what to print.
+        folder: where it was saved, to be named; None if nowhere.
+        console: where to print; standard error by default.
+    """
+    console = console or Console(stderr=True)
+    record = result.record
+    data = record["data"]
+    console.print(
+        f"{len(record['models'])} models on {data['id']} ({data['n_texts']} texts)",
+        markup=False,
+        highlight=False,
+    )
+    rivals = [CONSENSUS, *(name for name, metric in METRICS.items() if not metric.baseline)]
+    n_tables = 1 if console.width >= _WIDE else math.ceil(len(rivals) / _PER_TABLE)
+    per_table = math.ceil(len(rivals) / n_tables)
+    baselines = [name for name, metric in METRICS.items() if metric.baseline]
+    by_place: dict[str, dict[str, dict[str, Row]]] = {}
+    for row in record["rows"]:
+        by_place.setdefault(row["at"], {}).setdefault(row["model"], {})[row["metric"]] = row
+    layer_at = {model["name"]: model.get("layer_at") for model in record["models"]}
+    for at, models in by_place.items():
+        layers = {name: layer_at[name][at] for name in models}
+        for start in range(0, len(rivals), per_table):
+            part = rivals[start : start + per_table]
+            console.print(_table(_HEADINGS[at], models, part, layers))
+        console.print(_table(f"baselines, {_HEADINGS[at]}", models, baselines, layers))
+    first = next(iter(by_place.values()))
+    console.print(_table("next-token scores, each where it says most", first, list(SCORES), None))
+    console.print(Text(_remarks(by_place), style="dim"))
+    console.print(
+        Text(
+            f"{record['seconds']:.1f} s; peak memory {record['peak_memory_bytes'] / 1e9:.1f} GB"
+            + (f"; saved in {folder}" if folder is not None else ""),
+            style="dim",
+        )
+    )
+
+
+def _table(
+    title: str,
+    models: dict[str, dict[str, Row]],
+    metrics: list[str],
+    layers: dict[str, int | None] | None,
+) -> Table:
+    """Rows = models, columns = metrics; in each cell the value above its rank."""
+    table = Table(title=title, title_justify="left", show_lines=False, **LAYOUT)
+    table.add_column("model", overflow="fold")
+    if layers is not None:
+        table.add_column("layer", justify="right", no_wrap=True)
+    for metric in metrics:
+        table.add_column(metric.replace("_", "_\n"), justify="right", no_wrap=True)
+    for name, rows in models.items():
+        cells = [_cell(rows[metric], with_layer=layers is None) for metric in metrics]
+        layer = [] if layers is None else ["–" if layers[name] is None else str(layers[name])]
+        table.add_row(Text(name), *layer, *cells)
+    return table
+
+
+def _cell(row: Row, *, with_layer: bool) -> str:
+    rank = "–" if row["rank"] is None else f"{row['rank']}{'=' if row['tied'] else ''}"
+    value = row["value"]
+    shown = "inf" if value is None and row["rank"] is not None else _short(value)
+    if with_layer and row["layer"] is not None:
+        return f"{shown}\n@{row['layer']}\n{rank}"
+    return f"{shown}\n{rank}"
+
+
+def _short(value: float | None) -> str:
+    """A number in few characters."""
+    if value is None or (abs(value) < 100 and value != int(value)):
+        return number(value)
+    return f"{value:.0f}" if abs(value) < 1e5 else f"{value:.2g}"
+
+
+def _remarks(by_place: dict[str, dict[str, dict[str, Row]]]) -> str:
+    explained = (
+        "below each value its rank, = where tied; consensus: mean rank over the metrics that are "
+        "defined for every model, without baselines and next-token scores"
+    )
+    reasons: dict[str, list[str]] = {}
+    for models in by_place.values():
+        for rows in models.values():
+            for row in rows.values():
+                if row["reason"] is not None and row["metric"] not in reasons.setdefault(
+                    row["reason"], []
+                ):
+                    reasons[row["reason"]].append(row["metric"])
+    undefined = [f"{', '.join(metrics)}: {reason}" for reason, metrics in reasons.items()]
+    return "\n".join([explained, *undefined])

@@ -1,0 +1,84 @@
+"""Rival transferability metrics, and the dull baselines; each in the file of its name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from ntpscore.metrics.alpha_req import alpha_req
+from ntpscore.metrics.baselines import (
+    headroom,
+    majority_share,
+    model_size,
+    n_classes,
+    probe_accuracy,
+)
+from ntpscore.metrics.gbc import gbc
+from ntpscore.metrics.h_score import h_score, h_score_shrunk
+from ntpscore.metrics.lda import lda
+from ntpscore.metrics.leep import leep
+from ntpscore.metrics.log_me import log_me
+from ntpscore.metrics.n_leep import n_leep
+from ntpscore.metrics.nearest_neighbours import nearest_neighbours
+from ntpscore.metrics.ols_r2 import r2, r2_adjusted
+from ntpscore.metrics.rank_me import rank_me
+from ntpscore.metrics.ridge_cv import ridge_cv
+from ntpscore.metrics.trans_rate import trans_rate
+
+__all__ = ["METRICS", "Metric", "Needs"]
+
+Needs = Literal["moments", "features", "next_token", "labels", "model"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric and what a reader must know to use it.
+
+    Attributes:
+        name: of the metric, its function and its column.
+        function: takes what `needs` says and returns a float, or raises `MetricError`.
+        higher_is_better: None where the value nearest to 1 is best.
+        needs: `moments`: the moments of one layer. `features`: (n, d) mean-token features of one
+            layer, and the labels. `next_token`: chunks of next-token distributions, and the labels.
+            `labels`: the labels alone. `model`: the model alone.
+        reference: authors and year.
+        baseline: whether it is a dull one, that takes no part in a consensus.
+    """
+
+    name: str
+    function: Callable[..., float]
+    higher_is_better: bool | None
+    needs: Needs
+    reference: str
+    baseline: bool = False
+
+    def merit(self, value: float) -> float:
+        """The value turned so that higher is better."""
+        if self.higher_is_better is None:
+            return -abs(value - 1)
+        return value if self.higher_is_better else -value
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("r2", r2, True, "moments", "least squares"),
+        Metric("r2_adjusted", r2_adjusted, True, "moments", "Ezekiel 1930"),
+        Metric("ridge_cv", ridge_cv, True, "features", "Golub et al. 1979"),
+        Metric("h_score", h_score, True, "moments", "Bao et al. 2019"),
+        Metric("h_score_shrunk", h_score_shrunk, True, "features", "Ibrahim et al. 2021"),
+        Metric("log_me", log_me, True, "moments", "You et al. 2021"),
+        Metric("leep", leep, True, "next_token", "Nguyen et al. 2020"),
+        Metric("n_leep", n_leep, True, "features", "Li et al. 2021"),
+        Metric("trans_rate", trans_rate, True, "features", "Huang et al. 2022"),
+        Metric("gbc", gbc, True, "features", "Pándy et al. 2022"),
+        Metric("nearest_neighbours", nearest_neighbours, True, "features", "Cover and Hart 1967"),
+        Metric("lda", lda, True, "features", "Fisher 1936"),
+        Metric("rank_me", rank_me, True, "moments", "Garrido et al. 2023"),
+        Metric("alpha_req", alpha_req, None, "moments", "Agrawal et al. 2022"),
+        Metric("probe_accuracy", probe_accuracy, True, "features", "ridge probe", baseline=True),
+        Metric("headroom", headroom, True, "features", "ridge probe", baseline=True),
+        Metric("model_size", model_size, True, "model", "parameters", baseline=True),
+        Metric("n_classes", n_classes, False, "labels", "the data", baseline=True),
+        Metric("majority_share", majority_share, True, "labels", "the data", baseline=True),
+    )
+}

@@ -1,0 +1,77 @@
+"""The dull baselines that a metric has to beat."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from ntpscore.metrics.inputs import check_classes, check_features
+from ntpscore.metrics.ridge_cv import fit_ridge_probe
+
+
+def n_classes(labels: npt.NDArray[Any]) -> float:
+    """The number of classes c: the same for all models of a data set, so it ranks data sets alone.
+
+    Lower is easier.
+
+    Args:
+        labels: (n,) class indices.
+
+    Raises:
+        MetricError: the labels are targets or several at once, or of one class.
+    """
+    return float(check_classes(labels, len(labels), "n_classes").max() + 1)
+
+
+def majority_share(labels: npt.NDArray[Any]) -> float:
+    """The share of texts in the largest class, the accuracy of always answering it.
+
+    In [1/c, 1); higher is easier. The same for all models of a data set.
+
+    Args:
+        labels: (n,) class indices.
+
+    Raises:
+        MetricError: the labels are targets or several at once, or of one class.
+    """
+    counts = np.bincount(check_classes(labels, len(labels), "majority_share"))
+    return float(counts.max() / counts.sum())
+
+
+def model_size(model: nn.Module) -> float:
+    """The number of parameters, tied ones once; larger is taken for better. Needs no data."""
+    return float(sum(parameter.numel() for parameter in model.parameters()))
+
+
+def probe_accuracy(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
+    """Leave-one-out accuracy of the ridge probe of `fit_ridge_probe`: its largest output's class.
+
+    In [0, 1]; higher is better. Defined for n < d.
+
+    Args:
+        features: (n, d).
+        labels: (n,) class indices.
+
+    Raises:
+        MetricError: the labels are targets or several at once, or of one class; or the features
+            never differ.
+    """
+    X = check_features(features)
+    codes = check_classes(labels, len(X), "probe_accuracy")
+    return float((fit_ridge_probe(X, codes).predictions.argmax(1) == codes).mean())
+
+
+def headroom(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
+    """What the probe leaves to be gained, `1 − probe_accuracy`.
+
+    In [0, 1]. As a forecast of what training gains, higher is better.
+
+    Args:
+        features: (n, d).
+        labels: (n,) class indices.
+
+    Raises:
+        MetricError: as `probe_accuracy`.
+    """
+    return 1 - probe_accuracy(features, labels)

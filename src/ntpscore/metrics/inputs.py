@@ -1,0 +1,118 @@
+"""What every metric checks about its features and labels."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ntpscore.core.moments import LayerMoments
+from ntpscore.errors import MetricError
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+# The shares of one-hot labels are sums of ones, off by rounding alone.
+_ONE_HOT = 1e-9
+
+
+def check_features(features: npt.ArrayLike) -> Floats:
+    """Features as float64.
+
+    Args:
+        features: (n, d), one row per text.
+
+    Raises:
+        MetricError: they are no matrix of at least two finite rows.
+    """
+    found: Floats = np.asarray(features, dtype=np.float64)
+    if found.ndim != 2 or len(found) < 2 or found.shape[1] < 1:
+        raise MetricError(
+            f"features must be a matrix of at least two texts by one width, got {found.shape}"
+        )
+    if not np.isfinite(found).all():
+        text = int(np.flatnonzero(~np.isfinite(found).all(1))[0])
+        raise MetricError(f"the features of text {text} are NaN or infinite")
+    return found
+
+
+def check_classes(labels: npt.NDArray[Any], n_texts: int, metric: str) -> Integers:
+    """Class indices 0 … c − 1, each of which occurs.
+
+    Args:
+        labels: (n,) integers, in any numbering.
+        n_texts: n.
+        metric: its name, for the message.
+
+    Raises:
+        MetricError: the labels are not one class per text (they are targets or several labels),
+            are not n, or are all of one class.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise MetricError(
+            f"{metric} needs one class per text: it is not defined for regression or several "
+            "labels at once"
+        )
+    if len(labels) != n_texts:
+        raise MetricError(f"{len(labels)} labels don't fit {n_texts} texts")
+    classes, codes = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise MetricError(f"{metric} needs at least two classes, got {len(classes)}")
+    return codes.astype(np.int64)
+
+
+def check_targets(labels: npt.NDArray[Any], n_texts: int) -> Floats:
+    """Label columns to regress on: one-hot rows of classes, or the targets themselves.
+
+    Args:
+        labels: (n,) class indices, or (n, t) targets or indicators.
+        n_texts: n.
+
+    Returns:
+        (n, c) or (n, t).
+
+    Raises:
+        MetricError: the labels are not n, not finite, or never differ.
+    """
+    labels = np.asarray(labels)
+    if len(labels) != n_texts:
+        raise MetricError(f"{len(labels)} labels don't fit {n_texts} texts")
+    if labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer):
+        targets: Floats = (labels[:, None] == np.unique(labels)).astype(np.float64)
+    elif labels.ndim == 2:
+        targets = labels.astype(np.float64)
+    else:
+        raise MetricError(
+            "labels must be integers of shape (n,) or numbers of shape (n, t), got "
+            f"{labels.dtype} of shape {labels.shape}"
+        )
+    if not np.isfinite(targets).all():
+        raise MetricError("a label is NaN or infinite")
+    if not np.ptp(targets, axis=0).any():
+        raise MetricError("the labels never differ, so there is nothing to predict")
+    return targets
+
+
+def check_class_shares(moments: LayerMoments, metric: str) -> Floats:
+    """The share of texts in each class, of moments whose labels are one class per text.
+
+    Args:
+        moments: of one layer.
+        metric: its name, for the message.
+
+    Returns:
+        (c,) shares, some of them perhaps zero.
+
+    Raises:
+        MetricError: the labels are something else, or all of one class.
+    """
+    shares = np.asarray(moments.p.cpu(), dtype=np.float64)
+    YY = np.asarray(moments.YY.cpu(), dtype=np.float64)
+    if abs(shares.sum() - 1) > _ONE_HOT or np.abs(YY - np.diag(shares)).max() > _ONE_HOT:
+        raise MetricError(
+            f"{metric} needs one class per text: it is not defined for regression or several "
+            "labels at once"
+        )
+    n_seen = int(np.count_nonzero(shares > 0))
+    if n_seen < 2:
+        raise MetricError(f"{metric} needs at least two classes, got {n_seen}")
+    return shares

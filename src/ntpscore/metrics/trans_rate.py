@@ -1,0 +1,57 @@
+"""TransRate: mutual information of features and labels, measured by coding rates."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ntpscore.errors import MetricError
+from ntpscore.metrics.inputs import Floats, check_classes, check_features
+
+DISTORTION = 1e-4
+
+
+def trans_rate(
+    features: npt.ArrayLike, labels: npt.NDArray[Any], *, distortion: float = DISTORTION
+) -> float:
+    """TransRate, `R(Z) − Σ_c (n_c/n) R(Z_c)`, with `R(Z) = ½ log det(I + Zᵀ Z / (n ε²))`.
+
+    Z are the features, centred and scaled to mean squared length one, so that models of other
+    scale compare; Z_c the rows of class c, not centred again. Not negative, in nats; higher is
+    better. Defined for n < d, but a class of few texts is coded cheaply whatever it is: compare
+    models on the same texts only.
+
+    Args:
+        features: (n, d).
+        labels: (n,) class indices.
+        distortion: ε².
+
+    Raises:
+        MetricError: the labels are targets or several at once, or of one class; or the features
+            never differ.
+
+    Source:
+        Huang et al. 2022, "Frustratingly Easy Transferability Estimation", eqs. 3-5. Its printed
+        listing weighs classes equally; the definition, by their shares, is what stands here.
+    """
+    X = check_features(features)
+    codes = check_classes(labels, len(X), "trans_rate")
+    X = X - X.mean(0)
+    scale = math.sqrt(float(np.mean((X**2).sum(1))))
+    if scale == 0:
+        raise MetricError("the features never differ between texts")
+    Z = X / scale
+    within = sum(
+        len(Z_c) / len(Z) * _coding_rate(Z_c, distortion)
+        for Z_c in (Z[codes == label] for label in range(codes.max() + 1))
+    )
+    return _coding_rate(Z, distortion) - within
+
+
+def _coding_rate(Z: Floats, distortion: float) -> float:
+    n, d = Z.shape
+    gram = Z.T @ Z if d <= n else Z @ Z.T
+    gram /= n * distortion
+    gram[np.diag_indices_from(gram)] += 1.0
+    return float(np.linalg.slogdet(gram).logabsdet) / 2

@@ -1,0 +1,150 @@
+"""`ntpscore rank` as a user types it."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from ntpscore.cli.rank import parse_layer
+from ntpscore.cli.rank_tables import print_ranking
+from ntpscore.errors import NtpscoreError
+from ntpscore.metrics import METRICS
+from ntpscore.rank import COLUMNS, RANKED_BY, RankResult
+from tests.cli_run import run_cli
+from tests.labelled_texts import make_rows, write_rows
+
+FAST = ("--skip-sanity-check", "--shuffles", 1, "--layer", "last")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_rows(tmp_path / "data.jsonl", make_rows(60))
+
+
+@pytest.fixture
+def models(tiny_model_dir: Path, tmp_path: Path) -> tuple[Path, Path]:
+    copies = [shutil.copytree(tiny_model_dir, tmp_path / name) for name in ("one", "two")]
+    return copies[0], copies[1]
+
+
+def test_rank_prints_tables_with_ties_on_standard_error(
+    data: Path, models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("COLUMNS", "300")
+    out = tmp_path / "out"
+    assert run_cli("rank", data, *models, *FAST, "--out", out) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    for word in ("consensus", "trans_", "neighbours", "the last layer", "retained", "1=", "saved"):
+        assert word in printed.err
+    assert {path.name for path in out.iterdir()} == {"rank.json", "rank.csv"}
+    record = json.loads((out / "rank.json").read_text())
+    assert [model["name"] for model in record["models"]] == [str(path) for path in models]
+
+
+def test_rank_json_and_csv_are_alone_on_standard_output(
+    data: Path, models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli("rank", data, models[0], *FAST, "--json", "--metric", "log_me") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["settings"]["metric"] == "log_me"
+    assert len(record["rows"]) == len(RANKED_BY) + 1
+    assert run_cli("rank", data, models[0], *FAST, "--csv") == 0
+    frame = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert tuple(frame.columns) == COLUMNS
+
+
+def test_a_model_that_fails_is_told_with_code_1_and_the_others_are_ranked(
+    data: Path, models: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (models[1] / "model.safetensors").write_bytes(b"broken")
+    assert run_cli("rank", data, *models, *FAST, "--json") == 1
+    printed = capsys.readouterr()
+    record = json.loads(printed.out)
+    assert {row["model"] for row in record["rows"]} == {str(models[0])}
+    assert record["models"][1]["error"]
+    assert f"not ranked: {models[1]}: " in printed.err
+    assert "Traceback" not in printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["DATA", "nowhere/model"], "no model could be ranked"),
+        (["nothing.jsonl", "MODEL"], "nothing.jsonl"),
+        (["DATA", "MODEL", "--metric", "beauty"], "there is no metric 'beauty'"),
+        (["DATA", "MODEL", "--layer", "upper"], "--layer 'upper' is not understood"),
+        (["DATA", "MODEL", "--layer", "9"], "--layer 9 out of range"),
+        (["DATA", "MODEL", "MODEL"], "given more than once"),
+        (["DATA", "MODEL", "--json", "--csv"], "--json and --csv"),
+        (["DATA", "MODEL", "--out", "/dev/null/x"], "can't write to /dev/null/x"),
+    ],
+)
+def test_bad_input_ends_with_one_message_and_code_2(
+    tiny_model_dir: Path,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    named = {"MODEL": str(tiny_model_dir), "DATA": str(data)}
+    given = [named.get(part, part) for part in arguments]
+    assert run_cli("rank", *given, "--skip-sanity-check") == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in printed.err
+    assert "Traceback" not in printed.err
+    assert printed.err.count("ntpscore: error:") == 1
+
+
+@pytest.mark.parametrize(("text", "layer"), [("both", "both"), ("last", "last"), ("12", 12)])
+def test_parse_layer_reads_places_and_numbers(text: str, layer: object) -> None:
+    assert parse_layer(text) == layer
+
+
+def test_parse_layer_refuses_lists() -> None:
+    with pytest.raises(NtpscoreError, match="not understood"):
+        parse_layer("1,2")
+
+
+def make_ranking() -> RankResult:
+    """A ranking with large, infinite, whole and missing values, at a place without a layer."""
+    values = dict.fromkeys(("consensus", *RANKED_BY), 0.5)
+    values |= {"model_size": 123456789.0, "trans_rate": 250.4, "n_classes": 3.0}
+    rows = [
+        {"at": "best", "model": "[b]m", "metric": name, "layer": None, "k": None, "value": value,
+         "rank": 1, "tied": False, "reason": None}
+        for name, value in values.items()
+    ]  # fmt: skip
+    by_name = {row["metric"]: row for row in rows}
+    by_name["log_me"] |= {"value": None, "reason": "it has no bound"}
+    by_name["leep"] |= {"value": None, "rank": None, "reason": "it is not defined"}
+    by_name["gbc"] |= {"value": None, "rank": None, "reason": "it is not defined"}
+    by_name["retained"] |= {"layer": 7}
+    return RankResult(
+        {
+            "data": {"id": "[i]d", "n_texts": 9},
+            "models": [{"name": "[b]m", "error": None, "layer_at": {"best": None}}],
+            "rows": rows,
+            "seconds": 1.0,
+            "peak_memory_bytes": 10**9,
+        }
+    )
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_tables_show_what_is_large_infinite_or_missing(width: int) -> None:
+    file = io.StringIO()
+    print_ranking(make_ranking(), None, Console(file=file, width=width))
+    shown = file.getvalue()
+    for part in ("[b]m", "[i]d", "1.2e+08", "250", "inf", "@7", "–", "log_me: it has no bound",
+                 "leep, gbc: it is not defined"):  # fmt: skip
+        assert part in shown
+    assert max(map(len, shown.splitlines())) <= width
+    assert shown.count("the layer with the largest r2_adjusted") == (4 if width == 80 else 2)
+    assert len(METRICS) == 19

@@ -26,6 +26,9 @@ ADAFACTOR = 1e-5
 """Parameters of size 1 after ten float32 steps of at most 1e-2 against the same in float64: each
 step rounds at 6e-8 and divides by roots of float32 sums."""
 
+PUBLISHED_R = 0.0051
+"""Correlations that were stated with two digits."""
+
 ROUNDING_SLACK = 1e-11
 """Slack for inequalities that hold exactly in real numbers (bounds, monotonicity, [0, 1]), relative
 to the quantities compared."""

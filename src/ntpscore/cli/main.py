@@ -11,6 +11,7 @@ from ntpscore.cli.adapt import adapt_command
 from ntpscore.cli.rank import rank_command
 from ntpscore.cli.score import score_command
 from ntpscore.cli.show import show_command
+from ntpscore.cli.study import app as study_app
 from ntpscore.errors import NtpscoreError
 
 # What a shell calls a process that Ctrl-C ended; typer exits with it.
@@ -28,6 +29,7 @@ app.command("score")(score_command)
 app.command("adapt")(adapt_command)
 app.command("rank")(rank_command)
 app.command("show")(show_command)
+app.add_typer(study_app, name="study")
 
 
 def _print_version(wanted: bool) -> None:

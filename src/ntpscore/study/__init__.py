@@ -1,0 +1,1 @@
+"""What scores say of outcomes over many models and data sets."""

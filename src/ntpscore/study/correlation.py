@@ -1,0 +1,106 @@
+"""Rank correlations over a handful of data sets, with what chance alone would give.
+
+A dozen data sets are few: p-values are by permutation and intervals by bootstrap, never by formulas
+for large samples.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+Values = npt.NDArray[np.float64]
+_COVERAGE = 0.95
+# Rounding of a sum of products of ranks, relative to the largest r.
+_TIE = 1e-12
+
+
+def spearman(x: Values, y: Values) -> float:
+    """Spearman's r, ties at their mean rank; NaN where one side is constant or has one value.
+
+    Args:
+        x: (n,).
+        y: (n,).
+
+    Source:
+        Spearman 1904: Pearson's correlation of the ranks.
+    """
+    return float(_correlations(rankdata(x)[None], rankdata(y))[0])
+
+
+def partial_spearman(x: Values, y: Values, given: Values) -> float:
+    """Spearman's r of x and y with the ranks of a third quantity taken out of both.
+
+    Args:
+        x: (n,).
+        y: (n,).
+        given: (n,) what is held fixed.
+
+    Returns:
+        `(r_xy − r_xz r_yz) / √((1 − r_xz²)(1 − r_yz²))`; NaN where x or y says nothing beside z.
+    """
+    r_xy, r_xz, r_yz = spearman(x, y), spearman(x, given), spearman(y, given)
+    left = (1 - r_xz**2) * (1 - r_yz**2)
+    return float((r_xy - r_xz * r_yz) / np.sqrt(left)) if left > _TIE else float("nan")
+
+
+def permutation_p(x: Values, y: Values, *, permutations: int = 10_000, seed: int = 0) -> float:
+    """How often |r| of shuffled y is at least as large: two-sided, never zero.
+
+    Args:
+        x: (n,).
+        y: (n,).
+        permutations: P, beside the order that was found.
+        seed: of the permutations.
+
+    Returns:
+        `(1 + count) / (1 + P)`; NaN where r is.
+    """
+    found = spearman(x, y)
+    if not np.isfinite(found):
+        return float("nan")
+    rng = np.random.default_rng(seed)
+    ranks = rankdata(y)
+    shuffled = rng.permuted(np.tile(ranks, (permutations, 1)), axis=1)
+    count = int((np.abs(_correlations(shuffled, rankdata(x))) >= abs(found) - _TIE).sum())
+    return (1 + count) / (1 + permutations)
+
+
+class Interval(NamedTuple):
+    """A 95 % interval."""
+
+    low: float
+    high: float
+
+
+def bootstrap_interval(x: Values, y: Values, *, resamples: int = 10_000, seed: int = 0) -> Interval:
+    """Percentile bootstrap of Spearman's r over data sets.
+
+    With a dozen data sets it is rough: resamples repeat data sets, and repeated ones are ties.
+
+    Args:
+        x: (n,).
+        y: (n,).
+        resamples: how many times the data sets are drawn anew.
+        seed: of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(x), size=(resamples, len(x)))
+    found = _correlations(rankdata(x[drawn], axis=1), rankdata(y[drawn], axis=1))
+    found = found[np.isfinite(found)]
+    if not len(found):
+        return Interval(float("nan"), float("nan"))
+    tail = (1 - _COVERAGE) / 2
+    low, high = np.quantile(found, [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def _correlations(rows: Values, others: Values) -> Values:
+    """Pearson's r of each row with the same row of `others`, or with `others` where it is one."""
+    a = rows - rows.mean(axis=-1, keepdims=True)
+    b = others - others.mean(axis=-1, keepdims=True)
+    norms = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
+    products = (a * b).sum(axis=-1)
+    found: Values = np.divide(products, norms, out=np.full(len(rows), np.nan), where=norms > _TIE)
+    return found

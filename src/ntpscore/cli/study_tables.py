@@ -40,13 +40,14 @@ def print_published(table: pd.DataFrame) -> None:
         "Spearman's r of the published score with each outcome over the data sets; every second",
         f"line leaves out those with {without!r} in their name. headroom: r of one minus the",
         "probe's accuracy with the LoRA gain; given it: r of the score with the gain, headroom",
-        "held fixed. The authors chose layer and k for each r: neither p nor interval allows for that.",
+        "held fixed. The authors chose layer and k for each r: neither p nor interval allows for",
+        "that.",
         "",
         "Mean over models of r with the LoRA gain:",
     ]
     for omitted, part in table[table["outcome"] == "lora_gain"].groupby("without"):
         lines.append(
-            f"  {f'without {omitted}' if omitted else 'all data sets'}: score "
+            f"  {'without ' + str(omitted) if omitted else 'all data sets'}: score "
             f"{_signed(part['r'].mean())}, headroom {_signed(part['r_headroom'].mean())}, score "
             f"given headroom {_signed(part['r_given_headroom'].mean())}"
         )

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test check lint bench adapt-runs adapt-table clean
+.PHONY: install demo test check lint coverage doctest bench adapt-runs adapt-table clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -23,7 +23,7 @@ demo: $(STAMP)  ## score a real model on the built-in data set
 	$(BIN)/ntpscore score smollm2-135m helpdesk --out results/demo
 
 test: $(STAMP)  ## the default test suite
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term
 
 bench: $(STAMP)  ## ratios against the bare forward pass and against the literal algorithm
 	$(BIN)/python benchmarks/bench.py $(BENCH)
@@ -52,8 +52,12 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test  ## format, lint, types, import contracts, tests, documentation
+check: lint test coverage doctest  ## format, lint, types, import contracts, tests, examples
+
+coverage: $(STAMP)  ## what `make test` covered: all of the mathematics, nearly all of the rest
 	$(BIN)/python scripts/check_coverage.py
+
+doctest: $(STAMP)  ## the examples in docstrings
 	$(BIN)/python -m pytest -q --doctest-modules src
 
 clean:  ## remove the virtual environment and caches

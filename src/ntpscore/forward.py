@@ -1,4 +1,4 @@
-"""Runs padded batches of texts through a model, in halves where memory runs out."""
+"""Runs padded batches of texts through layers of a model, in halves where memory runs out."""
 
 import ctypes
 import sys
@@ -12,6 +12,7 @@ from ntpscore.core.moments import NonFiniteError
 from ntpscore.errors import ModelError, MomentsError
 from ntpscore.models import LanguageModel, stream_hidden_states
 from ntpscore.provenance import Clock
+from ntpscore.tokens import pad_batch
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -21,6 +22,31 @@ OnLayer = Callable[[int, Tensor], None]
 Part = Callable[[list[int], Tensor], tuple[OnLayer, Callable[[], None]]]
 """Takes the numbers and attention mask (b, t) of texts; says what to do with each layer and at the
 end."""
+
+
+def check_layers(
+    layers: Sequence[int] | None, language_model: LanguageModel, option: str
+) -> tuple[int, ...]:
+    """Hidden-state indices in rising order, each once; all of them for None.
+
+    Args:
+        layers: what was asked for.
+        language_model: the model that is to have them.
+        option: the option that asked, to be named.
+
+    Raises:
+        ModelError: the model has no such layer.
+    """
+    last = language_model.n_layers
+    if layers is None:
+        return tuple(range(last + 1))
+    outside = [layer for layer in layers if not 0 <= layer <= last]
+    if outside:
+        raise ModelError(
+            f"{option} {', '.join(map(str, outside))} out of range: this model's hidden states are "
+            f"numbered 0 (embedding) to {last} (last block)"
+        )
+    return tuple(sorted(set(layers)))
 
 
 class BatchReader:
@@ -71,13 +97,9 @@ class BatchReader:
         left = list(layers)
         start = time.perf_counter()
         spent = 0.0
-        input_ids = torch.zeros(len(indices), length, dtype=torch.long)
-        attention_mask = torch.zeros(len(indices), length, dtype=torch.long)
-        for row, i in enumerate(indices):
-            input_ids[row, : len(self._ids[i])] = torch.tensor(self._ids[i])
-            attention_mask[row, : len(self._ids[i])] = 1
         device = self._language_model.device
-        take, finish = part(indices, attention_mask.to(device))
+        input_ids, attention_mask = pad_batch(self._ids, indices, device)
+        take, finish = part(indices, attention_mask)
 
         def on_layer(layer: int, hidden_states: Tensor) -> None:
             nonlocal spent
@@ -88,7 +110,7 @@ class BatchReader:
 
         try:
             # A causal model never looks at the padding on the right, so it needs no mask.
-            stream_hidden_states(self._language_model, input_ids.to(device), None, on_layer, left)
+            stream_hidden_states(self._language_model, input_ids, None, on_layer, left)
         except NonFiniteError as error:
             text = self._texts[indices[error.text]]
             raise MomentsError(

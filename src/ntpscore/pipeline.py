@@ -20,7 +20,7 @@ from ntpscore.core.controls import shuffled_labels
 from ntpscore.core.moments import Batch, Moments, Precision, read_note
 from ntpscore.core.scores import SCORES, score_moments, solve_bytes
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError
-from ntpscore.forward import BatchReader, OnLayer, keep_freed_memory
+from ntpscore.forward import BatchReader, OnLayer, check_layers, keep_freed_memory
 from ntpscore.models import (
     LanguageModel,
     check_next_token_loss,
@@ -179,13 +179,13 @@ def score(
         "data_revision": data_revision,
     }  # fmt: skip
     if isinstance(data, LabelledText):
-        _refuse_options(options, "labelled text that was read before")
+        refuse_options(options, score, "labelled text that was read before")
     model_options = {
         "revision": revision, "dtype": dtype, "device": device, "device_map": device_map,
         "trust_remote_code": trust_remote_code,
     }  # fmt: skip
     if isinstance(model, LanguageModel):
-        _refuse_options(model_options, "a model that was loaded before")
+        refuse_options(model_options, score, "a model that was loaded before")
     folder = make_folder(out) if out is not None else None
     with clock("load_data"):
         text = data if isinstance(data, LabelledText) else load_text(
@@ -221,13 +221,18 @@ def score(
     )  # fmt: skip
 
 
-def _refuse_options(options: dict[str, Any], what: str) -> None:
+def refuse_options(options: dict[str, Any], function: Callable[..., Any], what: str) -> None:
     """Options that come too late must not be passed over in silence.
+
+    Args:
+        options: by name.
+        function: whose options they are.
+        what: why they come too late.
 
     Raises:
         NtpscoreError: one of them is not at its default.
     """
-    defaults = inspect.signature(score).parameters
+    defaults = inspect.signature(function).parameters
     late = [name for name, value in options.items() if value != defaults[name].default]
     if late:
         raise NtpscoreError(f"{', '.join(late)} can't be chosen for {what}")
@@ -274,7 +279,7 @@ def score_text(
             raise ModelError(f"{loss.message} (--skip-sanity-check runs it all the same)")
         if loss.verdict != "ok":
             warnings.append(loss.message)
-    layers = _check_layers(config.layers, language_model.n_layers)
+    layers = check_layers(config.layers, language_model, "--layers")
     n_outputs = len(text.classes)
     needed = check_memory(
         len(layers),
@@ -332,18 +337,6 @@ def score_text(
         result.write_record(folder)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return result
-
-
-def _check_layers(layers: tuple[int, ...] | None, n_layers: int) -> tuple[int, ...]:
-    if layers is None:
-        return tuple(range(n_layers + 1))
-    outside = [layer for layer in layers if not 0 <= layer <= n_layers]
-    if outside:
-        raise ModelError(
-            f"--layers {', '.join(map(str, outside))} out of range: this model's hidden states are "
-            f"numbered 0 (embedding) to {n_layers} (last block)"
-        )
-    return tuple(sorted(set(layers)))
 
 
 def sums_device(device: torch.device) -> torch.device:
@@ -465,9 +458,8 @@ class _Pass:
 
     def _fingerprint(self) -> str:
         """Names the run: two runs with the same one accumulate the same sums batch by batch."""
-        model = self.language_model
         parts = {
-            "model": [model.id, model.revision, model.content_hash, str(model.dtype)],
+            "model": self.language_model.identity,
             "data": [self.text.source.content_hash, self.text.task, *self.text.classes],
             "layers": self.layers,
             # A changed tokenizer changes them, whatever else stays the same.

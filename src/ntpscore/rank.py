@@ -2,7 +2,6 @@
 
 import dataclasses
 import gc
-import inspect
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -15,11 +14,13 @@ import psutil
 import torch
 from torch import Tensor
 
+from ntpscore.core.pooling import mean_tokens
 from ntpscore.core.scores import SCORES
 from ntpscore.errors import MetricError, ModelError, NtpscoreError
+from ntpscore.forward import check_layers
 from ntpscore.metrics import METRICS, Metric
 from ntpscore.models import LanguageModel, NextTokenDistributions, load_model
-from ntpscore.pipeline import STAGES, ScoreConfig, score_text
+from ntpscore.pipeline import STAGES, ScoreConfig, refuse_options, score_text
 from ntpscore.progress import Progress
 from ntpscore.provenance import Clock
 from ntpscore.result import ScoreResult, make_folder, to_json, without_nan, write_text
@@ -212,13 +213,14 @@ def rank_models(
         "task": task, "skip_bad_rows": skip_bad_rows, "data_configuration": data_configuration,
         "data_revision": data_revision,
     }  # fmt: skip
-    _refuse_late(options, isinstance(data, LabelledText), "labelled text that was read before")
+    if isinstance(data, LabelledText):
+        refuse_options(options, rank_models, "labelled text that was read before")
     model_options = {
         "dtype": dtype, "device": device, "device_map": device_map,
         "trust_remote_code": trust_remote_code,
     }  # fmt: skip
-    loaded = any(isinstance(model, LanguageModel) for model in models)
-    _refuse_late(model_options, loaded, "models that were loaded before")
+    if any(isinstance(model, LanguageModel) for model in models):
+        refuse_options(model_options, rank_models, "models that were loaded before")
     start = time.perf_counter()
     folder = make_folder(out) if out is not None else None
     text = data if isinstance(data, LabelledText) else load_text(
@@ -307,18 +309,6 @@ def _check(
     return names
 
 
-def _refuse_late(options: dict[str, Any], is_late: bool, what: str) -> None:
-    """Options that come too late must not be passed over in silence.
-
-    Raises:
-        NtpscoreError: one of them is not at its default.
-    """
-    defaults = inspect.signature(rank_models).parameters
-    late = [name for name, value in options.items() if value != defaults[name].default]
-    if is_late and late:
-        raise NtpscoreError(f"{', '.join(late)} can't be chosen for {what}")
-
-
 def _places(layer: Literal["both", "last", "best"] | int) -> tuple[Place, ...]:
     if layer == "both":
         return ("last", "best")
@@ -345,9 +335,7 @@ class _Pooled:
         rows = torch.tensor(indices)
         lengths = lengths.to(hidden_states.device)
         positions = torch.arange(hidden_states.shape[1], device=hidden_states.device)
-        padding = positions >= lengths[:, None]
-        sums = hidden_states.float().masked_fill(padding[:, :, None], 0.0).sum(1)
-        self.means[layer][rows] = (sums / lengths[:, None]).cpu()
+        self.means[layer][rows] = mean_tokens(hidden_states, positions < lengths[:, None]).cpu()
         if layer == self.last:
             if self.last_states is None:
                 n_texts, width = self.means[layer].shape
@@ -366,14 +354,8 @@ def _judge(
 ) -> _Judged:
     """Every metric of one model."""
     last = language_model.n_layers
-    if isinstance(layer, int) and layer > last:
-        raise ModelError(
-            f"--layer {layer} out of range: this model's hidden states are numbered 0 (embedding) "
-            f"to {last} (last block)"
-        )
-    layers = tuple(range(last + 1))
-    if layer == "last" or isinstance(layer, int):
-        layers = (last,) if layer == "last" else (layer,)
+    wanted = [layer] if isinstance(layer, int) else [last] if layer == "last" else None
+    layers = check_layers(wanted, language_model, "--layer")
     _check_memory(len(layers), len(text), language_model.width)
     pooled = _Pooled(len(text), language_model.width, layers, last)
     result = score_text(

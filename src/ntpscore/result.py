@@ -2,11 +2,14 @@
 
 import json
 import math
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from ntpscore.core.scores import SCORES, ScoreName, ScoreTable
 from ntpscore.errors import OutputError
@@ -431,3 +434,27 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise OutputError(f"can't write {path}: {error.strerror or error}") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: dict[str, str]) -> None:
+    """Write a safetensors file under a temporary name, then rename it.
+
+    Args:
+        path: the file.
+        tensors: on the processor, by name.
+        note: text entries for the file's metadata.
+
+    Raises:
+        OutputError: the disk is full or the file can't be written; nothing is left half-written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, note)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise OutputError(f"can't write {path}: {error}") from error

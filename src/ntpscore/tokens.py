@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from ntpscore.errors import DataError, ModelError
 from ntpscore.models import LanguageModel
 
@@ -84,3 +87,16 @@ def plan_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
             longest, padding = lengths[index], 0
         batches[-1].append(index)
     return batches
+
+
+def pad_batch(
+    ids: Sequence[Sequence[int]], indices: Sequence[int], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask (b, t) of some texts, padded on the right."""
+    length = max(len(ids[i]) for i in indices)
+    input_ids = torch.zeros(len(indices), length, dtype=torch.long)
+    attention_mask = torch.zeros(len(indices), length, dtype=torch.long)
+    for row, i in enumerate(indices):
+        input_ids[row, : len(ids[i])] = torch.tensor(ids[i])
+        attention_mask[row, : len(ids[i])] = 1
+    return input_ids.to(device), attention_mask.to(device)

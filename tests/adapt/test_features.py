@@ -13,6 +13,7 @@ from ntpscore.adapt.features import Features, cache_key, collect_features
 from ntpscore.adapt.result import STAGES
 from ntpscore.errors import ModelError, MomentsError, OutputError
 from ntpscore.provenance import Clock
+from ntpscore.result import write_tensors
 from ntpscore.text import LabelledText, Splits
 from ntpscore.tokens import tokenize
 
@@ -102,7 +103,7 @@ def test_a_file_of_something_else_is_not_believed(
     assert "other texts" in collect(tiny, splits.train, (3,), tmp_path).warnings[0]
     tokens = tokenize(splits.train.texts, tiny, None)
     key = cache_key(tiny, tokens)
-    features_module._save(of_train, key, {3: torch.zeros(2, 32)})
+    write_tensors(of_train, {"3": torch.zeros(2, 32)}, {"key": key})
     assert "shape" in collect(tiny, splits.train, (3,), tmp_path).warnings[0]
 
 
@@ -131,7 +132,7 @@ def test_errors_name_what_is_wrong(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(features_module, "save_file", full_disk)
+        patch.setattr("safetensors.torch.save_file", full_disk)
         with pytest.raises(OutputError, match=r"can't write .*No space left"):
             collect(tiny, splits.test, (3,), tmp_path)
     assert list(tmp_path.iterdir()) == []

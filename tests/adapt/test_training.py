@@ -20,19 +20,18 @@ from transformers import get_cosine_schedule_with_warmup
 
 from ntpscore import LanguageModel
 from ntpscore.adapt import LoraConfig, ScratchConfig, fit_lora, fit_scratch
-from ntpscore.adapt.head import MeanTokenClassifier
+from ntpscore.adapt.head import MeanTokenClassifier, loss_of
 from ntpscore.adapt.training import (
     CHECKPOINT,
     TrainingConfig,
     epoch_batches,
     learning_rate_at,
-    loss_of,
     make_optimiser,
-    pad_batch,
     seeded_chance,
 )
 from ntpscore.errors import NtpscoreError, OutputError, TrainingError
 from ntpscore.text import Splits
+from ntpscore.tokens import pad_batch
 from tests.reference.adafactor import adafactor_steps
 from tests.tolerances import ADAFACTOR
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,16 +10,16 @@ from typing import NamedTuple
 import psutil
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ntpscore.core.moments import NonFiniteError
-from ntpscore.errors import ModelError, OutputError
+from ntpscore.core.pooling import mean_tokens
+from ntpscore.errors import ModelError
 from ntpscore.forward import BatchReader, keep_freed_memory
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
 from ntpscore.provenance import Clock
-from ntpscore.result import make_folder
+from ntpscore.result import make_folder, write_tensors
 from ntpscore.text import LabelledText
 from ntpscore.tokens import TokenizedText, plan_batches, tokenize
 
@@ -41,23 +40,6 @@ class Features:
     by_layer: dict[int, Tensor]
     from_cache: bool
     warnings: tuple[str, ...] = ()
-
-
-def check_layers(layers: Sequence[int] | None, language_model: LanguageModel) -> tuple[int, ...]:
-    """Hidden-state indices in rising order; all of them for None.
-
-    Raises:
-        ModelError: the model has no such layer.
-    """
-    if layers is None:
-        return tuple(range(language_model.n_layers + 1))
-    outside = [layer for layer in layers if not 0 <= layer <= language_model.n_layers]
-    if outside:
-        raise ModelError(
-            f"--layer {', '.join(map(str, outside))} out of range: this model's hidden states are "
-            f"numbered 0 (embedding) to {language_model.n_layers} (last block)"
-        )
-    return tuple(sorted(set(layers)))
 
 
 def collect_features(
@@ -112,7 +94,8 @@ def collect_features(
     if missing:
         found = _read_features(language_model, text, tokens, missing, batch_tokens, clock, progress)
         with clock("forward"):
-            _save(path, key, cached | found)
+            tensors = {str(layer): value for layer, value in sorted((cached | found).items())}
+            write_tensors(path, tensors, {"key": key})
             cached = _load(path, key, (len(text), language_model.width))
     by_layer = {layer: cached[layer] for layer in layers}
     return Features(by_layer, from_cache=not missing, warnings=tuple(warnings))
@@ -186,13 +169,7 @@ def cache_key(language_model: LanguageModel, tokens: TokenizedText) -> str:
 
     Token ids stand for the texts, the tokenizer and the length limit together.
     """
-    model = [
-        language_model.id,
-        language_model.revision,
-        language_model.content_hash,
-        str(language_model.dtype),
-    ]
-    return hashlib.sha256(json.dumps([model, tokens.ids]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([language_model.identity, tokens.ids]).encode()).hexdigest()
 
 
 def _read_features(
@@ -218,14 +195,8 @@ def _read_features(
     def part(
         indices: list[int], attention_mask: Tensor
     ) -> tuple[Callable[[int, Tensor], None], Callable[[], None]]:
-        is_padding = attention_mask == 0
-        lengths = attention_mask.sum(1, keepdim=True)
-
         def on_layer(layer: int, hidden_states: Tensor) -> None:
-            # Only where needed: what stands at the padding may be infinite.
-            kept = hidden_states.float().masked_fill(is_padding[:, :, None].to(
-                hidden_states.device), 0.0)  # fmt: skip
-            mean = kept.sum(1).div(lengths.to(kept.device))
+            mean = mean_tokens(hidden_states, attention_mask)
             finite = torch.isfinite(mean).all(1)
             if not bool(finite.all()):
                 raise NonFiniteError(layer, int((~finite).nonzero()[0]))
@@ -255,15 +226,3 @@ def _load(path: Path, key: str, shape: tuple[int, int]) -> dict[int, Tensor]:
     if any(tensor.shape != shape for tensor in found.values()):
         raise ValueError(f"a layer has not the shape {shape}")
     return found
-
-
-def _save(path: Path, key: str, by_layer: dict[int, Tensor]) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        save_file({str(layer): by_layer[layer] for layer in sorted(by_layer)}, temporary,
-                  {"key": key})  # fmt: skip
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise OutputError(f"can't write {path}: {error}") from error

@@ -1,10 +1,16 @@
-"""A linear head on the mean token of a model's last block."""
+"""A linear head on the mean token of a model's last block, and the loss of its outputs."""
 
 from contextlib import AbstractContextManager
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from ntpscore.core.pooling import mean_tokens
+from ntpscore.text import Task
 
 
 class MeanTokenClassifier(nn.Module):
@@ -37,9 +43,7 @@ class MeanTokenClassifier(nn.Module):
         """
         # A causal model never looks at the padding on the right, so it needs no mask.
         output = self.base(input_ids=input_ids, use_cache=False, return_dict=True)
-        hidden_states = output.last_hidden_state.float()
-        is_token = attention_mask.to(hidden_states.device)[:, :, None]
-        mean = hidden_states.masked_fill(is_token == 0, 0.0).sum(1) / is_token.sum(1)
+        mean = mean_tokens(output.last_hidden_state, attention_mask)
         with _full_precision(mean.device):
             outputs: Tensor = self.head(mean.to(self.head.weight.device))
         return outputs
@@ -48,3 +52,24 @@ class MeanTokenClassifier(nn.Module):
 def _full_precision(device: torch.device) -> AbstractContextManager[None]:
     without: AbstractContextManager[None] = torch.autocast(device.type, enabled=False)
     return without
+
+
+def label_tensor(labels: npt.NDArray[Any], task: Task) -> Tensor:
+    """(n,) class indices as integers, or (n, c) rows as float32."""
+    tensor = torch.from_numpy(np.ascontiguousarray(labels))
+    return tensor.long() if task == "classification" else tensor.float()
+
+
+def loss_of(outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
+    """Cross entropy of classes, mean binary cross entropy of labels, mean squared error of targets.
+
+    Args:
+        outputs: (b, c) float32.
+        labels: (b,) class indices, or (b, c) rows.
+        task: what the labels are for.
+    """
+    if task == "classification":
+        return nn.functional.cross_entropy(outputs, labels)
+    if task == "multilabel":
+        return nn.functional.binary_cross_entropy_with_logits(outputs, labels)
+    return nn.functional.mse_loss(outputs, labels)

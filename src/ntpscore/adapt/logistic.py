@@ -11,10 +11,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from ntpscore.adapt.evaluation import Evaluation, evaluate
-from ntpscore.adapt.features import check_layers, collect_splits
+from ntpscore.adapt.evaluation import Evaluation, evaluate_split
+from ntpscore.adapt.features import collect_splits
 from ntpscore.adapt.result import STAGES, AdaptResult, make_record, tabulate_predictions
 from ntpscore.errors import NtpscoreError
+from ntpscore.forward import check_layers
 from ntpscore.models import LanguageModel
 from ntpscore.provenance import Clock
 from ntpscore.text import LabelledText, recode_labels
@@ -100,7 +101,8 @@ def fit_logistic(
     if train.task == "regression":
         raise NtpscoreError("logistic regression is for classes: fit targets with --method ols")
     clock = Clock(STAGES)
-    (layer,) = check_layers([model.n_layers if config.layer is None else config.layer], model)
+    wanted = model.n_layers if config.layer is None else config.layer
+    (layer,) = check_layers([wanted], model, "--layer")
     test = None if test is None else recode_labels(test, train)
     data = collect_splits(
         model,
@@ -129,14 +131,7 @@ def fit_logistic(
     ) -> Evaluation | None:
         if outputs is None or text is None:
             return None
-        return evaluate(
-            outputs,
-            text.labels,
-            task=text.task,
-            split=text.source.split,
-            train_labels=train.labels,
-            seed=config.seed,
-        )
+        return evaluate_split(outputs, text, train, seed=config.seed)
 
     with clock("evaluate"):
         evaluations = [

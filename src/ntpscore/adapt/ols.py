@@ -9,12 +9,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ntpscore.adapt.evaluation import BOOTSTRAP, Evaluation, evaluate
-from ntpscore.adapt.features import check_layers, collect_splits
+from ntpscore.adapt.evaluation import BOOTSTRAP, Evaluation, evaluate_split
+from ntpscore.adapt.features import collect_splits
 from ntpscore.adapt.result import STAGES, AdaptResult, make_record, tabulate_predictions
 from ntpscore.core.geneig import factor_metric
 from ntpscore.core.moments import Batch, LayerMoments, Moments
 from ntpscore.errors import MomentsError, NtpscoreError
+from ntpscore.forward import check_layers
 from ntpscore.models import LanguageModel
 from ntpscore.provenance import Clock
 from ntpscore.text import LabelledText, recode_labels
@@ -203,7 +204,7 @@ def fit_ols(
     """
     config = config or OlsConfig()
     clock = Clock(STAGES)
-    layers = check_layers(config.layers, model)
+    layers = check_layers(config.layers, model, "--layer")
     test = None if test is None else recode_labels(test, train)
     if moments is not None:
         _check_moments(moments, model, train, layers)
@@ -293,15 +294,8 @@ def _evaluate(
     seed: int,
     bootstrap: int,
 ) -> Evaluation:
-    return evaluate(
-        fit.predict(features),
-        text.labels,
-        task=text.task,
-        split=text.source.split,
-        train_labels=train.labels,
-        kind="targets",
-        seed=seed,
-        bootstrap=bootstrap,
+    return evaluate_split(
+        fit.predict(features), text, train, kind="targets", seed=seed, bootstrap=bootstrap
     )
 
 

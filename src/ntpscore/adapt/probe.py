@@ -1,7 +1,6 @@
 """The paper's linear probe: a linear layer on mean-token features, trained by AdamW."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +10,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ntpscore.adapt.evaluation import Evaluation, evaluate
-from ntpscore.adapt.features import check_layers, collect_splits
+from ntpscore.adapt.evaluation import Evaluation, evaluate_split
+from ntpscore.adapt.features import collect_splits
+from ntpscore.adapt.head import label_tensor, loss_of
 from ntpscore.adapt.result import (
     LOSS_COLUMNS,
     STAGES,
@@ -21,6 +21,7 @@ from ntpscore.adapt.result import (
     tabulate_predictions,
 )
 from ntpscore.errors import NtpscoreError, TrainingError
+from ntpscore.forward import check_layers
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
 from ntpscore.provenance import Clock
@@ -82,7 +83,7 @@ def train_probe(
 
     Args:
         features: (n, d) float32.
-        labels: (n,) class indices, or (n, c) labels or targets.
+        labels: (n,) class indices, or (n, c) float32 labels or targets.
         n_outputs: c.
         task: says the loss: cross entropy, binary cross entropy per label, squared error.
         config: see `ProbeConfig`.
@@ -106,13 +107,6 @@ def train_probe(
     optimizer = torch.optim.AdamW(
         linear.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    losses: dict[Task, Callable[[Tensor, Tensor], Tensor]] = {
-        "classification": nn.functional.cross_entropy,
-        "multilabel": nn.functional.binary_cross_entropy_with_logits,
-        "regression": nn.functional.mse_loss,
-    }
-    loss_of = losses[task]
-    labels = labels.long() if task == "classification" else labels.float()
     rows: list[tuple[int, int, float, float]] = []
     step = 0
     with Progress(progress) as shown:
@@ -124,7 +118,7 @@ def train_probe(
                 if config.dropout:
                     kept = torch.rand(x.shape, generator=generator) >= config.dropout
                     x = x * kept / (1 - config.dropout)
-                loss = loss_of(linear(x), labels[indices])
+                loss = loss_of(linear(x), labels[indices], task)
                 step += 1
                 if not math.isfinite(loss.item()):
                     raise TrainingError(
@@ -170,7 +164,8 @@ def fit_probe(
     """
     config = config or ProbeConfig()
     clock = Clock(STAGES)
-    (layer,) = check_layers([model.n_layers if config.layer is None else config.layer], model)
+    wanted = model.n_layers if config.layer is None else config.layer
+    (layer,) = check_layers([wanted], model, "--layer")
     test = None if test is None else recode_labels(test, train)
     data = collect_splits(
         model,
@@ -184,7 +179,7 @@ def fit_probe(
         progress=progress,
     )
     with clock("fit"):
-        labels = torch.from_numpy(np.ascontiguousarray(train.labels))
+        labels = label_tensor(train.labels, train.task)
         linear, loss_curve = train_probe(
             data.train.by_layer[layer], labels, len(train.classes), train.task, config, progress
         )
@@ -195,14 +190,7 @@ def fit_probe(
         return found
 
     def judge(found: npt.NDArray[np.float32], text: LabelledText) -> Evaluation:
-        return evaluate(
-            found,
-            text.labels,
-            task=text.task,
-            split=text.source.split,
-            train_labels=train.labels,
-            seed=config.seed,
-        )
+        return evaluate_split(found, text, train, seed=config.seed)
 
     test_evaluation = predicted = None
     with clock("evaluate"):

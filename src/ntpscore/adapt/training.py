@@ -10,8 +10,9 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,11 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 from transformers.optimization import Adafactor
 
-from ntpscore.adapt.evaluation import Evaluation, evaluate
-from ntpscore.adapt.head import MeanTokenClassifier
+from ntpscore.adapt.evaluation import Evaluation, evaluate_split
+from ntpscore.adapt.head import MeanTokenClassifier, label_tensor, loss_of
 from ntpscore.adapt.result import (
     LOSS_COLUMNS,
     STAGES,
@@ -38,14 +38,16 @@ from ntpscore.forward import keep_freed_memory
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
 from ntpscore.provenance import Clock
-from ntpscore.result import make_folder
-from ntpscore.text import LabelledText, Task, recode_labels
-from ntpscore.tokens import TokenizedText, plan_batches, tokenize
+from ntpscore.result import make_folder, write_tensors
+from ntpscore.text import LabelledText, recode_labels
+from ntpscore.tokens import TokenizedText, pad_batch, plan_batches, tokenize
 
 CHECKPOINT = "training.safetensors"
 _EVALUATION_TOKENS = 4096
 # Writing checkpoints may take at most this share of the time between them.
 _CHECKPOINT_SHARE = 0.05
+# What Adafactor keeps of a parameter from step to step: of matrices rows and columns, else all.
+_STATE = {"exp_avg_sq_row", "exp_avg_sq_col", "exp_avg_sq"}
 # Texts are sorted by length within windows of so many batches: little padding, and still chance.
 _WINDOW = 32
 
@@ -162,34 +164,6 @@ def epoch_batches(
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def pad_batch(
-    ids: Sequence[Sequence[int]], indices: Sequence[int], device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask (b, t) of some texts, padded on the right."""
-    length = max(len(ids[i]) for i in indices)
-    input_ids = torch.zeros(len(indices), length, dtype=torch.long)
-    attention_mask = torch.zeros(len(indices), length, dtype=torch.long)
-    for row, i in enumerate(indices):
-        input_ids[row, : len(ids[i])] = torch.tensor(ids[i])
-        attention_mask[row, : len(ids[i])] = 1
-    return input_ids.to(device), attention_mask.to(device)
-
-
-def loss_of(outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
-    """Cross entropy of classes, mean binary cross entropy of labels, mean squared error of targets.
-
-    Args:
-        outputs: (b, c) float32.
-        labels: (b,) class indices, or (b, c) rows.
-        task: what the labels are for.
-    """
-    if task == "classification":
-        return nn.functional.cross_entropy(outputs, labels)
-    if task == "multilabel":
-        return nn.functional.binary_cross_entropy_with_logits(outputs, labels)
-    return nn.functional.mse_loss(outputs, labels)
-
-
 class Training:
     """One training run, with checkpoints.
 
@@ -225,7 +199,7 @@ class Training:
         self._method = method
         self._path = None if folder is None else folder / CHECKPOINT
         self._lengths = [len(one) for one in tokens.ids]
-        self._labels = _as_tensor(text.labels, text.task).to(language_model.device)
+        self._labels = label_tensor(text.labels, text.task).to(language_model.device)
         self._trainable = {
             name: parameter
             for name, parameter in classifier.named_parameters()
@@ -315,10 +289,7 @@ class Training:
         self.curve.append((step + 1, self.samples_seen + n, total, rate))
 
     def _batch(self, number: int) -> list[int]:
-        per_epoch = len(self._epoch[1]) or len(
-            epoch_batches(self._lengths, self._config.batch_size, self._config.seed, 0)
-        )
-        epoch, within = divmod(number, per_epoch)
+        epoch, within = divmod(number, math.ceil(len(self._ids) / self._config.batch_size))
         if self._epoch[0] != epoch:
             batches = epoch_batches(
                 self._lengths, self._config.batch_size, self._config.seed, epoch
@@ -328,14 +299,14 @@ class Training:
 
     # -- checkpoints ----------------------------------------------------------------------------
 
+    @cached_property
     def _fingerprint(self) -> str:
         """Names the run: two runs with the same one take the same steps."""
-        model = self._language_model
         config = {**asdict(self._config), "checkpoint_seconds": None}
         labels = np.ascontiguousarray(self._text.labels).tobytes()
         parts = {
             "method": self._method,
-            "model": [model.id, model.revision, model.content_hash, str(model.dtype)],
+            "model": self._language_model.identity,
             "data": [self._text.task, *self._text.classes, hashlib.sha256(labels).hexdigest()],
             "tokens": hashlib.sha256(json.dumps(self._ids).encode()).hexdigest(),
             "config": config,
@@ -347,25 +318,16 @@ class Training:
             f"parameter.{name}": value.detach().cpu() for name, value in self._trainable.items()
         }
         for name, parameter in self._trainable.items():
-            for key, value in self._optimiser.state[parameter].items():
-                if isinstance(value, Tensor) and key != "RMS":
-                    tensors[f"state.{key}.{name}"] = value.detach().cpu()
+            state = self._optimiser.state[parameter]
+            for key in _STATE & state.keys():
+                tensors[f"state.{key}.{name}"] = state[key].cpu()
         note = {
-            "run": self._fingerprint(),
+            "run": self._fingerprint,
             "curve": json.dumps(self.curve),
             "tokens_seen": str(self.tokens_seen),
             "seconds": json.dumps(clock.seconds()),
         }
-        temporary = path.with_name(f".{path.name}.part")
-        try:
-            save_file(
-                {name: value.contiguous() for name, value in tensors.items()}, temporary, note
-            )
-            temporary.replace(path)
-        except (OSError, SafetensorError) as error:
-            with suppress(OSError):
-                temporary.unlink()
-            raise OutputError(f"can't write {path}: {error}") from error
+        write_tensors(path, tensors, note)
 
     def _resume(self, clock: Clock) -> list[str]:
         """Take over the state of an interrupted run, if there is one."""
@@ -376,7 +338,7 @@ class Training:
             with safe_open(path, framework="pt") as file:
                 note = file.metadata() or {}
                 names = set(file.keys())
-                if note.get("run") != self._fingerprint():
+                if note.get("run") != self._fingerprint:
                     raise OutputError(
                         f"{path} is a checkpoint of another run (other data, model or settings): "
                         "delete it, or choose another --out"
@@ -387,7 +349,7 @@ class Training:
                         parameter.copy_(file.get_tensor(f"parameter.{name}"))
                     # Adafactor computes its RMS anew in every step.
                     state: dict[str, Any] = {"step": steps, "RMS": 0}
-                    for key in ("exp_avg_sq_row", "exp_avg_sq_col", "exp_avg_sq"):
+                    for key in _STATE:
                         if f"state.{key}.{name}" in names:
                             value = file.get_tensor(f"state.{key}.{name}")
                             state[key] = value.to(parameter.device)
@@ -402,12 +364,6 @@ class Training:
             if stage in ("fit", "total"):
                 clock.add(stage, seconds)
         return [f"went on from a checkpoint after {steps} of {self._config.steps} steps"]
-
-
-def _as_tensor(labels: npt.NDArray[Any], task: Task) -> Tensor:
-    """(n,) class indices as integers, or (n, c) rows as float32."""
-    tensor = torch.from_numpy(np.ascontiguousarray(labels))
-    return tensor.long() if task == "classification" else tensor.float()
 
 
 @contextmanager
@@ -489,15 +445,7 @@ def fit_classifier(
 
     def judge(text: LabelledText, tokens: TokenizedText) -> tuple[Evaluation, npt.NDArray[Any]]:
         outputs = predict(classifier, language_model, tokens, progress)
-        found = evaluate(
-            outputs,
-            text.labels,
-            task=text.task,
-            split=text.source.split,
-            train_labels=train.labels,
-            seed=config.seed,
-        )
-        return found, outputs
+        return evaluate_split(outputs, text, train, seed=config.seed), outputs
 
     with clock("evaluate"):
         train_evaluation, _ = judge(train, train_tokens)

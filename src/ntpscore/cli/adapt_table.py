@@ -5,11 +5,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from ntpscore.adapt.evaluation import Evaluation, Interval
 from ntpscore.adapt.result import FROZEN, AdaptResult
-from ntpscore.cli.tables import LAYOUT, number
+from ntpscore.cli.tables import LAYOUT, describe_seconds, number, print_costs, print_warnings
 
 _MOST_ROWS = 16
 
@@ -39,18 +38,9 @@ def print_adapt_result(
     console.print(_evaluations(result))
     if len(record.get("fits", ())) > 1:
         console.print(_layers(result))
-    for warning in record["warnings"]:
-        console.print(Text(f"warning: {warning}", style="yellow"))
-    spent = {stage: s for stage, s in record["seconds"].items() if s and stage != "total"}
-    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in spent.items())
-    console.print(
-        Text(
-            f"{record['seconds']['total']:.1f} s ({stages}); {record['trainable_parameters']} "
-            f"trainable parameters; peak memory {record['peak_memory_bytes'] / 1e9:.1f} GB"
-            + (f"; saved in {folder}" if folder is not None else ""),
-            style="dim",
-        )
-    )
+    print_warnings(console, record)
+    trainable = f"{record['trainable_parameters']} trainable parameters"
+    print_costs(console, [describe_seconds(record["seconds"]), trainable], record, folder)
 
 
 def _evaluations(result: AdaptResult) -> Table:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ntpscore.cli.tables import LAYOUT, number
+from ntpscore.cli.tables import LAYOUT, number, print_costs
 from ntpscore.core.scores import SCORES
 from ntpscore.metrics import METRICS
 from ntpscore.rank import CONSENSUS, RankResult
@@ -56,13 +56,7 @@ def print_ranking(result: RankResult, folder: Path | None, console: Console | No
     first = next(iter(by_place.values()))
     console.print(_table("next-token scores, each where it says most", first, list(SCORES), None))
     console.print(Text(_remarks(by_place), style="dim"))
-    console.print(
-        Text(
-            f"{record['seconds']:.1f} s; peak memory {record['peak_memory_bytes'] / 1e9:.1f} GB"
-            + (f"; saved in {folder}" if folder is not None else ""),
-            style="dim",
-        )
-    )
+    print_costs(console, [f"{record['seconds']:.1f} s"], record, folder)
 
 
 def _table(

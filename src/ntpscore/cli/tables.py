@@ -39,19 +39,39 @@ def print_result(result: ScoreResult, folder: Path | None, console: Console | No
     )
     console.print(best_table(result))
     console.print(layer_map(result))
+    print_warnings(console, record)
+    console.print(Text(result.advice, style="bold"))
+    print_costs(console, [describe_seconds(record["seconds"])], record, folder)
+
+
+def print_warnings(console: Console, record: dict[str, Any]) -> None:
+    """Print the warnings of a result, a line each."""
     for warning in record["warnings"]:
         console.print(Text(f"warning: {warning}", style="yellow"))
-    console.print(Text(result.advice, style="bold"))
-    spent = {stage: s for stage, s in record["seconds"].items() if s and stage != "total"}
-    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in spent.items())
-    console.print(
-        Text(
-            f"{record['seconds']['total']:.1f} s ({stages}); "
-            f"peak memory {record['peak_memory_bytes'] / 1e9:.1f} GB"
-            + (f"; saved in {folder}" if folder is not None else ""),
-            style="dim",
-        )
-    )
+
+
+def describe_seconds(seconds: dict[str, float]) -> str:
+    """The seconds of a run, and those of the stages that took any."""
+    spent = {stage: s for stage, s in seconds.items() if s and stage != "total"}
+    stages = ", ".join(f"{stage} {one:.1f}" for stage, one in spent.items())
+    return f"{seconds['total']:.1f} s ({stages})"
+
+
+def print_costs(
+    console: Console, costs: list[str], record: dict[str, Any], folder: Path | None
+) -> None:
+    """Print what a run cost, and where its result is, as the last line of a table.
+
+    Args:
+        console: where to print.
+        costs: what stands before the peak memory.
+        record: of the result.
+        folder: where it was saved; None if nowhere.
+    """
+    parts = [*costs, f"peak memory {record['peak_memory_bytes'] / 1e9:.1f} GB"]
+    if folder is not None:
+        parts.append(f"saved in {folder}")
+    console.print(Text("; ".join(parts), style="dim"))
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -42,6 +42,11 @@ class LanguageModel:
     blocks: Sequence[torch.nn.Module] | None = None
 
     @property
+    def identity(self) -> list[str | None]:
+        """What tells these weights in this number format from others."""
+        return [self.id, self.revision, self.content_hash, str(self.dtype)]
+
+    @property
     def streams(self) -> bool:
         """Whether hidden states come one by one, instead of all being kept until the pass ends."""
         return self.blocks is not None

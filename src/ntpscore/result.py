@@ -179,6 +179,7 @@ def layer_record(table: ScoreTable) -> list[dict[str, Any]]:
                 "residual": s.residual,
                 "n_label_directions": s.n_label_directions,
                 "next_token_r2": s.next_token_r2,
+                "next_token_k90": s.next_token_k90,
             }
         )
     return rows

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -420,6 +421,23 @@ def test_next_token_r2_is_the_share_of_the_power_explained() -> None:
     fitted = prefix @ np.linalg.lstsq(prefix, following, rcond=None)[0]
     judge = 1 - np.sum((following - fitted) ** 2) / np.sum(following**2)
     assert found.next_token_r2 == pytest.approx(judge, abs=SCORE)
+
+
+def test_next_token_k90_is_where_a_loop_over_eigenvalues_reaches_nine_tenths() -> None:
+    for case in REGULAR:
+        C0 = sum(S @ S.T for S in (X.cumsum(1)[:, :-1] for X in case.texts))
+        C1 = sum(X.cumsum(1)[:, :-1] @ X[:, 1:].T for X in case.texts)
+        values = scipy.linalg.eigh(C1 @ C1.T, C0, eigvals_only=True)[::-1]
+        k, held = 0, 0.0
+        while held < 0.9 * values.sum():
+            held += values[k]
+            k += 1
+        assert score_layer(layer_of(case)).next_token_k90 == k
+
+
+def test_next_token_k90_of_nothing_to_predict_is_zero() -> None:
+    moments = replace(layer_of(REGULAR[0]), C1=torch.zeros_like(layer_of(REGULAR[0]).C1))
+    assert score_layer(moments).next_token_k90 == 0
 
 
 # Hard cases

@@ -53,6 +53,8 @@ class LayerScores:
         residual: relative residual of the autoregressive eigenproblem.
         next_token_r2: share of the next token's power that a linear map of the prefix sum explains
             in sample, `tr(Λ_V) / E[Σ ‖x_{i+1}‖²]`.
+        next_token_k90: the smallest k whose columns of V hold 90 % of that, `tr(Λ_V)`; 0 if there
+            is nothing to hold.
     """
 
     values: dict[ScoreName, Float[Tensor, " d"]]
@@ -72,6 +74,7 @@ class LayerScores:
     condition_C0: float
     residual: float
     next_token_r2: float
+    next_token_k90: int
 
 
 def score_layer(moments: LayerMoments) -> LayerScores:
@@ -175,7 +178,16 @@ def score_layer(moments: LayerMoments) -> LayerScores:
             if moments.next_power
             else float("nan")
         ),
+        next_token_k90=_columns_that_hold(spaces.next_token.values, 0.9),
     )
+
+
+def _columns_that_hold(values: Float[Tensor, " m"], share: float) -> int:
+    """How many of the leading eigenvalues, in falling order, reach this share of their sum."""
+    held = values.cumsum(0)
+    if not len(values) or held[-1] <= 0:
+        return 0
+    return int((held < share * held[-1]).sum()) + 1
 
 
 def _pad(sums: Float[Tensor, "s m"], d: int) -> Float[Tensor, "s d"]:

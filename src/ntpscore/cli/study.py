@@ -45,7 +45,7 @@ def published_command(
 
     table = correlate_published(without, seed=seed)
     if figure is not None:
-        draw_published(figure, without)
+        draw_published(table, figure)
     if json:
         from ntpscore.result import to_json, without_nan
 

@@ -100,8 +100,8 @@ def print_forecast(
     if forecast is not None:
         lines += [
             "",
-            f"headroom {headroom:.3f}: LoRA gain {forecast.gain:+.3f}, {calibration.coverage:.0%} "
-            f"interval {forecast.low:+.3f} to {forecast.high:+.3f};",
+            f"headroom {headroom:.3f}: LoRA gain {forecast.gain:+.3f}",
+            f"{calibration.coverage:.0%} interval: {forecast.low:+.3f} to {forecast.high:+.3f}",
             f"data sets with a headroom within 0.1 of it: {forecast.data_sets_near}",
         ]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

@@ -117,8 +117,8 @@ def calibrate_gain(points: pd.DataFrame, *, coverage: float = 0.8) -> Calibratio
     `constant` is the median gain, `headroom` a straight line in the headroom, `headroom_and_score`
     one in the headroom and the score's place among its model's data sets (scores of different
     models and configurations are on no common scale). Each is fitted without a data set, all models
-    of it, and tried on that. The score is used only if its mean absolute error is below that of headroom
-    alone, headroom only if it is below that of the constant.
+    of it, and tried on that. The score is used only if its mean absolute error is below that of
+    headroom alone, headroom only if its own is below that of the constant.
 
     Args:
         points: one per model and data set: model, data, headroom, score and lora_gain.

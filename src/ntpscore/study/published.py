@@ -13,6 +13,7 @@ from ntpscore.study.correlation import (
     permutation_p,
     spearman,
 )
+from ntpscore.study.forecast import POINT_COLUMNS
 
 _FEWEST = 4
 _PANELS_PER_ROW = 4
@@ -78,10 +79,7 @@ def correlate_published(without: str = "medical", *, seed: int = 0) -> pd.DataFr
         DataError: no data set's name holds that, or fewer than four would be left.
     """
     points = load_published()
-    left_out = points["data"].str.contains(without, case=False, regex=False)
-    names = sorted(points["data"].unique())
-    if not without or not left_out.any():
-        raise DataError(f"no data set is called {without!r}; there are {', '.join(names)}")
+    left_out = _named(points, without)
     if points.loc[~left_out, "data"].nunique() < _FEWEST:
         raise DataError(f"without {without!r} fewer than {_FEWEST} data sets would be left")
     rows = []
@@ -100,30 +98,30 @@ def correlate_published(without: str = "medical", *, seed: int = 0) -> pd.DataFr
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def draw_published(path: str | Path, without: str = "medical") -> None:
+def draw_published(table: pd.DataFrame, path: str | Path) -> None:
     """Draw the published score against the LoRA gain, a panel per model.
 
-    Data sets whose name holds `without` are open circles. The scores of different panels are on no
-    common scale.
+    Data sets that the table also leaves out are open circles. The scores of different panels are on
+    no common scale.
 
     Args:
+        table: as `correlate_published` returns it.
         path: a picture file, whose ending gives the format.
-        without: as in `correlate_published`.
 
     Raises:
-        DataError: as in `correlate_published`.
         OutputError: the file can't be written, or its ending is none that matplotlib knows.
     """
     from matplotlib.figure import Figure
 
-    points, table = load_published(), correlate_published(without)
+    points = load_published()
+    open_circle = _named(points, str(table["without"].iloc[-1]))
     models = points["model"].unique()
     rows = math.ceil(len(models) / _PANELS_PER_ROW)
     figure = Figure(figsize=(11, 2.7 * rows), layout="constrained")
     panels = figure.subplots(rows, _PANELS_PER_ROW, sharey=True, squeeze=False).flat
     for model, ax in zip(models, panels, strict=True):
         part = points[points["model"] == model]
-        left_out = part["data"].str.contains(without, case=False, regex=False)
+        left_out = open_circle[part.index]
         ax.axhline(0, color="0.8", linewidth=0.8)
         for subset, face in ((part[~left_out], "C0"), (part[left_out], "none")):
             ax.scatter(subset["ntps_fig3"], subset["lora_gain"], facecolors=face, edgecolors="C0")
@@ -150,8 +148,19 @@ def points_with_gain(without: str = "medical") -> pd.DataFrame:
 
     Args:
         without: a part of the names of data sets to leave out; empty for none.
+
+    Raises:
+        DataError: no data set's name holds that.
     """
     points = load_published().rename(columns={"ntps_fig3": "score"})
     if without:
-        points = points[~points["data"].str.contains(without, case=False, regex=False)]
-    return points[["model", "data", "headroom", "score", "lora_gain"]]
+        points = points[~_named(points, without)]
+    return points[list(POINT_COLUMNS)]
+
+
+def _named(points: pd.DataFrame, part: str) -> "pd.Series[bool]":
+    found = points["data"].str.contains(part, case=False, regex=False)
+    if not part or not found.any():
+        names = ", ".join(sorted(points["data"].unique()))
+        raise DataError(f"no data set is called {part!r}; there are {names}")
+    return found

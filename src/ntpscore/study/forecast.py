@@ -4,11 +4,12 @@ Points of one data set are no independent evidence: a data set that LoRA helps, 
 model. So everything here leaves out whole data sets, and counts them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from ntpscore.errors import DataError
@@ -21,6 +22,8 @@ POINT_COLUMNS = ("model", "data", "headroom", "score", "lora_gain")
 _FEWEST_DATA_SETS = 5
 # A data set speaks for a headroom this near to its own.
 _NEAR = 0.1
+# Of a sum of weights.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,9 @@ class Calibration:
         where = pd.DataFrame(
             {"headroom": [headroom], "place": [np.nan if place is None else place]}
         )
-        guess = _fit_and_predict(self.points, where, self.predictor)[0]
-        ends = _jackknife_plus(self.points, where, self.predictor, self.coverage)
+        seen, features = _Points.of(self.points, self.predictor), _features(where, self.predictor)
+        guess = _fit_and_predict(seen, features)[0]
+        ends = _jackknife_plus(seen, features, np.array([headroom]), self.coverage)
         near = self.points.loc[(self.points["headroom"] - headroom).abs() <= _NEAR, "data"]
         return Forecast(
             gain=float(np.clip(guess, headroom - 1, headroom)),
@@ -117,8 +121,8 @@ def calibrate_gain(points: pd.DataFrame, *, coverage: float = 0.8) -> Calibratio
     `constant` is the median gain, `headroom` a straight line in the headroom, `headroom_and_score`
     one in the headroom and the score's place among its model's data sets (scores of different
     models and configurations are on no common scale). Each is fitted without a data set, all models
-    of it, and tried on that. The score is used only if its mean absolute error is below that of
-    headroom alone, headroom only if its own is below that of the constant.
+    of it, and tried on that. A richer one is used only if its mean absolute error is below that
+    of all simpler ones.
 
     Args:
         points: one per model and data set: model, data, headroom, score and lora_gain.
@@ -131,13 +135,14 @@ def calibrate_gain(points: pd.DataFrame, *, coverage: float = 0.8) -> Calibratio
     points = _checked(points, coverage)
     rows = []
     for predictor in PREDICTORS:
-        off = _left_out_errors(points, predictor)
+        seen = _Points.of(points, predictor)
+        off = _left_out_errors(seen)
         rows.append(
             {
                 "predictor": predictor,
                 "mae": float(np.abs(off).mean()),
                 "rmse": float(np.sqrt((off**2).mean())),
-                **_left_out_coverage(points, predictor, coverage),
+                **_left_out_coverage(seen, coverage),
             }
         )
     chosen = _chosen_predictor(points)
@@ -155,12 +160,10 @@ def calibrate_gain(points: pd.DataFrame, *, coverage: float = 0.8) -> Calibratio
 
 
 def _chosen_predictor(points: pd.DataFrame) -> Predictor:
-    errors = {p: np.abs(_left_out_errors(points, p)).mean() for p in PREDICTORS}
-    if errors["headroom"] >= errors["constant"]:
-        return "constant"
-    if errors["headroom_and_score"] >= errors["headroom"]:
-        return "headroom"
-    return "headroom_and_score"
+    errors = {p: np.abs(_left_out_errors(_Points.of(points, p))).mean() for p in PREDICTORS}
+    if errors["headroom_and_score"] < min(errors["headroom"], errors["constant"]):
+        return "headroom_and_score"
+    return "headroom" if errors["headroom"] < errors["constant"] else "constant"
 
 
 def _checked(points: pd.DataFrame, coverage: float) -> pd.DataFrame:
@@ -187,77 +190,110 @@ def _checked(points: pd.DataFrame, coverage: float) -> pd.DataFrame:
     return points.assign(place=places)
 
 
-def _fit_and_predict(points: pd.DataFrame, where: pd.DataFrame, predictor: Predictor) -> Values:
-    gains = points["lora_gain"].to_numpy(dtype=np.float64)
-    if predictor == "constant":
-        return np.full(len(where), np.median(gains))
-    columns = ["headroom"] if predictor == "headroom" else ["headroom", "place"]
-    weights = np.linalg.lstsq(_design(points, columns), gains, rcond=None)[0]
-    return np.asarray(_design(where, columns) @ weights)
+@dataclass(frozen=True)
+class _Points:
+    """What a predictor sees of the points.
+
+    Attributes:
+        features: (n, p) a column of ones first.
+        gains: (n,).
+        headroom: (n,).
+        data: (n,) the data set of each, 0 … K - 1.
+    """
+
+    features: Values
+    gains: Values
+    headroom: Values
+    data: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, points: pd.DataFrame, predictor: Predictor) -> Self:
+        return cls(
+            features=_features(points, predictor),
+            gains=points["lora_gain"].to_numpy(dtype=np.float64),
+            headroom=points["headroom"].to_numpy(dtype=np.float64),
+            data=pd.factorize(points["data"])[0],
+        )
+
+    def __getitem__(self, chosen: npt.NDArray[np.bool_]) -> Self:
+        return type(self)(
+            self.features[chosen],
+            self.gains[chosen],
+            self.headroom[chosen],
+            np.unique(self.data[chosen], return_inverse=True)[1],
+        )
+
+    def data_sets(self) -> Iterator[npt.NDArray[np.bool_]]:
+        for i in range(self.data.max() + 1):
+            yield self.data == i
 
 
-def _design(points: pd.DataFrame, columns: Sequence[str]) -> Values:
-    features = points[list(columns)].to_numpy(dtype=np.float64)
+def _features(points: pd.DataFrame, predictor: Predictor) -> Values:
+    columns = {
+        "constant": [],
+        "headroom": ["headroom"],
+        "headroom_and_score": ["headroom", "place"],
+    }
+    features = points[columns[predictor]].to_numpy(dtype=np.float64)
     return np.column_stack([np.ones(len(points)), features])
 
 
-def _left_out_errors(points: pd.DataFrame, predictor: Predictor) -> Values:
+def _fit_and_predict(points: _Points, features: Values) -> Values:
+    if points.features.shape[1] == 1:
+        return np.full(len(features), np.median(points.gains))
+    weights = np.linalg.lstsq(points.features, points.gains, rcond=None)[0]
+    return np.asarray(features @ weights)
+
+
+def _left_out_errors(points: _Points) -> Values:
     """Gain less forecast of each point, its data set unseen."""
-    off = np.empty(len(points))
-    for data in points["data"].unique():
-        out = (points["data"] == data).to_numpy()
-        guess = _fit_and_predict(points[~out], points[out], predictor)
-        off[out] = points.loc[out, "lora_gain"].to_numpy() - guess
+    off = np.empty(len(points.gains))
+    for out in points.data_sets():
+        off[out] = points.gains[out] - _fit_and_predict(points[~out], points.features[out])
     return off
 
 
-def _jackknife_plus(
-    points: pd.DataFrame, where: pd.DataFrame, predictor: Predictor, coverage: float
-) -> Values:
-    """(places, 2): the ends of the intervals.
+def _jackknife_plus(points: _Points, features: Values, headroom: Values, coverage: float) -> Values:
+    """(places, 2): the ends of the intervals at places of these features and headrooms.
 
     Each point offers the forecast made without its data set, less and plus its own error. Data sets
     weigh alike; the K of them and the new one are exchangeable, hence (K + 1) / K.
     """
-    off = np.abs(_left_out_errors(points, predictor))
-    guesses = np.empty((len(where), len(points)))
-    weights = np.empty(len(points))
-    names = points["data"].unique()
-    for data in names:
-        out = (points["data"] == data).to_numpy()
-        guesses[:, out] = _fit_and_predict(points[~out], where, predictor)[:, None]
-        weights[out] = 1 / (len(names) * out.sum())
-    level = coverage * (len(names) + 1) / len(names)
-    low = -_weighted_quantile(-(guesses - off), weights, level)
-    high = _weighted_quantile(guesses + off, weights, level)
-    headroom = where["headroom"].to_numpy(dtype=np.float64)
-    return np.column_stack([np.maximum(low, headroom - 1), np.minimum(high, headroom)])
+    off = np.abs(_left_out_errors(points))
+    guesses = np.empty((len(features), len(off)))
+    weights = np.empty(len(off))
+    data_sets = int(points.data.max()) + 1
+    for out in points.data_sets():
+        guesses[:, out] = _fit_and_predict(points[~out], features)[:, None]
+        weights[out] = 1 / (data_sets * out.sum())
+    level = coverage * (data_sets + 1) / data_sets
+    ends = (
+        -_weighted_quantile(-(guesses - off), weights, level),
+        _weighted_quantile(guesses + off, weights, level),
+    )
+    return np.clip(np.column_stack(ends), (headroom - 1)[:, None], headroom[:, None])
 
 
 def _weighted_quantile(values: Values, weights: Values, level: float) -> Values:
     """Of each row the smallest value at or below which there is this much weight."""
     order = values.argsort(axis=1)
-    reached = weights[order].cumsum(axis=1) >= level - 1e-12
-    place = np.where(reached.any(axis=1), reached.argmax(axis=1), values.shape[1] - 1)
+    # The sum of all weights may round to less than 1.
+    reached = weights[order].cumsum(axis=1) >= min(level, 1) - _ROUNDING
     ordered = np.take_along_axis(values, order, axis=1)
-    return np.asarray(np.take_along_axis(ordered, place[:, None], axis=1)[:, 0])
+    return np.asarray(np.take_along_axis(ordered, reached.argmax(axis=1)[:, None], axis=1)[:, 0])
 
 
-def _left_out_coverage(
-    points: pd.DataFrame, predictor: Predictor, coverage: float
-) -> dict[str, float]:
-    held = np.empty(len(points), dtype=bool)
-    widths = np.empty(len(points))
-    by_data = []
-    for data in points["data"].unique():
-        out = (points["data"] == data).to_numpy()
-        low, high = _jackknife_plus(points[~out], points[out], predictor, coverage).T
-        gains = points.loc[out, "lora_gain"].to_numpy()
-        held[out] = (low <= gains) & (gains <= high)
-        widths[out] = high - low
-        by_data.append(held[out].mean() >= 0.5)
+def _left_out_coverage(points: _Points, coverage: float) -> dict[str, float]:
+    held, widths, by_data = [], [], []
+    for out in points.data_sets():
+        new = points[out]
+        low, high = _jackknife_plus(points[~out], new.features, new.headroom, coverage).T
+        inside = (low <= new.gains) & (new.gains <= high)
+        held.append(inside)
+        widths.append(high - low)
+        by_data.append(inside.mean() >= 0.5)
     return {
-        "covered": float(held.mean()),
+        "covered": float(np.concatenate(held).mean()),
         "data_sets_covered": float(np.mean(by_data)),
-        "width": float(widths.mean()),
+        "width": float(np.concatenate(widths).mean()),
     }

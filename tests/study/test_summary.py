@@ -30,7 +30,7 @@ def study(rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
         for i, data in enumerate(DATA):
             for outcome in ("ols_mse", "probe_accuracy", "lora_gain"):
                 sign = -1 if outcome != "probe_accuracy" else 1
-                outcomes.append((model, data, outcome, (sign * i + rng.normal()) / 10))
+                outcomes.append((model, data, outcome, (sign * i + 1.5 * rng.normal()) / 10))
             for layer in range(layers):
                 for k in (0.25, 0.5):
                     cells.append((model, data, layer, k, "subspace", i + rng.normal() * 3))  # noqa: PERF401

@@ -152,7 +152,7 @@ def calibrate_gain(points: pd.DataFrame, *, coverage: float = 0.8) -> Calibratio
         hangs_on=tuple(
             data
             for data in points["data"].unique()
-            if _chosen_predictor(points[points["data"] != data]) != chosen
+            if _chosen_predictor(_placed(points[points["data"] != data])) != chosen
         ),
         coverage=coverage,
         points=points,
@@ -185,6 +185,10 @@ def _checked(points: pd.DataFrame, coverage: float) -> pd.DataFrame:
             f"intervals of {n - 1} data sets can't promise a coverage of {coverage:g}: at most "
             f"{most:.3f}"
         )
+    return _placed(points)
+
+
+def _placed(points: pd.DataFrame) -> pd.DataFrame:
     by_model = points.groupby("model")["score"]
     places = (by_model.rank() - 1) / (by_model.transform("size") - 1).clip(lower=1)
     return points.assign(place=places)

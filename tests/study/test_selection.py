@@ -198,7 +198,7 @@ def test_interval_of_the_selected_holds_its_true_correlation(signal: float) -> N
         naive.append(low <= truth <= high)
     assert np.mean(held) >= 0.95
     # The interval of a configuration that had been fixed in advance is none for one that was not.
-    assert np.mean(naive) < 0.7
+    assert 0.3 < np.mean(naive) <= 0.5
 
 
 def test_interval_of_a_fixed_configuration_holds_its_true_correlation() -> None:

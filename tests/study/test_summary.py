@@ -78,6 +78,18 @@ def test_rows_of_models_are_over_the_data_sets_that_all_have() -> None:
     assert (table["n"] == 8).all()
 
 
+def test_a_score_that_is_defined_nowhere_says_why_beside_the_others() -> None:
+    cells, outcomes = study(np.random.default_rng(6))
+    cells.loc[cells["score"] == "rival", "value"] = np.nan
+    table = summary_table(cells, outcomes, config=QUICK)
+    empty = table["score"] == "rival"
+    assert table.loc[empty, "model"].tolist() == ["all"] * 3
+    assert table.loc[empty, "reason"].str.startswith("0 data sets have both").all()
+    assert table.loc[empty, "r_best"].isna().all()
+    assert (table.loc[~empty, "reason"] == "").all()
+    assert table.loc[~empty, "r_best"].notna().all()
+
+
 @pytest.mark.parametrize("outcome", ["lora_gain", "ols_mse"])
 def test_row_of_one_model(outcome: str) -> None:
     rng = np.random.default_rng(2)
@@ -122,6 +134,12 @@ def test_fixed_configuration_is_the_last_layer_or_none() -> None:
 
 def test_what_cant_be_summarised_is_refused() -> None:
     cells, outcomes = study(np.random.default_rng(5))
+    with pytest.raises(DataError, match="cells lack the columns data"):
+        summary_table(cells.drop(columns="data"), outcomes)
+    with pytest.raises(DataError, match="hold none of ols_mse"):
+        summary_table(cells, outcomes.replace("ols_mse", "loss").query("outcome == 'loss'"))
+    with pytest.raises(DataError, match=r"score_signs holds \{'rival': 0\}"):
+        summary_table(cells, outcomes, score_signs={"rival": 0})
     with pytest.raises(DataError, match="can't leave out d9"):
         summary_table(cells, outcomes, without=["d9"])
     with pytest.raises(DataError, match="fixed_k_fraction is 0"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from ntpscore.study.selection import (
     resampled_correlations,
     selected_interval,
 )
-from ntpscore.study.sweep import OUTCOMES, Sweep, make_sweep
+from ntpscore.study.sweep import OUTCOMES, Sweep, check_tables, make_sweep
 
 ALL_MODELS = "all"
 _LESS_IS_BETTER = ("ols_mse",)
@@ -30,7 +31,7 @@ COLUMNS = (
     "tau_fixed", "regret_fixed", "r_fixed_given_headroom",
     "best_layer", "best_k_fraction", "r_best", "best_low", "best_high", "p_best", "p_family",
     "r_left_out", "p_left_out", "r_left_out_model", "p_left_out_model",
-    "share_expected", "r_best_given_headroom",
+    "share_expected", "r_best_given_headroom", "reason",
 )  # fmt: skip
 
 
@@ -75,13 +76,13 @@ def summary_row(
         test: of this sweep, if it was tested together with others; made here otherwise.
 
     Returns:
-        The fields of `COLUMNS` but `without`. Correlations have the sign they have; p-values are
-        one-sided in the direction of `expected`. Of several models: means of their correlations,
-        `layer` that of the first model, and `regret_fixed` the mean over data sets of choosing a
-        model (of one model: of choosing a data set). `share_expected` is the share of
+        The fields of `COLUMNS` but `without`; `reason` is empty. Correlations have the sign they
+        have; p-values are one-sided in the direction of `expected`. Of several models: means of
+        their correlations, layers of the first model, and `regret_fixed` the mean over data sets of
+        choosing a model (of one model: of choosing a data set). `share_expected` is the share of
         configurations (and models) whose r has the expected sign. The fixed columns are NaN where
         that configuration is not in the sweep, those of models left out where there is one, those
-        given headroom where it is not known or is the outcome itself.
+        given headroom where it is not known, fixes the order by itself, or is the outcome.
     """
     config = config or SummaryConfig()
     if test is None:
@@ -95,6 +96,7 @@ def summary_row(
     del row["without"]
     row |= {
         "model": sweep.models[0] if len(sweep.models) == 1 else ALL_MODELS,
+        "reason": "",
         "score": sweep.score,
         "outcome": sweep.outcome,
         "n": len(sweep.data),
@@ -159,43 +161,47 @@ def summary_table(
         config: how.
 
     Returns:
-        The columns of `COLUMNS`; `without` is empty where nothing is left out.
+        The columns of `COLUMNS`; `without` is empty where nothing is left out. Where there is
+        nothing to correlate, one row for all models says why in `reason`.
 
     Raises:
-        DataError: as `make_sweep`, or a data set to leave out isn't there.
+        DataError: columns are missing, a value stands twice, there is no known outcome, a data set
+            to leave out isn't there, or a sign is neither 1 nor -1.
     """
     config = config or SummaryConfig()
+    check_tables(cells, outcomes)
+    wrong = {score: sign for score, sign in (score_signs or {}).items() if sign not in (1, -1)}
+    if wrong:
+        raise DataError(f"score_signs holds {wrong}: a score counts up (1) or down (-1)")
     unknown = [data for data in without if not (cells["data"] == data).any()]
     if unknown:
         raise DataError(f"can't leave out {', '.join(unknown)}: no such data set in the cells")
     present = [name for name in OUTCOMES if (outcomes["outcome"] == name).any()]
+    if not present:
+        raise DataError(f"the outcomes hold none of {', '.join(OUTCOMES)}")
     rows = []
-    for score in cells["score"].unique():
+    for score, outcome, omitted in product(cells["score"].unique(), present, ("", *without)):
+        kept = cells[(cells["score"] == score) & (cells["data"] != omitted)]
+        reached = outcomes[outcomes["data"] != omitted]
         sign = (score_signs or {}).get(score, 1)
-        of_score = cells[cells["score"] == score]
-        for outcome in present:
-            for omitted in ("", *without):
-                kept = of_score[of_score["data"] != omitted]
-                together = make_sweep(
-                    kept, outcomes[outcomes["data"] != omitted],
-                    score=score, outcome=outcome, score_sign=sign,
-                )  # fmt: skip
-                kept = kept[kept["data"].isin(together.data)]
-                shared = outcomes[outcomes["data"].isin(together.data)]
-                sweeps = [
-                    make_sweep(kept, shared, score=score, outcome=outcome, models=[model],
-                               score_sign=sign)
-                    for model in together.models
-                ]  # fmt: skip
-                tests = max_statistic_test(
-                    sweeps, permutations=config.permutations, seed=config.seed
-                )
-                rows += [
-                    summary_row(sweep, config, test=test) | {"without": omitted}
-                    for sweep, test in zip(sweeps, tests, strict=True)
-                ]
-                if len(sweeps) > 1:
-                    rows.append(summary_row(together, config) | {"without": omitted})
+        try:
+            together = make_sweep(kept, reached, score=score, outcome=outcome, score_sign=sign)
+        except DataError as error:
+            row = {"model": ALL_MODELS, "score": score, "outcome": outcome, "reason": str(error)}
+            rows.append(row | {"without": omitted})
+            continue
+        kept = kept[kept["data"].isin(together.data)]
+        sweeps = [
+            make_sweep(kept, reached, score=score, outcome=outcome, models=[model], score_sign=sign)
+            for model in together.models
+        ]
+        tests = max_statistic_test(sweeps, permutations=config.permutations, seed=config.seed)
+        rows += [
+            summary_row(sweep, config, test=test) | {"without": omitted}
+            for sweep, test in zip(sweeps, tests, strict=True)
+        ]
+        if len(sweeps) > 1:
+            rows.append(summary_row(together, config) | {"without": omitted})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -97,8 +97,7 @@ def make_sweep(
         DataError: columns or names are missing, a value stands twice, an outcome does not vary, or
             fewer than four data sets or no configuration is left.
     """
-    _check_table(cells, CELL_COLUMNS, "cells")
-    _check_table(outcomes, OUTCOME_COLUMNS, "outcomes")
+    check_tables(cells, outcomes)
     if outcome not in OUTCOMES:
         raise DataError(f"there is no outcome {outcome!r}: choose from {', '.join(OUTCOMES)}")
     if score_sign not in (1, -1):
@@ -153,6 +152,16 @@ def make_sweep(
         undefined=int((~defined).sum()),
         dropped=tuple(data for data in every if data not in kept),
     )
+
+
+def check_tables(cells: pd.DataFrame, outcomes: pd.DataFrame) -> None:
+    """Check that the tables of a study are what the module says.
+
+    Raises:
+        DataError: columns are missing, or a value stands twice.
+    """
+    _check_table(cells, CELL_COLUMNS, "cells")
+    _check_table(outcomes, OUTCOME_COLUMNS, "outcomes")
 
 
 def _check_table(table: pd.DataFrame, columns: tuple[str, ...], name: str) -> None:

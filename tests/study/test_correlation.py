@@ -12,8 +12,10 @@ from ntpscore.study.correlation import (
     partial_spearman,
     permutation_p,
     spearman,
+    weighted_kendall,
 )
 from tests.reference import correlation as literal
+from tests.reference import study as literal_study
 from tests.tolerances import SCORE, SIGMAS
 
 
@@ -25,6 +27,22 @@ def test_spearman_equals_loops_with_ties(pair: tuple[list[int], list[int]]) -> N
     expected = literal.spearman(x.tolist(), y.tolist())
     assert spearman(x, y) == pytest.approx(expected, abs=SCORE, nan_ok=True)
     assert spearman(np.exp(x), y) == pytest.approx(expected, abs=SCORE, nan_ok=True)
+
+
+def test_weighted_kendall_equals_loops_and_weighs_the_top_most() -> None:
+    rng = np.random.default_rng(17)
+    for high in (3, 100):
+        for _ in range(20):
+            x, y = rng.integers(0, high, 8).astype(float), rng.integers(0, high, 8).astype(float)
+            x[:2] = y[:2] = 0, high
+            expected = literal_study.weighted_kendall(x.tolist(), y.tolist())
+            assert weighted_kendall(x, y) == pytest.approx(expected, abs=SCORE)
+    x = np.arange(8.0)
+    top, bottom = x[[0, 1, 2, 3, 4, 5, 7, 6]], x[[1, 0, 2, 3, 4, 5, 6, 7]]
+    assert weighted_kendall(x, top) < weighted_kendall(x, bottom) < weighted_kendall(x, x)
+    assert weighted_kendall(x, x) == pytest.approx(1)
+    assert math.isnan(weighted_kendall(x, np.ones(8)))
+    assert math.isnan(weighted_kendall(x, np.where(x == 3, np.nan, x)))
 
 
 def test_partial_correlation_is_that_of_residuals() -> None:

@@ -80,6 +80,16 @@ def test_command_prints_a_table_json_and_csv(capsys: pytest.CaptureFixture[str])
     assert "give one of them" in capsys.readouterr().err
 
 
+def test_figure_is_drawn_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "published.png"
+    assert run_cli("study", "published", "--json", "--figure", str(picture)) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert len(json.loads(capsys.readouterr().out)) == 48
+    assert run_cli("study", "published", "--figure", str(tmp_path / "picture.nothing")) == 2
+    assert "can't draw into" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["published.png"]
+
+
 def test_numbers_in_the_documentation_are_those_of_the_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

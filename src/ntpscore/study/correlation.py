@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
+from scipy.stats import rankdata, weightedtau
 
 Values = npt.NDArray[np.float64]
 _COVERAGE = 0.95
@@ -43,6 +43,27 @@ def partial_spearman(x: Values, y: Values, given: Values) -> float:
     r_xy, r_xz, r_yz = spearman(x, y), spearman(x, given), spearman(y, given)
     left = (1 - r_xz**2) * (1 - r_yz**2)
     return float((r_xy - r_xz * r_yz) / np.sqrt(left)) if left > _TIE else float("nan")
+
+
+def weighted_kendall(x: Values, y: Values) -> float:
+    """Kendall's tau in which pairs count more the higher they stand: mistakes at the top cost most.
+
+    A pair weighs the sum of 1 / (1 + place) of both, places from 0 for the highest; the mean of the
+    places by x (ties by y) and of those by y (ties by x) is taken.
+
+    Args:
+        x: (n,) more is better: negate otherwise.
+        y: (n,) likewise.
+
+    Returns:
+        In [-1, 1]; NaN where one side is constant or holds a NaN.
+
+    Source:
+        Vigna 2015, A weighted correlation index for rankings with ties.
+    """
+    if np.isnan(x).any() or np.isnan(y).any() or np.ptp(rankdata(x)) * np.ptp(rankdata(y)) == 0:
+        return float("nan")
+    return float(weightedtau(x, y).statistic)
 
 
 def permutation_p(x: Values, y: Values, *, permutations: int = 10_000, seed: int = 0) -> float:

@@ -1,18 +1,22 @@
 """The 96 points that the paper's authors published, run through our statistics."""
 
+import math
 from importlib.resources import files
+from pathlib import Path
 
 import pandas as pd
 
-from ntpscore.errors import DataError
+from ntpscore.errors import DataError, OutputError
 from ntpscore.study.correlation import (
     bootstrap_interval,
     partial_spearman,
     permutation_p,
     spearman,
 )
+from ntpscore.study.forecast import POINT_COLUMNS
 
 _FEWEST = 4
+_PANELS_PER_ROW = 4
 # What each figure sets its own score against.
 _FIGURES = {
     "accuracy": "ntps_fig2_accuracy",
@@ -75,10 +79,7 @@ def correlate_published(without: str = "medical", *, seed: int = 0) -> pd.DataFr
         DataError: no data set's name holds that, or fewer than four would be left.
     """
     points = load_published()
-    left_out = points["data"].str.contains(without, case=False, regex=False)
-    names = sorted(points["data"].unique())
-    if not without or not left_out.any():
-        raise DataError(f"no data set is called {without!r}; there are {', '.join(names)}")
+    left_out = _named(points, without)
     if points.loc[~left_out, "data"].nunique() < _FEWEST:
         raise DataError(f"without {without!r} fewer than {_FEWEST} data sets would be left")
     rows = []
@@ -95,3 +96,71 @@ def correlate_published(without: str = "medical", *, seed: int = 0) -> pd.DataFr
                     row["r_given_headroom"] = partial_spearman(x, y, headroom)
                 rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def draw_published(table: pd.DataFrame, path: str | Path) -> None:
+    """Draw the published score against the LoRA gain, a panel per model.
+
+    Data sets that the table also leaves out are open circles. The scores of different panels are on
+    no common scale.
+
+    Args:
+        table: as `correlate_published` returns it.
+        path: a picture file, whose ending gives the format.
+
+    Raises:
+        OutputError: the file can't be written, or its ending is none that matplotlib knows.
+    """
+    from matplotlib.figure import Figure
+
+    points = load_published()
+    open_circle = _named(points, str(table["without"].iloc[-1]))
+    models = points["model"].unique()
+    rows = math.ceil(len(models) / _PANELS_PER_ROW)
+    figure = Figure(figsize=(11, 2.7 * rows), layout="constrained")
+    panels = figure.subplots(rows, _PANELS_PER_ROW, sharey=True, squeeze=False).flat
+    for model, ax in zip(models, panels, strict=True):
+        part = points[points["model"] == model]
+        left_out = open_circle[part.index]
+        ax.axhline(0, color="0.8", linewidth=0.8)
+        for subset, face in ((part[~left_out], "C0"), (part[left_out], "none")):
+            ax.scatter(subset["ntps_fig3"], subset["lora_gain"], facecolors=face, edgecolors="C0")
+        rows_of = table[(table["model"] == model) & (table["outcome"] == "lora_gain")]
+        every, rest = rows_of.sort_values("without")["r"]
+        ax.set_title(
+            f"{model.rpartition('/')[2]}\nr = {every:.2f}, without ○ {rest:.2f}", fontsize=9
+        )
+        ax.set_xlabel("published score")
+    for row in range(rows):
+        figure.axes[row * _PANELS_PER_ROW].set_ylabel("LoRA gain")
+    path = Path(path)
+    temporary = path.with_name(f".part.{path.name}")
+    try:
+        figure.savefig(temporary, dpi=150)
+        temporary.replace(path)
+    except (OSError, ValueError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"can't draw into {path}: {error}") from error
+
+
+def points_with_gain(without: str = "medical") -> pd.DataFrame:
+    """The published points as `calibrate_gain` wants them: Figure 3's score and the LoRA gain.
+
+    Args:
+        without: a part of the names of data sets to leave out; empty for none.
+
+    Raises:
+        DataError: no data set's name holds that.
+    """
+    points = load_published().rename(columns={"ntps_fig3": "score"})
+    if without:
+        points = points[~_named(points, without)]
+    return points[list(POINT_COLUMNS)]
+
+
+def _named(points: pd.DataFrame, part: str) -> "pd.Series[bool]":
+    found = points["data"].str.contains(part, case=False, regex=False)
+    if not part or not found.any():
+        names = ", ".join(sorted(points["data"].unique()))
+        raise DataError(f"no data set is called {part!r}; there are {names}")
+    return found

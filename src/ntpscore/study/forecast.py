@@ -1,0 +1,303 @@
+"""How much LoRA would gain over the linear probe, from what others gained.
+
+Points of one data set are no independent evidence: a data set that LoRA helps, it helps under every
+model. So everything here leaves out whole data sets, and counts them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Self, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ntpscore.errors import DataError
+from ntpscore.study.correlation import Values
+
+Predictor = Literal["constant", "headroom", "headroom_and_score"]
+# From the simplest to the richest.
+PREDICTORS: tuple[Predictor, ...] = get_args(Predictor)
+POINT_COLUMNS = ("model", "data", "headroom", "score", "lora_gain")
+_FEWEST_DATA_SETS = 5
+# A data set speaks for a headroom this near to its own.
+_NEAR = 0.1
+# Of a sum of weights.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What LoRA is expected to add to the accuracy of the linear probe.
+
+    Attributes:
+        gain: in accuracy, -1 … 1.
+        low: lower end of the interval.
+        high: its upper end, at most the headroom.
+        data_sets_near: how many of the calibration's data sets have a headroom within 0.1 of this.
+    """
+
+    gain: float
+    low: float
+    high: float
+    data_sets_near: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Predictors of the LoRA gain, compared on data sets they had not seen, and the one to use.
+
+    Attributes:
+        predictor: the one that `forecast` uses.
+        comparison: a row per predictor: its mean and root mean square error on the data sets left
+            out (`mae`, `rmse`); and of the intervals made without them the share of points that
+            they hold (`covered`), of data sets half of whose points they hold
+            (`data_sets_covered`), and their mean width.
+        hangs_on: data sets without which the choice would be another.
+        coverage: what the intervals aim at.
+        points: what it was made from, with `place`: the score's place among its model's data sets,
+            0 for the lowest, 1 for the highest.
+    """
+
+    predictor: Predictor
+    comparison: pd.DataFrame
+    hangs_on: tuple[str, ...]
+    coverage: float
+    points: pd.DataFrame
+
+    @property
+    def headroom_range(self) -> tuple[float, float]:
+        """The headrooms that were seen; no forecast is made outside."""
+        return float(self.points["headroom"].min()), float(self.points["headroom"].max())
+
+    def forecast(self, headroom: float, *, place: float | None = None) -> Forecast:
+        """Forecast the gain on a data set that is not among the points.
+
+        Args:
+            headroom: one minus the test accuracy of the linear probe.
+            place: where the score stands among scores of the same model on other data sets, 0 … 1;
+                used by `headroom_and_score` alone.
+
+        Returns:
+            The gain with an interval by the jackknife+ over data sets, both cut to what an accuracy
+            can be.
+
+        Raises:
+            DataError: the headroom is outside what was seen, or a place is needed or out of range.
+
+        Source:
+            Barber, Candès, Ramdas, Tibshirani 2021, Predictive inference with the jackknife+; Lee,
+            Barber, Willett 2023, Distribution-free inference with hierarchical data.
+        """
+        low, high = self.headroom_range
+        if not low <= headroom <= high:
+            raise DataError(
+                f"a headroom of {headroom:g} is outside the {low:.3f} to {high:.3f} that the "
+                "points cover: no forecast is made there"
+            )
+        if self.predictor == "headroom_and_score" and (place is None or not 0 <= place <= 1):
+            raise DataError(
+                f"{self.predictor} needs the place of the score among its model's data sets, "
+                f"0 to 1, not {place}"
+            )
+        where = pd.DataFrame(
+            {"headroom": [headroom], "place": [np.nan if place is None else place]}
+        )
+        seen, features = _Points.of(self.points, self.predictor), _features(where, self.predictor)
+        guess = _fit_and_predict(seen, features)[0]
+        ends = _jackknife_plus(seen, features, np.array([headroom]), self.coverage)
+        near = self.points.loc[(self.points["headroom"] - headroom).abs() <= _NEAR, "data"]
+        return Forecast(
+            gain=float(np.clip(guess, headroom - 1, headroom)),
+            low=float(ends[0, 0]),
+            high=float(ends[0, 1]),
+            data_sets_near=int(near.nunique()),
+        )
+
+
+def calibrate_gain(points: pd.DataFrame, *, coverage: float = 0.8) -> Calibration:
+    """Compare the predictors of the LoRA gain and take the simplest that nothing richer beats.
+
+    `constant` is the median gain, `headroom` a straight line in the headroom, `headroom_and_score`
+    one in the headroom and the score's place among its model's data sets (scores of different
+    models and configurations are on no common scale). Each is fitted without a data set, all models
+    of it, and tried on that. A richer one is used only if its mean absolute error is below that
+    of all simpler ones.
+
+    Args:
+        points: one per model and data set: model, data, headroom, score and lora_gain.
+        coverage: of the intervals. With K data sets it can't be above K / (K + 1).
+
+    Raises:
+        DataError: columns or values are missing, a point stands twice, there are fewer than five
+            data sets, or they are too few for the coverage.
+    """
+    points = _checked(points, coverage)
+    rows = []
+    for predictor in PREDICTORS:
+        seen = _Points.of(points, predictor)
+        off = _left_out_errors(seen)
+        rows.append(
+            {
+                "predictor": predictor,
+                "mae": float(np.abs(off).mean()),
+                "rmse": float(np.sqrt((off**2).mean())),
+                **_left_out_coverage(seen, coverage),
+            }
+        )
+    chosen = _chosen_predictor(points)
+    return Calibration(
+        predictor=chosen,
+        comparison=pd.DataFrame(rows),
+        hangs_on=tuple(
+            data
+            for data in points["data"].unique()
+            if _chosen_predictor(_placed(points[points["data"] != data])) != chosen
+        ),
+        coverage=coverage,
+        points=points,
+    )
+
+
+def _chosen_predictor(points: pd.DataFrame) -> Predictor:
+    errors = {p: np.abs(_left_out_errors(_Points.of(points, p))).mean() for p in PREDICTORS}
+    if errors["headroom_and_score"] < min(errors["headroom"], errors["constant"]):
+        return "headroom_and_score"
+    return "headroom" if errors["headroom"] < errors["constant"] else "constant"
+
+
+def _checked(points: pd.DataFrame, coverage: float) -> pd.DataFrame:
+    missing = [column for column in POINT_COLUMNS if column not in points.columns]
+    if missing:
+        raise DataError(f"the points lack the columns {', '.join(missing)}")
+    points = points[list(POINT_COLUMNS)].reset_index(drop=True)
+    if points.isna().any(axis=None):
+        raise DataError("the points have missing values: leave those points out")
+    if points.duplicated(["model", "data"]).any():
+        raise DataError("a model and data set stand twice in the points")
+    n = points["data"].nunique()
+    if n < _FEWEST_DATA_SETS:
+        raise DataError(f"{n} data sets are too few: a forecast needs {_FEWEST_DATA_SETS}")
+    # One is left out to learn how well the intervals made from the others hold.
+    most = (n - 1) / n
+    if not 0 < coverage <= most:
+        raise DataError(
+            f"intervals of {n - 1} data sets can't promise a coverage of {coverage:g}: at most "
+            f"{most:.3f}"
+        )
+    return _placed(points)
+
+
+def _placed(points: pd.DataFrame) -> pd.DataFrame:
+    by_model = points.groupby("model")["score"]
+    places = (by_model.rank() - 1) / (by_model.transform("size") - 1).clip(lower=1)
+    return points.assign(place=places)
+
+
+@dataclass(frozen=True)
+class _Points:
+    """What a predictor sees of the points.
+
+    Attributes:
+        features: (n, p) a column of ones first.
+        gains: (n,).
+        headroom: (n,).
+        data: (n,) the data set of each, 0 … K - 1.
+    """
+
+    features: Values
+    gains: Values
+    headroom: Values
+    data: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, points: pd.DataFrame, predictor: Predictor) -> Self:
+        return cls(
+            features=_features(points, predictor),
+            gains=points["lora_gain"].to_numpy(dtype=np.float64),
+            headroom=points["headroom"].to_numpy(dtype=np.float64),
+            data=pd.factorize(points["data"])[0],
+        )
+
+    def __getitem__(self, chosen: npt.NDArray[np.bool_]) -> Self:
+        return type(self)(
+            self.features[chosen],
+            self.gains[chosen],
+            self.headroom[chosen],
+            np.unique(self.data[chosen], return_inverse=True)[1],
+        )
+
+    def data_sets(self) -> Iterator[npt.NDArray[np.bool_]]:
+        for i in range(self.data.max() + 1):
+            yield self.data == i
+
+
+def _features(points: pd.DataFrame, predictor: Predictor) -> Values:
+    columns = {
+        "constant": [],
+        "headroom": ["headroom"],
+        "headroom_and_score": ["headroom", "place"],
+    }
+    features = points[columns[predictor]].to_numpy(dtype=np.float64)
+    return np.column_stack([np.ones(len(points)), features])
+
+
+def _fit_and_predict(points: _Points, features: Values) -> Values:
+    if points.features.shape[1] == 1:
+        return np.full(len(features), np.median(points.gains))
+    weights = np.linalg.lstsq(points.features, points.gains, rcond=None)[0]
+    return np.asarray(features @ weights)
+
+
+def _left_out_errors(points: _Points) -> Values:
+    """Gain less forecast of each point, its data set unseen."""
+    off = np.empty(len(points.gains))
+    for out in points.data_sets():
+        off[out] = points.gains[out] - _fit_and_predict(points[~out], points.features[out])
+    return off
+
+
+def _jackknife_plus(points: _Points, features: Values, headroom: Values, coverage: float) -> Values:
+    """(places, 2): the ends of the intervals at places of these features and headrooms.
+
+    Each point offers the forecast made without its data set, less and plus its own error. Data sets
+    weigh alike; the K of them and the new one are exchangeable, hence (K + 1) / K.
+    """
+    off = np.abs(_left_out_errors(points))
+    guesses = np.empty((len(features), len(off)))
+    weights = np.empty(len(off))
+    data_sets = int(points.data.max()) + 1
+    for out in points.data_sets():
+        guesses[:, out] = _fit_and_predict(points[~out], features)[:, None]
+        weights[out] = 1 / (data_sets * out.sum())
+    level = coverage * (data_sets + 1) / data_sets
+    ends = (
+        -_weighted_quantile(-(guesses - off), weights, level),
+        _weighted_quantile(guesses + off, weights, level),
+    )
+    return np.clip(np.column_stack(ends), (headroom - 1)[:, None], headroom[:, None])
+
+
+def _weighted_quantile(values: Values, weights: Values, level: float) -> Values:
+    """Of each row the smallest value at or below which there is this much weight."""
+    order = values.argsort(axis=1)
+    # The sum of all weights may round to less than 1.
+    reached = weights[order].cumsum(axis=1) >= min(level, 1) - _ROUNDING
+    ordered = np.take_along_axis(values, order, axis=1)
+    return np.asarray(np.take_along_axis(ordered, reached.argmax(axis=1)[:, None], axis=1)[:, 0])
+
+
+def _left_out_coverage(points: _Points, coverage: float) -> dict[str, float]:
+    held, widths, by_data = [], [], []
+    for out in points.data_sets():
+        new = points[out]
+        low, high = _jackknife_plus(points[~out], new.features, new.headroom, coverage).T
+        inside = (low <= new.gains) & (new.gains <= high)
+        held.append(inside)
+        widths.append(high - low)
+        by_data.append(inside.mean() >= 0.5)
+    return {
+        "covered": float(np.concatenate(held).mean()),
+        "data_sets_covered": float(np.mean(by_data)),
+        "width": float(np.concatenate(widths).mean()),
+    }

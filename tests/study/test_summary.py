@@ -1,0 +1,148 @@
+"""The row of a score: every figure in its place, with the sign it has."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ntpscore.errors import DataError
+from ntpscore.study.correlation import partial_spearman, spearman, weighted_kendall
+from ntpscore.study.regret import regret_at_1
+from ntpscore.study.summary import (
+    COLUMNS,
+    SummaryConfig,
+    fixed_configuration,
+    summary_row,
+    summary_table,
+)
+from tests.study.sweeps import random_sweep
+
+QUICK = SummaryConfig(permutations=100, left_out_permutations=50, resamples=50)
+DATA = [f"d{i}" for i in range(8)]
+
+
+def study(rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two models, a score with layers and k that follows the outcomes, a rival with neither."""
+    cells, outcomes = [], []
+    for model, layers in (("small", 3), ("large", 4)):
+        for i, data in enumerate(DATA):
+            for outcome in ("ols_mse", "probe_accuracy", "lora_gain"):
+                sign = -1 if outcome != "probe_accuracy" else 1
+                outcomes.append((model, data, outcome, (sign * i + 1.5 * rng.normal()) / 10))
+            for layer in range(layers):
+                for k in (0.25, 0.5):
+                    cells.append((model, data, layer, k, "subspace", i + rng.normal() * 3))  # noqa: PERF401
+            cells.append((model, data, None, None, "rival", -i + rng.normal()))
+    return (
+        pd.DataFrame(cells, columns=["model", "data", "layer", "k_fraction", "score", "value"]),
+        pd.DataFrame(outcomes, columns=["model", "data", "outcome", "value"]),
+    )
+
+
+def test_table_has_a_row_per_score_outcome_model_and_omission() -> None:
+    cells, outcomes = study(np.random.default_rng(0))
+    table = summary_table(cells, outcomes, without=["d3"], score_signs={"rival": -1}, config=QUICK)
+    assert tuple(table.columns) == COLUMNS
+    assert len(table) == 2 * 3 * 2 * 3
+    assert set(table["model"]) == {"small", "large", "all"}
+    assert (table["n"] == table["without"].map({"": 8, "d3": 7})).all()
+    signs = table.groupby(["score", "outcome"])["expected"].unique().map(list).to_dict()
+    assert signs["subspace", "ols_mse"] == signs["rival", "probe_accuracy"] == [-1]
+    assert signs["subspace", "probe_accuracy"] == signs["rival", "lora_gain"] == [1]
+    assert (table["r_fixed"] * table["expected"] > 0).mean() > 0.9
+    several = table["model"] == "all"
+    assert table.loc[several, "r_left_out_model"].notna().all()
+    assert table.loc[~several, "r_left_out_model"].isna().all()
+    rival = table[table["score"] == "rival"]
+    assert rival["fixed_layer"].isna().all()
+    assert (rival["r_fixed"] == rival["r_best"]).all()
+    assert (rival["configurations"] == 1).all()
+    assert (table["p_family"] >= table["p_best"]).all()
+    assert (table["best_low"] <= table["r_best"]).all()
+    assert (table["best_high"] >= table["r_best"]).all()
+    given = table.groupby("outcome")["r_best_given_headroom"].count()
+    assert given["probe_accuracy"] == 0
+    assert given["lora_gain"] == given["ols_mse"] == 12
+
+
+def test_rows_of_models_are_over_the_data_sets_that_all_have() -> None:
+    cells, outcomes = study(np.random.default_rng(1))
+    lacking = outcomes[~((outcomes["model"] == "large") & (outcomes["data"] == "d7"))]
+    table = summary_table(cells[cells["score"] == "subspace"], lacking, config=QUICK)
+    assert (table["n"] == 7).all()
+    alone = cells[(cells["score"] == "subspace") & (cells["model"] == "small")]
+    table = summary_table(alone, lacking, config=QUICK)
+    assert table["model"].tolist() == ["small"] * 3
+    assert (table["n"] == 8).all()
+
+
+def test_a_score_that_is_defined_nowhere_says_why_beside_the_others() -> None:
+    cells, outcomes = study(np.random.default_rng(6))
+    cells.loc[cells["score"] == "rival", "value"] = np.nan
+    table = summary_table(cells, outcomes, config=QUICK)
+    empty = table["score"] == "rival"
+    assert table.loc[empty, "model"].tolist() == ["all"] * 3
+    assert table.loc[empty, "reason"].str.startswith("0 data sets have both").all()
+    assert table.loc[empty, "r_best"].isna().all()
+    assert (table.loc[~empty, "reason"] == "").all()
+    assert table.loc[~empty, "r_best"].notna().all()
+
+
+@pytest.mark.parametrize("outcome", ["lora_gain", "ols_mse"])
+def test_row_of_one_model(outcome: str) -> None:
+    rng = np.random.default_rng(2)
+    headroom = rng.random((1, 12))
+    sweep = replace(
+        random_sweep(rng, sign=-1, configurations=9), outcome=outcome, headroom=headroom
+    )
+    row = summary_row(sweep, QUICK)
+    x, y, z = sweep.values[0], sweep.outcomes[0], headroom[0]
+    r = [spearman(one, y) for one in x]
+    assert row["r_fixed"] == pytest.approx(r[-1])
+    assert row["r_best"] == pytest.approx(min(r))
+    assert row["best_layer"] == int(np.argmin(r))
+    assert row["share_expected"] == pytest.approx(np.mean(np.array(r) < 0))
+    assert row["r_fixed_given_headroom"] == pytest.approx(partial_spearman(x[-1], y, z))
+    # The score falls where the gain, or the error, rises: a low score promises the largest gain,
+    # a high one the smallest error.
+    promise, good = (-x[-1], y) if outcome == "lora_gain" else (x[-1], -y)
+    assert row["tau_fixed"] == pytest.approx(-weighted_kendall(promise, good))
+    assert row["regret_fixed"] == pytest.approx(regret_at_1(promise, good))
+
+
+def test_row_of_several_models_takes_means_and_chooses_models() -> None:
+    sweep = random_sweep(np.random.default_rng(3), models=3, configurations=5)
+    row = summary_row(sweep, QUICK)
+    pairs = list(zip(sweep.values[:, -1], sweep.outcomes, strict=True))
+    assert row["model"] == "all"
+    assert row["r_fixed"] == pytest.approx(np.mean([spearman(*pair) for pair in pairs]))
+    regrets = [regret_at_1(sweep.values[:, -1, i], sweep.outcomes[:, i]) for i in range(12)]
+    assert row["regret_fixed"] == pytest.approx(np.mean(regrets))
+
+
+def test_fixed_configuration_is_the_last_layer_or_none() -> None:
+    sweep = random_sweep(np.random.default_rng(4), configurations=4)
+    assert fixed_configuration(sweep, 0.5) == 3
+    assert fixed_configuration(sweep, 0.25) is None
+    assert fixed_configuration(replace(sweep, last=np.array([4])), 0.5) is None
+    row = summary_row(sweep, replace(QUICK, fixed_k_fraction=0.25))
+    assert all(math.isnan(row[name]) for name in ("r_fixed", "p_fixed", "tau_fixed"))  # type: ignore[arg-type]
+    assert not math.isnan(row["r_best"])  # type: ignore[arg-type]
+
+
+def test_what_cant_be_summarised_is_refused() -> None:
+    cells, outcomes = study(np.random.default_rng(5))
+    with pytest.raises(DataError, match="cells lack the columns data"):
+        summary_table(cells.drop(columns="data"), outcomes)
+    with pytest.raises(DataError, match="hold none of ols_mse"):
+        summary_table(cells, outcomes.replace("ols_mse", "loss").query("outcome == 'loss'"))
+    with pytest.raises(DataError, match=r"score_signs holds \{'rival': 0\}"):
+        summary_table(cells, outcomes, score_signs={"rival": 0})
+    with pytest.raises(DataError, match="can't leave out d9"):
+        summary_table(cells, outcomes, without=["d9"])
+    with pytest.raises(DataError, match="fixed_k_fraction is 0"):
+        SummaryConfig(fixed_k_fraction=0)
+    with pytest.raises(DataError, match="resamples is 0"):
+        SummaryConfig(resamples=0)

@@ -33,5 +33,9 @@ class MetricError(NtpscoreError):
     """A metric is not defined for these features, labels or this model."""
 
 
+class StudyError(NtpscoreError):
+    """A study file makes no sense, or its results don't fit it."""
+
+
 class OutputError(NtpscoreError):
     """A result can't be written or read."""

@@ -2,17 +2,13 @@
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
 from ntpscore.cli import options
 from ntpscore.cli.score import parse_layers
 from ntpscore.errors import NtpscoreError
-
-if TYPE_CHECKING:
-    from ntpscore.models import LanguageModel
-    from ntpscore.text import LabelledText
 
 Method = Literal["ols", "logistic", "probe", "lora", "scratch"]
 
@@ -221,7 +217,9 @@ def adapt_command(
         **kept,
     )  # fmt: skip
     if rescore and folder is not None:
-        _rescore(language_model, splits.train, folder, seed, max_length)
+        from ntpscore.adapt.rescore import rescore_adapter
+
+        rescore_adapter(language_model, splits.train, folder, seed=seed, max_length=max_length)
     if json:
         from ntpscore.result import to_json
 
@@ -239,25 +237,6 @@ def _fit_function(method: Method) -> Any:
     from ntpscore import adapt
 
     return getattr(adapt, f"fit_{method}")
-
-
-def _rescore(
-    model: "LanguageModel", text: "LabelledText", folder: Path, seed: int, max_length: int | None
-) -> None:
-    """Score the adapted model on the train split, as `ntpscore score` scores the model itself."""
-    from ntpscore.adapt.lora import load_adapter
-    from ntpscore.pipeline import ScoreConfig, score_text
-    from ntpscore.result import make_folder
-
-    with load_adapter(model, folder) as adapted:
-        score_text(
-            adapted,
-            text,
-            folder=make_folder(folder / "scores"),
-            # Training for classes may have cost the model its English.
-            config=ScoreConfig(seed=seed, max_length=max_length, skip_sanity_check=True),
-            progress=True,
-        )
 
 
 def make_config(method: Method, *, layers: tuple[int, ...] | None, **chosen: Any) -> Any:

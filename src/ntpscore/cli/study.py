@@ -1,11 +1,15 @@
 """`ntpscore study`: what scores say of outcomes over many models and data sets."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ntpscore.errors import NtpscoreError
+
+if TYPE_CHECKING:
+    from ntpscore.study.plan import Plan
+    from ntpscore.study.runner import Folders
 
 app = typer.Typer(
     help="What scores say of outcomes, over many models and data sets.", no_args_is_help=True
@@ -15,6 +19,180 @@ app = typer.Typer(
 @app.callback()
 def study() -> None:
     """What scores say of outcomes, over many models and data sets."""
+
+
+StudyFile = Annotated[Path, typer.Argument(help="A study file, in TOML.", metavar="STUDY.toml")]
+Results = Annotated[
+    Path | None, typer.Option(help="Folder of results; default results/NAME of NAME.toml.")
+]
+Work = Annotated[
+    Path | None,
+    typer.Option(help="Folder of checkpoints and cached features; default build/study/NAME."),
+]
+DataFolder = Annotated[
+    Path | None,
+    typer.Option("--data", help="Read data set NAME from NAME.jsonl (or .csv, …) in this folder."),
+]
+# What a script can tell from bad input: the study is there, some of its cells failed.
+_SOME_FAILED = 1
+
+
+@app.command("run")
+def run_command(
+    study: StudyFile,
+    results: Results = None,
+    work: Work = None,
+    data: DataFolder = None,
+    only: Annotated[
+        str, typer.Option(help="Run only cells whose name matches, such as '*--emotion/lora-*'.")
+    ] = "*",
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Run cells that failed before once more.")
+    ] = False,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="Run cells that were made with other options anew.")
+    ] = False,
+    keep_work: Annotated[
+        bool, typer.Option("--keep-work", help="Keep checkpoints, adapters and tables in --work.")
+    ] = False,
+) -> None:
+    """Run what is missing of a study: models × data sets × methods × seeds.
+
+    Each cell runs in a process of its own and leaves one small file in --results. A cell that fails
+    is recorded as failed, and the others go on; a study that was stopped, even killed, goes on
+    where it was. Run it in several terminals to use more processors: each takes what no other has
+    begun. Exits with 1 if a cell failed.
+
+    [b]Examples[/b]
+
+      ntpscore study run studies/demo.toml
+
+      ntpscore study run studies/smollm2.toml --data ~/data --only '*/score-*'
+
+      ntpscore study run studies/smollm2.toml --retry
+    """
+    from ntpscore.cli.study_tables import print_status
+    from ntpscore.study.runner import run_study
+
+    plan, folders = _open(study, results, work, data)
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    status = run_study(
+        plan, folders, only=only, retry=retry, redo=redo, keep_work=keep_work, say=say
+    )
+    print_status(plan, status)
+    if status.count("failed"):
+        raise typer.Exit(_SOME_FAILED)
+
+
+@app.command("status")
+def status_command(
+    study: StudyFile,
+    results: Results = None,
+    work: Work = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a list of cells as JSON.")] = False,
+) -> None:
+    """Tell what of a study is done, running, failed and missing, and the time left.
+
+    [b]Examples[/b]
+
+      ntpscore study status studies/demo.toml
+
+      ntpscore study status studies/smollm2.toml --json
+    """
+    from ntpscore.study.runner import study_status
+
+    plan, folders = _open(study, results, work, None)
+    status = study_status(plan, folders)
+    if json:
+        from ntpscore.result import to_json, without_nan
+
+        typer.echo(to_json(without_nan(status.cells.to_dict(orient="records"))), nl=False)
+    else:
+        from ntpscore.cli.study_tables import print_status
+
+        print_status(plan, status)
+
+
+def _open(
+    study: Path, results: Path | None, work: Path | None, data: Path | None
+) -> "tuple[Plan, Folders]":
+    from ntpscore.study.plan import load_plan
+    from ntpscore.study.runner import Folders
+
+    plan = load_plan(study, data_folder=data)
+    return plan, Folders(
+        results=results or Path("results", plan.name),
+        work=work or Path("build", "study", plan.name),
+    )
+
+
+@app.command("tables")
+def tables_command(
+    results: Annotated[Path, typer.Argument(help="A study's folder of results.")],
+    outcome: Annotated[
+        list[str] | None, typer.Option(help="Only this outcome; may be given more than once.")
+    ] = None,
+    score: Annotated[
+        list[str] | None, typer.Option(help="Only this score; may be given more than once.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Only this model; may be given more than once.")
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Give all also without this data set.")
+    ] = None,
+    permutations: Annotated[int, typer.Option(help="Of the tests.", min=1)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of permutations and bootstrap.", min=0)] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Write summary.csv and outcomes.csv into this folder.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the rows as CSV.")] = False,
+) -> None:
+    """Correlate every score and rival of a study with what training reached.
+
+    One row per score and outcome: a configuration fixed in advance (last layer, k/d = 0.5), the
+    best of the sweep with its p corrected for the choice, the r left over on data sets that the
+    choice had not seen, an interval with the choice inside, and r given the headroom.
+
+    [b]Examples[/b]
+
+      ntpscore study tables results/demo
+
+      ntpscore study tables results/smollm2 --outcome lora_gain --without sst2
+
+      ntpscore study tables results/smollm2 --csv > summary.csv
+    """
+    if json and csv:
+        raise NtpscoreError("--json and --csv can't both have standard output: give one of them")
+    from ntpscore.result import make_folder, to_json, without_nan, write_text
+    from ntpscore.study.summary import SummaryConfig
+    from ntpscore.study.tables import StudyTables
+
+    tables = StudyTables.load(results, models=model)
+    summary = tables.summary(
+        scores=score,
+        outcomes=outcome,
+        without=without or (),
+        config=SummaryConfig(permutations=permutations, seed=seed),
+    )
+    if out is not None:
+        folder = make_folder(out)
+        for name, frame in (("summary", summary), ("outcomes", tables.outcomes)):
+            text = frame.to_csv(index=False, lineterminator="\n")
+            write_text(folder / f"{name}.csv", text)
+    if json:
+        typer.echo(to_json(without_nan(summary.to_dict(orient="records"))), nl=False)
+    elif csv:
+        typer.echo(summary.to_csv(index=False, lineterminator="\n"), nl=False)
+    else:
+        from ntpscore.cli.study_tables import print_outcomes, print_summary
+
+        print_outcomes(tables.outcomes)
+        print_summary(summary)
 
 
 @app.command("published")

@@ -1,12 +1,129 @@
 """The tables of `ntpscore study`, for people."""
 
 import math
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from ntpscore.cli.tables import LAYOUT
 from ntpscore.study.forecast import Calibration, Forecast
+from ntpscore.study.plan import Plan
+from ntpscore.study.runner import STATES, StudyStatus
+from ntpscore.study.summary import ALL_MODELS
+
+_MOST_FAILURES = 10
+
+
+def print_status(plan: Plan, status: StudyStatus) -> None:
+    """Print how many cells of each model and method are in which state, what runs, what failed.
+
+    Args:
+        plan: the study.
+        status: how far it is.
+    """
+    console = Console()
+    shown = Table(**LAYOUT)
+    shown.add_column("model")
+    shown.add_column("method")
+    for state in STATES:
+        shown.add_column(state, justify="right")
+    for (model, method), part in status.cells.groupby(["model", "method"], sort=False):
+        counts = part["state"].value_counts()
+        shown.add_row(str(model), str(method), *(str(counts.get(s, 0) or "–") for s in STATES))
+    console.print(shown)
+    lines = [f"running: {name}" for name in status.cells.query("state == 'running'")["name"]]
+    failed = status.cells[status.cells["state"] == "failed"]
+    lines += [
+        f"failed: {r['name']}: {r['error']}" for _, r in failed.head(_MOST_FAILURES).iterrows()
+    ]
+    if len(failed) > _MOST_FAILURES:
+        lines.append(f"… and {len(failed) - _MOST_FAILURES} more failed")
+    left = status.count("missing") + status.count("running")
+    lines.append(
+        f"{plan.name}: {status.count('done')} of {len(status.cells)} cells done"
+        + (f"; about {_duration(status.seconds_left)} left" if left > status.unknown else "")
+        + (f"; {status.unknown} cells of a method that none is done of" if status.unknown else "")
+    )
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
+def print_outcomes(outcomes: pd.DataFrame) -> None:
+    """Print what the methods reached, a row per model and data set, a column per outcome.
+
+    Args:
+        outcomes: as `outcomes_table` returns it, seeds averaged.
+    """
+    wide = outcomes.pivot_table(
+        index=["model", "data"], columns="outcome", values="value", sort=False
+    )
+    shown = Table(**LAYOUT)
+    shown.add_column("model")
+    shown.add_column("data")
+    for outcome in wide.columns:
+        shown.add_column(str(outcome).replace("_", " "), justify="right")
+    for (model, data), values in zip(wide.index, wide.to_numpy(), strict=True):
+        shown.add_row(str(model), str(data), *map(_decimals, values))
+    Console().print(shown)
+
+
+def print_summary(summary: pd.DataFrame) -> None:
+    """Print the correlations of a study, a table per outcome and model.
+
+    Args:
+        summary: as `summary_table` returns it.
+    """
+    console = Console()
+    rows = summary[summary["reason"] == ""]
+    for (outcome, model, without), part in rows.groupby(
+        ["outcome", "model", "without"], sort=False
+    ):
+        whose = "all models together" if model == ALL_MODELS else model
+        title = f"{outcome}: {whose}, {part['n'].iloc[0]} data sets"
+        shown = Table(title=title + (f", without {without}" if without else ""), **LAYOUT)
+        shown.add_column("score")
+        for column in ("fixed r", "p", "best r", "at", "p", "interval", "left out r", "right sign",
+                       "given headroom"):  # fmt: skip
+            shown.add_column(column, justify="right")
+        for _, row in part.iterrows():
+            shown.add_row(
+                str(row["score"]),
+                _signed(row["r_fixed"]),
+                _decimals(row["p_fixed"]),
+                _signed(row["r_best"]),
+                _place(row),
+                _decimals(row["p_best"]),
+                f"{_signed(row['best_low'])} … {_signed(row['best_high'])}",
+                _signed(row["r_left_out"]),
+                f"{row['share_expected']:.0%}",
+                _signed(row["r_fixed_given_headroom"]),
+            )
+        console.print(shown)
+    reasons = summary.loc[summary["reason"] != "", ["score", "outcome", "reason"]]
+    lines = [f"{r['score']} and {r['outcome']}: {r['reason']}" for _, r in reasons.iterrows()]
+    lines += [
+        "Spearman's r over data sets. fixed: last layer, k/d = 0.5, chosen before any result.",
+        "best: of every layer and k, its p by permuting the data sets with the choice inside, its",
+        "interval one that holds for all configurations at once. left out: each data set's score",
+        "at the configuration that is best on the others. given headroom: partial r of the fixed.",
+    ]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _place(row: "pd.Series[Any]") -> str:
+    layer, k = float(row["best_layer"]), float(row["best_k_fraction"])
+    parts = [] if math.isnan(layer) else [f"layer {layer:.0f}"]
+    return " ".join(parts if math.isnan(k) else [*parts, f"k {k:.2f}"]) or "–"
+
+
+def _decimals(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def print_published(table: pd.DataFrame) -> None:

@@ -1,12 +1,17 @@
 """Labelled text: read it from wherever it is, check every row, build texts, draw a sample."""
 
+from ntpscore.text.files import PARSERS
 from ntpscore.text.labelled import LabelledText, TextSource, load_text
 from ntpscore.text.labels import TASKS, Task
 from ntpscore.text.open import BUILT_IN
 from ntpscore.text.splits import Splits, hold_out_texts, load_splits, recode_labels
 
+# What the name of a file of labelled text may end in.
+DATA_FILE_ENDINGS = tuple(PARSERS)
+
 __all__ = [
     "BUILT_IN",
+    "DATA_FILE_ENDINGS",
     "TASKS",
     "LabelledText",
     "Splits",

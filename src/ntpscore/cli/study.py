@@ -195,6 +195,43 @@ def tables_command(
         print_summary(summary)
 
 
+@app.command("rules")
+def rules_command(
+    results: Annotated[Path, typer.Argument(help="A study's folder of results.")],
+    outcome: Annotated[str, typer.Option(help="Print this outcome.")] = "lora_gain",
+    permutations: Annotated[int, typer.Option(help="Of the tests.", min=1)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of the permutations.", min=0)] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print all rows as JSON.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
+) -> None:
+    """Compare rules that choose layer and k beforehand with the best that hindsight finds.
+
+    [b]Examples[/b]
+
+      ntpscore study rules results/smollm2
+
+      ntpscore study rules results/smollm2 --outcome probe_accuracy
+
+      ntpscore study rules results/smollm2 --csv > rules.csv
+    """
+    if json and csv:
+        raise NtpscoreError("--json and --csv can't both have standard output: give one of them")
+    from ntpscore.study.rules import compare_rules
+    from ntpscore.study.tables import load_records
+
+    rows = compare_rules(load_records(results), permutations=permutations, seed=seed)
+    if json:
+        from ntpscore.result import to_json, without_nan
+
+        typer.echo(to_json(without_nan(rows.to_dict(orient="records"))), nl=False)
+    elif csv:
+        typer.echo(rows.to_csv(index=False, lineterminator="\n"), nl=False)
+    else:
+        from ntpscore.cli.study_tables import print_rules
+
+        print_rules(rows, outcome)
+
+
 @app.command("published")
 def published_command(
     without: Annotated[

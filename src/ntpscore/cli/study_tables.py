@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ntpscore.cli.tables import LAYOUT
+from ntpscore.errors import StudyError
 from ntpscore.study.forecast import Calibration, Forecast
 from ntpscore.study.plan import Plan
 from ntpscore.study.runner import STATES, StudyStatus
@@ -114,6 +115,47 @@ def print_summary(summary: pd.DataFrame) -> None:
         "at the configuration that is best on the others. given headroom: partial r of the fixed.",
     ]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def print_rules(rows: pd.DataFrame, outcome: str) -> None:
+    """Print r of every score at every rule's choice, a table per model.
+
+    Args:
+        rows: as `compare_rules` returns them.
+        outcome: which.
+
+    Raises:
+        StudyError: there is nothing of this outcome.
+    """
+    chosen = rows[rows["outcome"] == outcome]
+    if chosen.empty:
+        known = ", ".join(rows["outcome"].unique())
+        raise StudyError(f"there is nothing of the outcome {outcome!r}: choose from {known}")
+    console = Console()
+    for model, part in chosen.groupby("model", sort=False):
+        shown = Table(title=f"{outcome}: {model}, {part['n'].iloc[0]} data sets", **LAYOUT)
+        shown.add_column("rule", no_wrap=True)
+        scores = list(part["score"].unique())
+        for score in scores:
+            shown.add_column(score, justify="right")
+        for rule, of_rule in part.groupby("rule", sort=False):
+            by_score = of_rule.set_index("score")
+            cells = [
+                f"{_signed(by_score['r'][score])} ({_decimals(by_score['p'][score])})"
+                if score in by_score.index
+                else "–"
+                for score in scores
+            ]
+            shown.add_row(str(rule), *cells)
+        console.print(shown)
+    console.print(
+        "Spearman's r over data sets, with one-sided p in brackets. The rules see no outcome; the\n"
+        "best of the sweep does, and its p allows for that; left out: each data set read at the\n"
+        "configuration that is best on the others.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _place(row: "pd.Series[Any]") -> str:

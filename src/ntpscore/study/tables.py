@@ -139,16 +139,22 @@ def scores_table(records: Iterable[dict[str, Any]], *, rescored: bool = False) -
         keys = {key: record[key] for key in KEYS}
         if rescored:
             if "rescored" in record:
-                rows += _score_rows(keys, record["rescored"])
+                rows += score_rows(keys, record["rescored"])
         elif record["method"] == "score":
-            rows += _score_rows(keys, record)
+            rows += score_rows(keys, record)
         elif record["method"] == "rank":
             rows += _rival_rows(keys, record["record"])
     columns = [*KEYS, "layer", "k_fraction", "score", "value", "chance", "z"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _score_rows(keys: dict[str, Any], content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def score_rows(keys: dict[str, Any], content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of `scores_table` of one cell.
+
+    Args:
+        keys: what the rows begin with.
+        content: of a cell, or what it has under `rescored`.
+    """
     grid = content["scores"]
     for score in SCORES:
         table = grid[score]

@@ -1,0 +1,96 @@
+"""Rules that choose layer and k."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from ntpscore.errors import DataError
+from ntpscore.study import tables
+from ntpscore.study.rules import BEST, LEFT_OUT, RULES, chosen_scores, compare_rules
+from tests.cli_run import run_cli
+from tests.study.studies import made_up_records
+
+
+def test_every_rule_reads_the_score_where_it_says() -> None:
+    (record, *_) = made_up_records(1, layers=7)
+    rows = record["record"]["layers"]
+    k90 = [int(np.ceil(row["next_token_k90"] / 2 - 1e-9)) for row in rows]
+    fit = max(range(7), key=lambda layer: rows[layer]["r2_adjusted"])
+    chosen = chosen_scores([record])
+    assert set(chosen["rule"]) == set(RULES)
+    for score, found in chosen.groupby("score"):
+        grid = record["scores"][score]
+        z = np.array(grid["z"])
+        peak = np.unravel_index(z.argmax(), z.shape)
+        # The middle of the grid is its tenth step, index 9.
+        expected = {
+            "last layer, k/d 0.5": (6, 9), "last layer, k90": (6, k90[6] - 1),
+            "depth 2/3, k/d 0.5": (4, 9), "depth 2/3, k90": (4, k90[4] - 1),
+            "r2 layer, k/d 0.5": (fit, 9), "r2 layer, k90": (fit, k90[fit] - 1),
+            "z peak": tuple(peak),
+        }  # fmt: skip
+        for _, row in found.iterrows():
+            layer, j = expected[row["rule"]]
+            j = min(max(j, 0), 18)
+            assert row["layer"] == layer
+            assert row["value"] == grid["value"][layer][j]
+
+
+def test_a_rule_without_anything_to_go_by_has_no_row() -> None:
+    (record, *_) = made_up_records(1)
+    record["scores"]["retained"]["z"] = [[None] * 19] * 4
+    for row in record["record"]["layers"]:
+        row["r2_adjusted"] = None
+    chosen = chosen_scores([record])
+    of_retained = set(chosen.loc[chosen["score"] == "retained", "rule"])
+    assert of_retained == {rule for rule in RULES if "r2" not in rule and "z" not in rule}
+
+
+def test_r_of_a_rule_is_that_of_the_values_it_chose() -> None:
+    records = made_up_records(7, seeds=2)
+    table = compare_rules(records, permutations=200)
+    chosen = chosen_scores(records)
+    outcomes = tables.outcomes_table(records)
+    for rule in RULES:
+        values = chosen[(chosen["rule"] == rule) & (chosen["score"] == "supervised")]
+        x = values.groupby("data")["value"].mean()
+        y = outcomes[outcomes["outcome"] == "lora_gain"].groupby("data")["value"].mean()
+        row = table[(table["rule"] == rule) & (table["score"] == "supervised")]
+        (found,) = row[row["outcome"] == "lora_gain"]["r"]
+        assert found == pytest.approx(spearmanr(x, y[x.index]).statistic)
+    best = table[(table["rule"] == BEST) & (table["outcome"] == "lora_gain")].set_index("score")
+    # A gain is expected to fall as a score rises: the best r is the lowest.
+    assert (best["r"] < 0).all()
+    assert (best["p"] > 0.01).all()
+    assert set(table["rule"]) == {*RULES, BEST, LEFT_OUT}
+
+
+def test_too_little_to_compare_is_told() -> None:
+    with pytest.raises(DataError, match="no cell of the method score"):
+        compare_rules([])
+    with pytest.raises(DataError, match="no score and outcome are known of four data sets"):
+        compare_rules(made_up_records(3))
+
+
+def test_the_command_prints_a_table_csv_and_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "load_records", lambda _: made_up_records(5))
+    monkeypatch.setenv("COLUMNS", "200")
+    few = ("study", "rules", tmp_path, "--permutations", 20)
+    assert run_cli(*few) == 0
+    printed = capsys.readouterr().out
+    assert "depth 2/3, k90" in printed
+    assert "left out" in printed
+    assert run_cli(*few, "--csv") == 0
+    frame = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert set(frame["outcome"]) == {"ols_mse", "probe_accuracy", "lora_accuracy", "lora_gain"}
+    assert run_cli(*few, "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)) == len(frame)
+    assert run_cli(*few, "--outcome", "fame") == 2
+    assert run_cli(*few, "--csv", "--json") == 2

@@ -80,7 +80,7 @@ def test_too_little_to_compare_is_told() -> None:
 def test_the_command_prints_a_table_csv_and_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "load_records", lambda _: made_up_records(5))
+    monkeypatch.setattr(tables, "load_records", lambda _: made_up_records(4))
     monkeypatch.setenv("COLUMNS", "200")
     few = ("study", "rules", tmp_path, "--permutations", 20)
     assert run_cli(*few) == 0

@@ -243,6 +243,16 @@ class TestRuns:
         record = read_cell(cell_path(folders.results, changed.cells[0]))
         assert record["record"]["settings"]["shuffles"] == 2
 
+    def test_a_study_file_alone_does_not_run_a_models_own_code(
+        self, tiny_model_dir: Path, tmp_path: Path, folders: Folders
+    ) -> None:
+        runs = '[[runs]]\nmethods = ["score"]\ntrust_remote_code = true\n'
+        plan = load_plan(write_study(tmp_path, tiny_model_dir, runs=runs))
+        with pytest.raises(StudyError, match="say --trust-remote-code"):
+            run_study(plan, folders)
+        assert not folders.work.exists()
+        assert run_study(plan, folders, trust_remote_code=True).count("done") == 1
+
     def test_a_cell_that_another_process_runs_is_left_to_it(
         self, tiny_model_dir: Path, tmp_path: Path, folders: Folders
     ) -> None:

@@ -55,6 +55,12 @@ def run_command(
     keep_work: Annotated[
         bool, typer.Option("--keep-work", help="Keep checkpoints, adapters and tables in --work.")
     ] = False,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code", help="Run models' own code where the study file asks for it."
+        ),
+    ] = False,
 ) -> None:
     """Run what is missing of a study: models × data sets × methods × seeds.
 
@@ -80,8 +86,9 @@ def run_command(
         typer.echo(line, err=True)
 
     status = run_study(
-        plan, folders, only=only, retry=retry, redo=redo, keep_work=keep_work, say=say
-    )
+        plan, folders, only=only, retry=retry, redo=redo, keep_work=keep_work,
+        trust_remote_code=trust_remote_code, say=say,
+    )  # fmt: skip
     print_status(plan, status)
     if status.count("failed"):
         raise typer.Exit(_SOME_FAILED)

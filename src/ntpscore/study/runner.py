@@ -102,6 +102,7 @@ def run_study(
     retry: bool = False,
     redo: bool = False,
     keep_work: bool = False,
+    trust_remote_code: bool = False,
     command: Sequence[str] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> StudyStatus:
@@ -118,6 +119,8 @@ def run_study(
         retry: run cells that failed before once more.
         redo: run cells that were made with other options anew, instead of stopping.
         keep_work: leave the checkpoints and tables of cells that are done.
+        trust_remote_code: run code that models bring along, where the study file asks for it: who
+            runs a file need not be who wrote it.
         command: the command line, for the results; this process's own if None.
         say: is told what goes on, a line at a time.
 
@@ -125,12 +128,19 @@ def run_study(
         How far the study is afterwards.
 
     Raises:
-        StudyError: no cell matches; or a cell's file can't be read, or was made with other options.
+        StudyError: no cell matches; a cell's file can't be read, or was made with other options; or
+            the study file asks for remote code without leave.
         OutputError: a folder can't be written.
     """
     chosen = [cell for cell in plan.cells if fnmatch.fnmatchcase(cell.name, only)]
     if not chosen:
         raise StudyError(f"no cell of {plan.path} matches {only!r}: see `ntpscore study status`")
+    for cell in chosen:
+        if cell.options.get("trust_remote_code") and not trust_remote_code:
+            raise StudyError(
+                f"{plan.path} wants to run code that {cell.model} brings along: read that code, "
+                "and say --trust-remote-code if you trust it"
+            )
     if redo:
         _clear(cell_path(folders.results, cell) for cell in chosen if _is_other(folders, cell))
     status = study_status(plan, folders).cells.set_index("name")["state"]

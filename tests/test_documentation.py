@@ -9,6 +9,7 @@ import pytest
 
 from ntpscore import ScoreResult, adapt
 from ntpscore.adapt.result import METHODS
+from ntpscore.study import runner
 from ntpscore.text import Splits
 from tests.adapt.results import make_adapt_result
 from tests.cli.test_rank_command import make_ranking
@@ -47,6 +48,8 @@ def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
     monkeypatch.setattr("ntpscore.models.load_model", lambda *_, **__: None)
     monkeypatch.setattr("ntpscore.load_model", lambda *_, **__: None, raising=False)
     monkeypatch.setattr("ntpscore.rank.rank_models", lambda *_, **__: make_ranking())
+    # Study files and results are the repository's, cells are not run.
+    monkeypatch.setattr(runner, "_run_cell", lambda _: "done")
     return small
 
 
@@ -54,6 +57,9 @@ def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
 def test_command_in_the_documentation_is_understood(
     command: str, result: ScoreResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "results").mkdir()
+    for folder in ("studies", "results/smollm2"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command.split(" | ", maxsplit=1)[0].split(" > ", maxsplit=1)[0])
     assert run_cli(*words[1:]) == 0

@@ -55,7 +55,7 @@ def made_up_records(
             for score in SCORES:
                 grid[score] = {
                     column: rng.random((layers, len(k))).round(4).tolist()
-                    for column in ("value", "chance", "z")
+                    for column in ("value", "z")
                 }
             rows = [
                 {"layer": layer, "r2": rng.random(), "r2_adjusted": rng.random(),

@@ -110,7 +110,10 @@ def read_cell(path: Path) -> dict[str, Any]:
 
 
 def _score_grid(result: ScoreResult) -> dict[str, Any]:
-    """Per score a table, layers by k, of value, chance and z, on the paper's grid of k."""
+    """Per score a table, layers by k, of value and z, on the paper's grid of k.
+
+    `retained` has its chance too; that of every other score is k/d.
+    """
     frame = result.table()
     first = frame[frame["score"] == SCORES[0]]
     layers, k = first["layer"].unique(), first["k"].unique()
@@ -127,6 +130,7 @@ def _score_grid(result: ScoreResult) -> dict[str, Any]:
                 rows[column].to_numpy(dtype=np.float64).reshape(len(layers), len(k)), decimals
             ).tolist()
             for column, decimals in _DECIMALS.items()
+            if column != "chance" or score == "retained"
         }
     return grid
 

@@ -131,8 +131,8 @@ def scores_table(records: Iterable[dict[str, Any]], *, rescored: bool = False) -
         rescored: of the models after LoRA instead.
 
     Returns:
-        The columns model, data, seed, layer, k_fraction, score, value, chance and z; k_fraction,
-        chance and z are missing where a score has no k, and for rivals the layer too.
+        The columns model, data, seed, layer, k_fraction, score, value and z; k_fraction and z are
+        missing where a score has no k, and for rivals the layer too.
     """
     rows: list[dict[str, Any]] = []
     for record in records:
@@ -144,7 +144,7 @@ def scores_table(records: Iterable[dict[str, Any]], *, rescored: bool = False) -
             rows += score_rows(keys, record)
         elif record["method"] == "rank":
             rows += _rival_rows(keys, record["record"])
-    columns = [*KEYS, "layer", "k_fraction", "score", "value", "chance", "z"]
+    columns = [*KEYS, "layer", "k_fraction", "score", "value", "z"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -160,7 +160,7 @@ def score_rows(keys: dict[str, Any], content: dict[str, Any]) -> Iterator[dict[s
         table = grid[score]
         for i, layer in enumerate(grid["layer"]):
             for j, k_fraction in enumerate(grid["k_fraction"]):
-                at = {column: table[column][i][j] for column in ("value", "chance", "z")}
+                at = {column: table[column][i][j] for column in ("value", "z")}
                 yield {**keys, "layer": layer, "k_fraction": k_fraction, "score": score, **at}
     for row in content["record"]["layers"]:
         for name in _LAYER_SCORES:
@@ -249,5 +249,5 @@ def losses_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 def mean_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """One value in place of one per seed: the mean of those there are."""
-    keys = [c for c in table.columns if c not in ("seed", "value", "chance", "z")]
+    keys = [c for c in table.columns if c not in ("seed", "value", "z")]
     return table.groupby(keys, dropna=False, sort=False)["value"].mean().reset_index()

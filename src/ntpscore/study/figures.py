@@ -14,6 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 
 from ntpscore.errors import DataError
 from ntpscore.study.correlation import Values, spearman
@@ -34,6 +37,8 @@ _PANELS_PER_ROW = 4
 _PANEL = (3.4, 3.1)
 _INCHES_PER_LINE = 0.17
 _TITLE_SIZE = 8.5
+_LABEL_SIZE = 8
+_TICK_SIZE = 7
 _METHODS = ("probe", "lora", "scratch")
 _LOSS_COLUMNS = ("model", "data", "method", "step", "loss")
 
@@ -245,9 +250,10 @@ def plot_training_losses(losses: pd.DataFrame) -> Figure:
         ax.set_title(
             f"{method}: mean of {models} model{'s' if models > 1 else ''}", fontsize=_TITLE_SIZE
         )
-        ax.set_xlabel("training step")
-        ax.set_ylabel("cross-entropy of training texts (nats)")
+        ax.set_xlabel("training step", fontsize=_LABEL_SIZE)
+        ax.set_ylabel("cross-entropy of training texts (nats)", fontsize=_LABEL_SIZE)
         ax.set_ylim(bottom=0)
+        ax.tick_params(labelsize=_TICK_SIZE)
     return _label_lines(figure, lines)
 
 
@@ -265,7 +271,6 @@ def plot_score_by_layer(
     Raises:
         DataError: columns are missing, or the cells don't hold the score there.
     """
-    columns = [*CELL_COLUMNS, *(["chance"] if "chance" in cells.columns else [])]
     table = cells[cells["score"] == score] if "score" in cells.columns else cells
     picked = pick_columns(table, CELL_COLUMNS, f"cells of {score!r}")
     at = _at_k(picked, k_fraction)
@@ -284,18 +289,18 @@ def plot_score_by_layer(
             str(name): (part["layer"].to_numpy(np.float64), part["value"].to_numpy(np.float64))
             for name, part in of_model.sort_values("layer").groupby("data", sort=False)
         }
-        if "chance" in columns:
+        drawn = _draw_lines(ax, curves, data)
+        if "chance" in table.columns:
             chance = _at_k(table[table["model"] == model], k_fraction).groupby("layer")["chance"]
             curve = chance.mean().dropna()
             if len(curve):
-                ax.plot(curve.index, curve, color="0.8", linewidth=4, zorder=1, label="chance")
-                ax.legend(fontsize=7, frameon=False, loc="best")
-        lines.append((ax, _draw_lines(ax, curves, data)))
+                drawn["chance"] = ax.plot(curve.index, curve, color="0.7", linewidth=3, zorder=1)[0]
+        lines.append((ax, drawn))
         ax.set_title(_short(model), fontsize=_TITLE_SIZE, parse_math=False)
-        ax.set_xlabel("layer (0: embedding)")
+        ax.set_xlabel("layer (0: embedding)", fontsize=_LABEL_SIZE)
         at_k = "" if k_fraction is None else f" at k/d = {k_fraction:.2f}"
-        ax.set_ylabel(f"{score}{at_k} (share)", parse_math=False)
-        ax.yaxis.set_tick_params(labelleft=True)
+        ax.set_ylabel(f"{score}{at_k} (share)", fontsize=_LABEL_SIZE, parse_math=False)
+        ax.tick_params(labelsize=_TICK_SIZE, labelleft=True)
     for ax in axes[len(models) :]:
         ax.set_visible(False)
     return _label_lines(figure, lines)
@@ -341,27 +346,26 @@ def plot_sweep(
     ax.patch.set(hatch="///", edgecolor="0.6")
     # One hue's worth of luminance from -1 to 1, so that grey tells the sign too.
     image = ax.imshow(values, origin="lower", aspect="auto", vmin=-1, vmax=1, cmap="cividis")
-    figure.colorbar(image, ax=ax, label="Spearman's r (-1 to 1)")
-    named = (
-        f"best: layer {grid.index[best[0]]}, k/d {grid.columns[best[1]]:.2f}, r {values[best]:.2f}"
-    )
-    _mark(ax, best[1], best[0], named, marker="*", markersize=11, markerfacecolor="white")
+    bar = figure.colorbar(image, ax=ax)
+    bar.set_label("Spearman's r (-1 to 1)", fontsize=_LABEL_SIZE)
+    bar.ax.tick_params(labelsize=_TICK_SIZE)
+    marks = {"best": (best, {"marker": "*", "markersize": 11, "markerfacecolor": "black"})}
     fixed = np.flatnonzero(np.abs(grid.columns.to_numpy(dtype=np.float64) - k_fraction) < 1e-6)
     if len(fixed):
-        place = (len(grid) - 1, int(fixed[0]))
-        named = (
-            f"fixed: layer {grid.index[place[0]]}, k/d {grid.columns[place[1]]:.2f}, "
-            f"r {values[place]:.2f}"
-        )
-        _mark(ax, place[1], place[0], named, marker="s", markersize=12, markerfacecolor="none")
+        style = {"marker": "s", "markersize": 11, "markerfacecolor": "none"}
+        marks["fixed in advance"] = ((len(grid) - 1, int(fixed[0])), style)
+    for name, ((row, column), style) in marks.items():
+        at = f"layer {grid.index[row]}, k/d {grid.columns[column]:.2f}"
+        label = f"{name}: {at}, r = {values[row, column]:.2f}"
+        _mark(ax, column, row, label=label, **style)
     ax.set_xticks(range(len(grid.columns)), [f"{k:.2f}" for k in grid.columns], rotation=90)
     step = math.ceil(len(grid) / 16)
     ax.set_yticks(range(0, len(grid), step), [str(layer) for layer in grid.index[::step]])
-    ax.tick_params(labelsize=7)
-    ax.set_xlabel("k / d (share of the width)")
-    ax.set_ylabel("layer (0: embedding)")
+    ax.tick_params(labelsize=_TICK_SIZE)
+    ax.set_xlabel("k / d (share of the width)", fontsize=_LABEL_SIZE)
+    ax.set_ylabel("layer (0: embedding)", fontsize=_LABEL_SIZE)
     ax.set_title(title, fontsize=_TITLE_SIZE, parse_math=False)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=7, frameon=False, ncols=1)
+    figure.legend(loc="outside lower center", fontsize=8, frameon=False)
     return figure
 
 
@@ -388,10 +392,10 @@ def _sweep_table(
     return table
 
 
-def _mark(ax: Axes, x: float, y: float, label: str, **style: Any) -> None:
-    """A white mark with a dark rim, which shows on light and dark."""
-    ax.plot([x], [y], linestyle="none", markeredgecolor="black", markeredgewidth=2.6, **style)
-    style |= {"markeredgecolor": "white", "markeredgewidth": 1.1, "label": label}
+def _mark(ax: Axes, x: float, y: float, **style: Any) -> None:
+    """A mark with a white and a dark rim, which shows on light and dark."""
+    rim = withStroke(linewidth=3, foreground="black")
+    style |= {"markeredgecolor": "white", "markeredgewidth": 1.2, "path_effects": [rim]}
     ax.plot([x], [y], linestyle="none", **style)
 
 
@@ -468,8 +472,8 @@ def _draw_correlation(ax: Axes, chosen: _Chosen) -> _Points:
     label, scale = _OUTCOME_AXES[sweep.outcome]
     x, y = sweep.values[0, chosen.configuration], scale * sweep.outcomes[0]
     _scatter(ax, x, y, f"{_short(sweep.models[0])}\nr = {spearman(x, y):.2f}; {chosen.note}")
-    ax.set_xlabel(f"{sweep.score} (share)", fontsize=8, parse_math=False)
-    ax.set_ylabel(label, fontsize=8)
+    ax.set_xlabel(f"{sweep.score} (share)", fontsize=_LABEL_SIZE, parse_math=False)
+    ax.set_ylabel(label, fontsize=_LABEL_SIZE)
     return x, y, sweep.data
 
 
@@ -480,8 +484,10 @@ def _draw_headroom(ax: Axes, chosen: _Chosen) -> _Points:
     label, scale = _OUTCOME_AXES[sweep.outcome]
     x, y = _PERCENT * sweep.headroom[0], scale * sweep.outcomes[0]
     _scatter(ax, x, y, f"{_short(sweep.models[0])}\nr = {spearman(x, y):.2f}; headroom, no choice")
-    ax.set_xlabel("headroom: 100 - accuracy of the probe (percentage points)", fontsize=8)
-    ax.set_ylabel(label, fontsize=8)
+    ax.set_xlabel(
+        "headroom: 100 - accuracy of the probe\n(percentage points)", fontsize=_LABEL_SIZE
+    )
+    ax.set_ylabel(label, fontsize=_LABEL_SIZE)
     return x, y, sweep.data
 
 
@@ -492,7 +498,7 @@ def _scatter(ax: Axes, x: Values, y: Values, title: str) -> None:
         ax.plot(ends, intercept + slope * (ends - x.mean()), "--", color=_GREY, linewidth=1)
     ax.plot(x, y, "o", markersize=4, color=_COLOURS[0])
     ax.margins(0.16)
-    ax.tick_params(labelsize=7)
+    ax.tick_params(labelsize=_TICK_SIZE)
     ax.set_title(title, fontsize=_TITLE_SIZE, parse_math=False)
 
 
@@ -514,14 +520,16 @@ def _draw_groups(ax: Axes, points: Values, group: Sequence[str]) -> None:
         rows = np.array([one == kind for one in group])
         if not rows.any():
             continue
-        i = kinds.index(kind) if kind in kinds else None
-        style = {"marker": ".", "color": _GREY, "markersize": 4.0} if i is None else {
-            "marker": _MARKERS[i % len(_MARKERS)],
-            "color": _COLOURS[i % len(_COLOURS)],
-            "markersize": 4.5,
-            # A second round of colours and shapes is hollow.
-            "fillstyle": "full" if i < len(_COLOURS) else "none",
-        }  # fmt: skip
+        style: dict[str, Any] = {"marker": ".", "color": _GREY, "markersize": 4}
+        if kind in kinds:
+            i = kinds.index(kind)
+            style = {
+                "marker": _MARKERS[i % len(_MARKERS)],
+                "color": _COLOURS[i % len(_COLOURS)],
+                "markersize": 4.5,
+                # A second round of colours and shapes is hollow.
+                "fillstyle": "full" if i < len(_COLOURS) else "none",
+            }
         ax.plot(points[rows, 0], points[rows, 1], linestyle="none", label=kind, **style)
 
 
@@ -533,36 +541,32 @@ def _line_figure(panels: int, lines: int) -> Figure:
 
 def _draw_lines(
     ax: Axes, curves: Mapping[str, tuple[Values, Values]], every: Sequence[str]
-) -> tuple[float, list[float], list[str]]:
-    """Draw curves, each in the style of its place in `every`; returns where they end."""
-    start = min(float(x[0]) for x, _ in curves.values())
-    end = max(float(x[-1]) for x, _ in curves.values())
-    heights = []
+) -> dict[str, Line2D]:
+    """Draw curves, each in the style of its place in `every`, and leave room for their names."""
+    lines = {}
     for name, (x, y) in curves.items():
         i = every.index(name)
-        ax.plot(
+        lines[name] = ax.plot(
             x,
             y,
             color=_COLOURS[i % len(_COLOURS)],
             linestyle=_DASHES[i % len(_DASHES)],
             linewidth=1.2,
             marker="." if len(x) < 3 else None,
-        )
-        heights.append(float(y[-1]))
+        )[0]
+    start = min(float(x[0]) for x, _ in curves.values())
+    end = max(float(x[-1]) for x, _ in curves.values())
     span = (end - start) or 1.0
-    # Room for the names, without ticks.
-    ax.set_xlim(start - 0.02 * span, end + 0.48 * span)
+    ax.set_xlim(start - 0.02 * span, end + 0.42 * span)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xticks([tick for tick in ax.get_xticks() if start <= tick <= end])
-    ax.tick_params(labelsize=7)
-    return end, heights, list(curves)
+    return lines
 
 
-def _label_lines(
-    figure: Figure, lines: Sequence[tuple[Axes, tuple[float, list[float], list[str]]]]
-) -> Figure:
+def _label_lines(figure: Figure, lines: Sequence[tuple[Axes, Mapping[str, Line2D]]]) -> Figure:
     settle_layout(figure)
-    for ax, (end, heights, names) in lines:
-        label_line_ends(ax, end, heights, names)
+    for ax, drawn in lines:
+        label_line_ends(ax, list(drawn.values()), list(drawn))
     return figure
 
 

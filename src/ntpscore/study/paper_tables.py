@@ -92,8 +92,8 @@ def score_after_lora(
     joined = pd.concat(both, axis=1, join="inner")
     if joined.empty:
         raise DataError(
-            f"no model and data set has {score!r} before and after LoRA at the layer and k_fraction "
-            "that were asked for"
+            f"no model and data set has {score!r} before and after LoRA at the layer and "
+            "k_fraction that were asked for"
         )
     known = joined["before"].where(joined["before"] > 0)
     joined["change"] = _PERCENT * (joined["after"] - joined["before"]) / known

@@ -92,7 +92,7 @@ def label_line_ends(ax: Axes, lines: Sequence[Line2D], names: Sequence[str]) -> 
         The labels.
     """
     figure, unit = _figure_of(ax)
-    ends = np.array([line.get_xydata()[-1] for line in lines])
+    ends = np.array([np.asarray(line.get_xydata())[-1] for line in lines])
     pixels = ax.transData.transform(ends)
     height = max(_text_size(figure, name, _GAP * unit)[1] for name in names)
     frame = ax.get_window_extent()

@@ -24,11 +24,12 @@ def panel(x: np.ndarray, y: np.ndarray) -> Axes:
 
 
 def box(label: Annotation) -> Bbox:
-    """Of the text alone, without the line that leads to the point."""
+    """Of the text alone, without the line that leads to the point; of a figure that was drawn."""
     return Text.get_window_extent(label)
 
 
 def assert_apart(labels: list[Annotation]) -> None:
+    labels[0].get_figure(root=True).draw_without_rendering()
     for one, other in combinations(labels, 2):
         assert not box(one).overlaps(box(other)), (one.get_text(), other.get_text())
 
@@ -73,10 +74,15 @@ def test_labels_that_are_near_only_leave_out_names_without_room() -> None:
 
 
 def test_a_label_without_any_free_place_takes_the_one_that_hides_least() -> None:
-    # Thousands of points leave no gap as high as a label.
-    x, y = (one.ravel() for one in np.meshgrid(np.linspace(0, 1, 60), np.linspace(0, 1, 60)))
-    labels = label_points(panel(x, y), x, y, ["a name"] + [""] * (len(x) - 1))
-    assert labels[0].get_text() == "a name"
+    # Points a few pixels apart leave no gap as high as a label, but one to the right of them.
+    x, y = (one.ravel() for one in np.meshgrid(np.linspace(0, 1, 12), np.linspace(0, 1, 12)))
+    figure = Figure(figsize=(1.2, 1.2))
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.plot(x, y, "o", markersize=4)
+    settle_layout(figure)
+    first, *_ = label_points(ax, x, y, ["a name", *[""] * (len(x) - 1)])
+    assert first.get_text() == "a name"
+    assert first.arrow_patch is not None
 
 
 def test_names_of_lines_stand_apart_in_the_lines_order_at_their_colours() -> None:
@@ -87,7 +93,6 @@ def test_names_of_lines_stand_apart_in_the_lines_order_at_their_colours() -> Non
     ax.set_xlim(0, 1.5)
     settle_layout(figure)
     labels = label_line_ends(ax, lines, NAMES[:7])
-    figure.draw_without_rendering()
     assert_apart(labels)
     heights = [box(label).y0 for label in labels]
     assert np.argsort(heights).tolist() == np.argsort(ends).tolist()

@@ -23,6 +23,8 @@ _NEAREST = 4.0
 _RINGS = (1.0, 1.6, 2.5, 4.0, 6.0, 9.0, 13.0, 18.0)
 _DIRECTIONS = 16
 _GAP = 1.0
+# Square pixels.
+_ROUNDING = 1e-6
 _MARKER = 5.0
 _LEADER_LENGTH = 14.0
 
@@ -55,25 +57,25 @@ def label_points(
     figure, unit = _figure_of(ax)
     points = ax.transData.transform(np.column_stack([x, y]))
     reach = _MARKER / 2 * unit
-    taken = [_box(point, (2 * reach, 2 * reach)) for point in points]
-    frame = ax.get_window_extent()
+    # Edges of what a label may not hide: the points, then earlier labels.
+    taken = np.concatenate([points - reach, points + reach], axis=1)
+    frame = np.array(ax.get_window_extent().extents)
     labels = []
     for name, point, at in zip(names, points, zip(x, y, strict=True), strict=True):
-        size = _text_size(figure, name, _GAP * unit)
-        best, least = None, math.inf
+        size = np.array(_text_size(figure, name, _GAP * unit))
+        best, least = (0.0, point), math.inf
         for ring, centre in _places(point, size, unit, near_only=near_only):
-            box = _box(centre, size)
-            if not _within(box, (frame.x0, frame.y0, frame.x1, frame.y1)):
-                continue
-            hidden = _overlap(box, taken)
+            box = np.concatenate([centre - size / 2, centre + size / 2])
+            outside = size.prod() - _shared_areas(box, frame[None])[0]
+            hidden = float(_shared_areas(box, taken).sum() + outside)
             if hidden < least:
                 best, least = (ring, centre), hidden
-            if hidden == 0:
+            if hidden <= _ROUNDING:
                 break
-        if best is None or (near_only and least > 0):
+        if near_only and least > _ROUNDING:
             continue
         ring, centre = best
-        taken.append(_box(centre, size))
+        taken = np.vstack([taken, [*(centre - size / 2), *(centre + size / 2)]])
         labels.append(_annotate(ax, name, at, (centre - point) / unit, leader=ring > 1))
     return labels
 
@@ -97,10 +99,12 @@ def label_line_ends(ax: Axes, lines: Sequence[Line2D], names: Sequence[str]) -> 
     height = max(_text_size(figure, name, _GAP * unit)[1] for name in names)
     frame = ax.get_window_extent()
     order = np.argsort(pixels[:, 1], kind="stable")
-    places = _move_apart(pixels[order, 1], height, frame.y0 + height / 2, frame.y1 - height / 2)
+    low, high = frame.y0 + height / 2, frame.y1 - height / 2
+    places = np.empty(len(lines))
+    places[order] = _move_apart(pixels[order, 1], height, low, high)
     right = pixels[:, 0].max() + _LEADER_LENGTH * unit
     labels = []
-    for i, place in zip(order, places, strict=True):
+    for i, place in enumerate(places):
         style = {"color": lines[i].get_color(), "linestyle": lines[i].get_linestyle()}
         label = ax.annotate(
             names[i],
@@ -147,35 +151,22 @@ def _text_size(figure: Figure, text: str, gap: float) -> tuple[float, float]:
 
 
 def _places(
-    point: Values, size: tuple[float, float], unit: float, *, near_only: bool
+    point: Values, size: Values, unit: float, *, near_only: bool
 ) -> Iterator[tuple[float, Values]]:
     """Centres around a point, nearest first, so that a box of this size stays off the point."""
     angles = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
     for ring in _RINGS[:1] if near_only else _RINGS:
         for angle in angles:
             towards = np.array([math.cos(angle), math.sin(angle)])
-            yield ring, point + towards * (ring * _NEAREST * unit + np.array(size) / 2)
+            yield ring, point + towards * (ring * _NEAREST * unit + size / 2)
 
 
-_Box = tuple[float, float, float, float]
-
-
-def _box(centre: Values, size: tuple[float, float]) -> _Box:
-    x, y = (float(one) for one in centre)
-    return x - size[0] / 2, y - size[1] / 2, x + size[0] / 2, y + size[1] / 2
-
-
-def _within(box: _Box, frame: _Box) -> bool:
-    return box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3]
-
-
-def _overlap(box: _Box, others: Sequence[_Box]) -> float:
-    """The area that a box has in common with others."""
-    return sum(
-        max(0.0, min(box[2], other[2]) - max(box[0], other[0]))
-        * max(0.0, min(box[3], other[3]) - max(box[1], other[1]))
-        for other in others
-    )
+def _shared_areas(box: Values, others: Values) -> Values:
+    """The area that a box has in common with each other box: (4,) and (n, 4), left to top."""
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[2:], others[:, 2:])
+    areas: Values = np.maximum(high - low, 0).prod(axis=1)
+    return areas
 
 
 def _annotate(

@@ -4,6 +4,7 @@ from itertools import combinations
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
@@ -101,9 +102,7 @@ def test_names_of_lines_stand_apart_in_the_lines_order_at_their_colours() -> Non
         assert frame.y0 <= box(label).y0
         assert box(label).y1 <= frame.y1
         assert label.xy == (1, end)
-        assert label.arrow_patch.get_edgecolor()[:3] == tuple(
-            int(line.get_color()[i : i + 2], 16) / 255 for i in (1, 3, 5)
-        )
+        assert label.arrow_patch.get_edgecolor() == to_rgba(line.get_color())
 
 
 def test_names_of_lines_that_end_far_apart_stay_at_their_heights() -> None:

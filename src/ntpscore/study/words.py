@@ -27,7 +27,7 @@ UNCLEAR = "unclear"
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 # A word in the middle of a text has another before it. At layer 0 it changes the word's position.
 _BEFORE = "the"
-_PRIOR_WORDS = 1000.0
+_PRIOR_SHARE = 0.1
 _CHANCE = 0.05
 _EMBEDDING = 0
 _AXES = 2
@@ -111,11 +111,11 @@ def over_represented(
 ) -> pd.DataFrame:
     """The label under which each word is most over-represented.
 
-    With y_wc the count of word w under label c, n_c the count of all words there, and a prior of
-    1,000 words spread as in all texts, α_w of them w, the log odds are
-    `log((y_wc + α_w) / (n_c + 1000 − y_wc − α_w))` less the same for all other labels together,
-    and z is that by the root of `1/(y_wc + α_w) + 1/(y_w,others + α_w)`. The prior keeps rare words
-    from large odds.
+    With y_wc the count of word w under label c, n_c the count of all words there, and a prior of a
+    tenth of all words of the texts, α in all and α_w of them w, the log odds are
+    `log((y_wc + α_w) / (n_c + α − y_wc − α_w))` less the same for all other labels together, and z
+    is that by the root of `1/(y_wc + α_w) + 1/(y_w,others + α_w)`. The prior keeps rare words from
+    large odds.
 
     Args:
         words: w words.
@@ -139,9 +139,10 @@ def over_represented(
         for word in found:
             if word in place:
                 y[place[word], label] += 1
-    alpha = _PRIOR_WORDS * y.sum(axis=1, keepdims=True) / n.sum()
+    alpha = _PRIOR_SHARE * y.sum(axis=1, keepdims=True)
     others = y.sum(axis=1, keepdims=True) - y
-    log_odds = _log_odds(y + alpha, n) - _log_odds(others + alpha, n.sum() - n)
+    prior = _PRIOR_SHARE * n.sum()
+    log_odds = _log_odds(y + alpha, n + prior) - _log_odds(others + alpha, n.sum() - n + prior)
     z = log_odds / np.sqrt(1 / (y + alpha) + 1 / (others + alpha))
     clear = norm.isf(_CHANCE / len(text.classes))
     best = z.argmax(axis=1)
@@ -160,7 +161,7 @@ def over_represented(
 
 
 def _log_odds(count: Values, total: Values) -> Values:
-    found: Values = np.log(count / (total + _PRIOR_WORDS - count))
+    found: Values = np.log(count / (total - count))
     return found
 
 

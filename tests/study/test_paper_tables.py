@@ -6,7 +6,7 @@ import pytest
 
 from ntpscore.errors import DataError
 from ntpscore.study.paper_tables import probe_against_scratch, score_after_lora
-from tests.study.studies import DATA, MODELS, make_study
+from tests.study.made_up_studies import DATA, MODELS, make_study
 
 # Means of two numbers of order one, in per cent.
 SAME = 1e-11

@@ -1,6 +1,5 @@
 """A study that runs what is missing, whatever happens to its processes."""
 
-import dataclasses
 import io
 import json
 import os
@@ -8,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,7 +152,7 @@ class TestCells:
     ) -> None:  # fmt: skip
         plan = load_plan(write_study(tmp_path, tiny_model_dir, runs=EVERY_METHOD))
         for method in ("score", "lora"):
-            task = dataclasses.replace(tasks(plan, folders)[method], keep_work=True)
+            task = replace(tasks(plan, folders)[method], keep_work=True)
             assert run_task(task) == worker.DONE
             path = cell_path(folders.results, task.cell)
             before = json.loads(path.read_text())
@@ -164,9 +164,9 @@ class TestCells:
                 assert run_task(task) == worker.DONE
             assert json.loads(path.read_text())["record"] == before["record"]
         # Made with other options, it is of no use.
-        other = dataclasses.replace(task.cell, options={**task.cell.options, "steps": 3})
+        other = replace(task.cell, options={**task.cell.options, "steps": 3})
         path.unlink()
-        assert run_task(dataclasses.replace(task, cell=other)) == worker.DONE
+        assert run_task(replace(task, cell=other)) == worker.DONE
         assert read_cell(path)["record"]["steps"] == 3
 
     def test_failures_say_what_went_wrong(
@@ -174,7 +174,7 @@ class TestCells:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
         (task,) = tasks(load_plan(write_study(tmp_path, tiny_model_dir)), folders).values()
-        lost = dataclasses.replace(task, cell=dataclasses.replace(task.cell, source="no.jsonl"))
+        lost = replace(task, cell=replace(task.cell, source="no.jsonl"))
         assert run_task(lost) == worker.FAILED
         path = cell_path(folders.results, task.cell)
         assert "no.jsonl" in read_cell(path)["error"]
@@ -304,7 +304,7 @@ class TestProcesses:
             assert ended.value.code == expected
         command = read_cell(cell_path(folders.results, task.cell))["record"]["command"]
         assert command == "ntpscore study run small.toml"
-        blocked = dataclasses.replace(task, work=tmp_path / "one.jsonl")
+        blocked = replace(task, work=tmp_path / "one.jsonl")
         monkeypatch.setattr(sys, "stdin", io.StringIO(blocked.to_json()))
         with pytest.raises(SystemExit) as ended:
             worker.main()
@@ -392,7 +392,7 @@ class TestTables:
         with pytest.raises(StudyError, match="no outcome 'fame'"):
             tables.summary(outcomes=["fame"])
         with pytest.raises(StudyError, match="no outcome to correlate with"):
-            StudyTables(tables.scores, tables.outcomes[:0]).summary()
+            replace(tables, outcomes=tables.outcomes[:0]).summary()
 
     def test_rivals_that_fall_where_probes_do_well_are_turned(self) -> None:
         rng = np.random.default_rng(0)
@@ -405,7 +405,8 @@ class TestTables:
         outcomes = pd.DataFrame(
             {"model": "m", "data": names, "outcome": "probe_accuracy", "value": reached}
         )
-        (row,) = StudyTables(scores, outcomes).summary().to_dict(orient="records")
+        tables = StudyTables(scores, outcomes, outcomes[:0], scores[:0], scores[:0])
+        (row,) = tables.summary().to_dict(orient="records")
         assert row["expected"] == -1
         assert row["r_best"] == pytest.approx(-1)
 

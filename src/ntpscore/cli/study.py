@@ -1,10 +1,11 @@
 """`ntpscore study`: what scores say of outcomes over many models and data sets."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ntpscore.cli import options
 from ntpscore.errors import NtpscoreError
 
 if TYPE_CHECKING:
@@ -200,6 +201,94 @@ def tables_command(
 
         print_outcomes(tables.outcomes)
         print_summary(summary)
+
+
+@app.command("figures")
+def figures_command(
+    results: Annotated[Path, typer.Argument(help="A study's folder of results.")],
+    out: Annotated[Path, typer.Option(help="Folder for the figures and tables.")],
+    score: Annotated[str, typer.Option(help="The score that is drawn.")] = "published",
+    choice: Annotated[
+        Literal["best", "fixed"],
+        typer.Option(
+            help="Layer and k: with the largest r, as in the paper, or last layer and k/d 0.5."
+        ),
+    ] = "best",
+    model: Annotated[
+        list[str] | None, typer.Option(help="Only this model; may be given more than once.")
+    ] = None,
+    format: Annotated[Literal["png", "svg", "pdf"], typer.Option(help="Of the figures.")] = "png",
+) -> None:
+    """Draw the paper's Figures 2, 3 and S1 and write its Tables 1 and 2, from a study's results.
+
+    Also draws r of every layer and k, with the fixed and the best configuration marked. What the
+    results don't hold yet is left out, and said.
+
+    [b]Examples[/b]
+
+      ntpscore study figures results/smollm2 --out figures
+
+      ntpscore study figures results/smollm2 --score retained --choice fixed --out figures
+    """
+    from ntpscore.study.drawing import draw_study
+    from ntpscore.study.tables import StudyTables
+
+    tables = StudyTables.load(results, models=model)
+    drawn, missing = draw_study(tables, out, score=score, choice=choice, format=format)
+    for path in drawn:
+        typer.echo(str(path))
+    for name, reason in missing.items():
+        typer.echo(f"left out: {name}: {reason}", err=True)
+
+
+@app.command("words")
+def words_command(
+    model: options.Model,
+    data: options.Data,
+    out: Annotated[Path, typer.Option(help="Picture file; its ending gives the format.")],
+    words: Annotated[int, typer.Option(help="How many of the most frequent words.", min=2)] = 300,
+    max_texts: options.MaxTexts = None,
+    split: options.Split = "train",
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    max_length: options.MaxLength = None,
+    seed: options.Seed = 0,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Print the words and their projections as CSV.")
+    ] = False,
+) -> None:
+    """Draw words at the embedding layer on the first two columns of U and V, as the paper's Fig. 1.
+
+    Coloured by the label each word is over-represented under, and by part of speech.
+
+    [b]Examples[/b]
+
+      ntpscore study words smollm2-135m helpdesk --out words.png
+
+      ntpscore study words Qwen/Qwen2-0.5B dair-ai/emotion --words 200 --out words.svg --csv
+    """
+    from ntpscore.models import load_model
+    from ntpscore.pipeline import ScoreConfig
+    from ntpscore.study.drawing import save_figure
+    from ntpscore.study.figures import plot_word_projection
+    from ntpscore.study.words import project_words
+    from ntpscore.text import load_text
+
+    text = load_text(
+        data, split=split, max_texts=max_texts, text_column=text_column,
+        label_column=label_column, seed=seed,
+    )  # fmt: skip
+    config = ScoreConfig(seed=seed, max_length=max_length)
+    table = project_words(load_model(model), text, n_words=words, config=config)
+    figure = plot_word_projection(
+        table["word"].tolist(),
+        {"U": table[["u1", "u2"]], "V": table[["v1", "v2"]]},
+        table["emotion"].tolist(),
+        table["part_of_speech"].tolist(),
+    )
+    save_figure(figure, out)
+    if csv:
+        typer.echo(table.to_csv(index=False, lineterminator="\n"), nl=False)
 
 
 @app.command("rules")

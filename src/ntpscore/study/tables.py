@@ -27,10 +27,16 @@ class StudyTables:
     Attributes:
         scores: as `scores_table`, a row per model, data set, layer, k and score.
         outcomes: as `outcomes_table`, a row per model, data set and outcome.
+        losses: as `losses_table`, with every seed.
+        before_lora: as `scores`, over those seeds alone that were scored after LoRA too.
+        after_lora: as `scores`, of the models after LoRA.
     """
 
     scores: pd.DataFrame
     outcomes: pd.DataFrame
+    losses: pd.DataFrame
+    before_lora: pd.DataFrame
+    after_lora: pd.DataFrame
 
     @classmethod
     def load(cls, results: str | Path, *, models: Sequence[str] | None = None) -> Self:
@@ -52,9 +58,14 @@ class StudyTables:
                     f"{results} has no cell of {unknown[0]!r}: it has {', '.join(sorted(known))}"
                 )
             records = [record for record in records if record["model"] in models]
+        scores, after = scores_table(records), scores_table(records, rescored=True)
+        before = scores.merge(after[KEYS].drop_duplicates(), on=KEYS)
         return cls(
-            scores=mean_over_seeds(scores_table(records)),
+            scores=mean_over_seeds(scores),
             outcomes=mean_over_seeds(outcomes_table(records)),
+            losses=losses_table(records),
+            before_lora=mean_over_seeds(before),
+            after_lora=mean_over_seeds(after),
         )
 
     def summary(

@@ -9,6 +9,7 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+import torch
 from huggingface_hub.errors import GatedRepoError
 
 from ntpscore.errors import ModelError
@@ -239,6 +240,7 @@ def test_load_model_says_whose_tokenizer_asks_for_an_agreement(
 
 
 _CODE = """
+import torch
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel, PreTrainedConfig
 
 class OtherConfig(PreTrainedConfig):
@@ -259,12 +261,13 @@ class OtherForCausalLM(LlamaForCausalLM):
         )
         super().__init__(llama)
         self.config = config
+        self.model.register_buffer("frequencies", torch.linspace(1, 2, 99), persistent=False)
 """
 
 
-def test_load_model_reads_width_layers_and_length_as_openelm_calls_them(
-    tiny_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def with_code(tiny_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The random Llama with Python code of its own, and a configuration as OpenELM's."""
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "m"))
     (tiny_copy / "other.py").write_text(_CODE)
     vocabulary = json.loads((tiny_copy / "config.json").read_text())["vocab_size"]
@@ -281,6 +284,23 @@ def test_load_model_reads_width_layers_and_length_as_openelm_calls_them(
         "vocab_size": vocabulary,
     }
     (tiny_copy / "config.json").write_text(json.dumps(config))
-    loaded = load_model(tiny_copy, trust_remote_code=True)
+    return tiny_copy
+
+
+def test_load_model_reads_width_layers_and_length_as_openelm_calls_them(with_code: Path) -> None:
+    loaded = load_model(with_code, trust_remote_code=True)
     assert (loaded.width, loaded.n_layers, loaded.max_length) == (32, 3, 128)
     assert loaded.streams
+
+
+def test_load_model_computes_buffers_that_no_checkpoint_holds(
+    with_code: Path, tiny_model_dir: Path
+) -> None:
+    model = load_model(with_code, trust_remote_code=True).model
+    whole = load_model(tiny_model_dir).model
+    # Made by the same call, so to the last bit.
+    assert torch.equal(model.model.frequencies, torch.linspace(1, 2, 99))
+    for name, buffer in whole.named_buffers():
+        assert torch.equal(model.get_buffer(name), buffer)
+    for name, parameter in whole.named_parameters():
+        assert torch.equal(model.get_parameter(name), parameter)

@@ -352,7 +352,29 @@ def _load(
             "a causal language model."
         )
         raise ModelError(msg)
+    if type(model).__module__.startswith("transformers_modules."):
+        with _explained(source, "code"):
+            _compute_buffers(model)
     return model, tokenizer
+
+
+def _compute_buffers(model: PreTrainedModel) -> None:
+    """Give a model with code of its own the buffers that its checkpoint does not hold.
+
+    transformers 5 builds models without memory and then fills in what the checkpoint has. Buffers
+    that only the constructor computes, such as frequencies of rotary embeddings, are left as
+    whatever the memory held; its own models compute them again, those of others do not.
+    """
+    import accelerate
+
+    with accelerate.init_empty_weights(include_buffers=False):
+        fresh = type(model)(model.config)
+    computed = dict(fresh.named_buffers(remove_duplicate=False))
+    kept = model.state_dict().keys()
+    for name, buffer in model.named_buffers(remove_duplicate=False):
+        if name not in kept:
+            owner, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(owner), attribute, computed[name].to(buffer.device))
 
 
 def _load_tokenizer(source: _Source, options: dict[str, Any]) -> PreTrainedTokenizerBase:

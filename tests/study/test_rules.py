@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from ntpscore.errors import DataError
-from ntpscore.study import tables
+from ntpscore.study import rules, tables
 from ntpscore.study.rules import BEST, LEFT_OUT, RULES, chosen_scores, compare_rules
 from tests.cli_run import run_cli
 from tests.study.studies import made_up_records
@@ -80,9 +80,11 @@ def test_too_little_to_compare_is_told() -> None:
 def test_the_command_prints_a_table_csv_and_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "load_records", lambda _: made_up_records(4))
+    found = compare_rules(made_up_records(4), permutations=24)
+    monkeypatch.setattr(tables, "load_records", lambda _: [])
+    monkeypatch.setattr(rules, "compare_rules", lambda *_, **__: found)
     monkeypatch.setenv("COLUMNS", "200")
-    few = ("study", "rules", tmp_path, "--permutations", 20)
+    few = ("study", "rules", tmp_path)
     assert run_cli(*few) == 0
     printed = capsys.readouterr().out
     assert "depth 2/3, k90" in printed

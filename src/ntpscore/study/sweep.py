@@ -200,21 +200,17 @@ def _side_by_side(
     levels = [np.unique(grid.index.get_level_values("layer")) for grid in grids]
     depths = min(len(level) for level in levels)
     shared = set.intersection(*({float(k) for _, k in grid.index} for grid in grids))
-    layers, k_fractions, rows = [], [], []
-    for depth in range(depths):
-        share = depth / (depths - 1) if depths > 1 else 1.0
-        at = [level[round(share * (len(level) - 1))] for level in levels]
-        for k in sorted(shared):
-            layers.append([int(layer) for layer in at])
-            k_fractions.append(np.nan if k < 0 else k)
-            rows.append(
-                [
-                    grid.loc[(layer, k)].to_numpy(dtype=np.float64)
-                    if (layer, k) in grid.index
-                    else np.full(grid.shape[1], np.nan)
-                    for grid, layer in zip(grids, at, strict=True)
-                ]
-            )
-    if not rows:
+    if not shared:
         raise DataError("the models share no k_fraction: score them at the same ones")
-    return np.array(layers), np.array(k_fractions), np.array(rows).transpose(1, 0, 2)
+    shares = [depth / (depths - 1) if depths > 1 else 1.0 for depth in range(depths)]
+    layers = [[level[round(share * (len(level) - 1))] for share in shares] for level in levels]
+    ks = sorted(shared)
+    values = [
+        grid.reindex(pd.MultiIndex.from_product([at, ks])).to_numpy(dtype=np.float64)
+        for grid, at in zip(grids, layers, strict=True)
+    ]
+    return (
+        np.repeat(np.array(layers, dtype=np.int64).T, len(ks), axis=0),
+        np.tile([np.nan if k < 0 else k for k in ks], depths),
+        np.array(values),
+    )

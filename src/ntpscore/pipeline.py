@@ -137,9 +137,9 @@ def score(
     """Score a causal language model on labelled text: one forward pass, no training.
 
     Args:
-        model: hub id, folder, `.gguf` file, short name of a packaged model, or a loaded model.
-        data: hub id, `.jsonl`, `.csv`, `.tsv`, `.parquet`, a folder saved by `datasets`,
-            `"helpdesk"`, a data frame, or labelled text that was read before.
+        model: folder, `.gguf` file, short name, hub id, or a loaded model.
+        data: `.jsonl`, `.csv`, `.tsv`, `.parquet`, a folder saved by `datasets`, short name, hub
+            id, a data frame, or labelled text that was read before.
         out: a folder for the result; a run that was interrupted there goes on where it was.
         config: layers, shuffles, seed, length limit, batch size.
         split: the part of the data to use; the test split is never touched unless named here.

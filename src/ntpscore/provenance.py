@@ -26,6 +26,8 @@ def describe_model(language_model: LanguageModel) -> dict[str, Any]:
         "id": language_model.id,
         "revision": language_model.revision,
         "content_hash": language_model.content_hash,
+        "tokenizer_id": language_model.tokenizer_id,
+        "tokenizer_revision": language_model.tokenizer_revision,
         "width": language_model.width,
         "layers": language_model.n_layers,
         "dtype": str(language_model.dtype).removeprefix("torch."),

@@ -173,7 +173,7 @@ def rank_models(
 
     Args:
         data: as in `score`.
-        models: hub ids, folders, `.gguf` files, packaged models or loaded models, each once.
+        models: folders, `.gguf` files, short names, hub ids or loaded models, each once.
         out: a folder for `rank.json` and `rank.csv`.
         config: shuffles, seed, length limit, batch size; its layers must be None.
         layer: `both`, `last`, `best` or a hidden-state index, read alone: then the six scores are

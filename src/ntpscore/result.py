@@ -398,7 +398,7 @@ def without_nan(value: Any) -> Any:
     return value
 
 
-def to_json(record: dict[str, Any]) -> str:
+def to_json(record: dict[str, Any] | list[dict[str, Any]]) -> str:
     """Strict JSON of a record without NaN."""
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -31,7 +31,7 @@ from ntpscore.study.tables import (
     scores_table,
 )
 from ntpscore.study.worker import Task, lock_path, run_task
-from ntpscore.text import load_text
+from ntpscore.text import DATA_SETS, load_text
 from tests.cli_run import run_cli
 from tests.study.studies import write_study
 
@@ -145,6 +145,22 @@ class TestCells:
         probed = read_cell(cell_path(folders.results, both["probe"].cell))["record"]["data"]
         assert scored["content_hash"] == probed["train"]["content_hash"]
         assert scored["n_texts"] < 40
+
+    def test_registered_hold_out_keeps_the_test_texts_from_the_scores(
+        self, tiny_model_dir: Path, tmp_path: Path, folders: Folders,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        runs = '[[runs]]\nmethods = ["score"]\n'
+        (task,) = tasks(
+            load_plan(write_study(tmp_path, tiny_model_dir, runs=runs)), folders
+        ).values()
+        entry = dataclasses.replace(
+            DATA_SETS["sms_spam"], hub_id=task.cell.source, text_column="text"
+        )
+        monkeypatch.setitem(DATA_SETS, "sms_spam", entry)
+        splits = worker._load_text(dataclasses.replace(task.cell, source="sms_spam"))
+        assert len(splits.train) + len(splits.test) == 40
+        assert not set(splits.train.texts) & set(splits.test.texts)
 
     def test_a_result_that_was_finished_but_for_its_file_is_taken_up(
         self, tiny_model_dir: Path, tmp_path: Path, folders: Folders,

@@ -254,12 +254,6 @@ def test_helpdesk_is_built_in():
     assert len(text) == text.source.n_rows > len(text.classes) > 1
 
 
-def test_helpdesk_of_the_package_wins_over_a_folder(tmp_path, monkeypatch):
-    (tmp_path / "helpdesk").mkdir()
-    monkeypatch.chdir(tmp_path)
-    assert load_text("helpdesk").source.columns["text"] == "text"
-
-
 @pytest.mark.parametrize("option", ["configuration", "revision"])
 def test_hub_options_are_refused_elsewhere(write_jsonl, option):
     for data in (write_jsonl(ROWS), "helpdesk", object()):

@@ -87,7 +87,6 @@ def test_a_data_set_without_the_split_says_the_same() -> None:
     ("options", "message"),
     [
         ({"hold_out": 0.2, "test_split": "test"}, "not both"),
-        ({"hold_out": 0.2, "max_test_texts": 5}, "--max-test-texts"),
         ({"test_split": "train"}, "both fitted and tested"),
         ({"hold_out": 0.0}, "between 0 and 1"),
         ({"hold_out": 1.0}, "between 0 and 1"),

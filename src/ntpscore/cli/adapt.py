@@ -43,7 +43,10 @@ def adapt_command(
     ] = "train",
     test_split: Annotated[
         str | None,
-        typer.Option(help="The part of the data to test; default test.", rich_help_panel="Data"),
+        typer.Option(
+            help="The part of the data to test; default test, or what is registered.",
+            rich_help_panel="Data",
+        ),
     ] = None,
     hold_out: Annotated[
         float | None,

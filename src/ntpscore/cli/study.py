@@ -253,6 +253,7 @@ def words_command(
     label_column: options.LabelColumn = None,
     max_length: options.MaxLength = None,
     seed: options.Seed = 0,
+    skip_sanity_check: options.SkipSanityCheck = False,
     csv: Annotated[
         bool, typer.Option("--csv", help="Print the words and their projections as CSV.")
     ] = False,
@@ -269,7 +270,7 @@ def words_command(
     """
     from ntpscore.models import load_model
     from ntpscore.pipeline import ScoreConfig
-    from ntpscore.study.drawing import save_figure
+    from ntpscore.result import write_figure
     from ntpscore.study.figures import plot_word_projection
     from ntpscore.study.words import project_words
     from ntpscore.text import load_text
@@ -278,7 +279,7 @@ def words_command(
         data, split=split, max_texts=max_texts, text_column=text_column,
         label_column=label_column, seed=seed,
     )  # fmt: skip
-    config = ScoreConfig(seed=seed, max_length=max_length)
+    config = ScoreConfig(seed=seed, max_length=max_length, skip_sanity_check=skip_sanity_check)
     table = project_words(load_model(model), text, n_words=words, config=config)
     figure = plot_word_projection(
         table["word"].tolist(),
@@ -286,7 +287,7 @@ def words_command(
         table["emotion"].tolist(),
         table["part_of_speech"].tolist(),
     )
-    save_figure(figure, out)
+    write_figure(out, figure)
     if csv:
         typer.echo(table.to_csv(index=False, lineterminator="\n"), nl=False)
 

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ntpscore.core.scores import SCORES
-from ntpscore.errors import DataError, OutputError, StudyError
-from ntpscore.result import make_folder, write_text
+from ntpscore.errors import DataError, StudyError
+from ntpscore.result import make_folder, write_figure, write_text
 from ntpscore.study.figures import (
     Choice,
     plot_accuracy_against_score,
@@ -24,7 +24,6 @@ from ntpscore.study.sweep import OUTCOMES, make_sweep
 from ntpscore.study.tables import StudyTables
 
 Format = Literal["png", "svg", "pdf"]
-_DOTS_PER_INCH = 130
 
 
 def draw_study(
@@ -84,7 +83,7 @@ def draw_study(
             missing[name] = str(error)
             continue
         path = folder / f"{name}.{format}"
-        save_figure(figure, path)
+        write_figure(path, figure)
         drawn.append(path)
     for name, make in frames.items():
         try:
@@ -105,23 +104,3 @@ def _sweep(tables: StudyTables, score: str, outcome: str, model: str) -> Figure:
         sweep.layers[:, 0], sweep.k_fractions, r, sign=sweep.sign,
         title=f"{score} and {outcome}: {model}",
     )  # fmt: skip
-
-
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure under a temporary name, then rename it.
-
-    Args:
-        figure: what to write.
-        path: its ending gives the format.
-
-    Raises:
-        OutputError: the file can't be written, or its ending is none that matplotlib knows.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".part.{path.name}")
-    try:
-        figure.savefig(temporary, dpi=_DOTS_PER_INCH, bbox_inches="tight")
-        temporary.replace(path)
-    except (OSError, ValueError) as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"can't draw into {path}: {error}") from error

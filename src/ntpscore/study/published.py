@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ntpscore.errors import DataError, OutputError
+from ntpscore.errors import DataError
+from ntpscore.result import write_figure
 from ntpscore.study.correlation import (
     bootstrap_interval,
     partial_spearman,
@@ -133,14 +134,7 @@ def draw_published(table: pd.DataFrame, path: str | Path) -> None:
         ax.set_xlabel("published score")
     for row in range(rows):
         figure.axes[row * _PANELS_PER_ROW].set_ylabel("LoRA gain")
-    path = Path(path)
-    temporary = path.with_name(f".part.{path.name}")
-    try:
-        figure.savefig(temporary, dpi=150)
-        temporary.replace(path)
-    except (OSError, ValueError) as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"can't draw into {path}: {error}") from error
+    write_figure(path, figure)
 
 
 def points_with_gain(without: str = "medical") -> pd.DataFrame:

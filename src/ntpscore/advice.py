@@ -18,7 +18,7 @@ def write_advice(
     """The advice for a result.
 
     It speaks of the linear probe, which the closed forms are exact for. What LoRA would gain is
-    not forecast: no calibration stands behind such a number.
+    forecast by `ntpscore.study.calibration`, from evidence.
 
     Args:
         layers: the rows of `result.json`'s `layers`.

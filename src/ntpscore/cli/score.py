@@ -92,10 +92,20 @@ def score_command(
     ] = False,
     skip_sanity_check: options.SkipSanityCheck = False,
     checkpoint_seconds: options.CheckpointSeconds = 60.0,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="Forecast the LoRA gain by a file of `ntpscore study calibrate`; default "
+            "ntpscore's own study."
+        ),
+    ] = None,
 ) -> None:
     """Parse, score, print."""
     from ntpscore.pipeline import ScoreConfig, score
+    from ntpscore.study.calibration import Evidence, forecast_gain
 
+    # A file that can't be read is told before the pass.
+    evidence = Evidence.load(calibration)
     result = score(
         model,
         data,
@@ -128,6 +138,9 @@ def score_command(
         every_k=every_k,
         progress=True,
     )
+    result.record["forecast"] = forecast_gain(result, evidence)
+    if out is not None:
+        result.write_record(out)
     if json:
         from ntpscore.result import to_json
 

@@ -9,6 +9,7 @@ from ntpscore.cli import options
 from ntpscore.errors import NtpscoreError
 
 if TYPE_CHECKING:
+    from ntpscore.study.calibration import Evidence
     from ntpscore.study.plan import Plan
     from ntpscore.study.runner import Folders
 
@@ -380,6 +381,10 @@ def forecast_command(
         str, typer.Option(help="Leave out data sets whose name holds this; empty for none.")
     ] = "medical",
     coverage: Annotated[float, typer.Option(help="Of the intervals.")] = 0.8,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="From a file of `study calibrate` instead of the published points."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Forecast what LoRA gains over a linear probe, from the 96 published points.
@@ -394,10 +399,58 @@ def forecast_command(
 
       ntpscore study forecast --without "" --coverage 0.9 --json
     """
+    from ntpscore.study.calibration import Evidence
     from ntpscore.study.forecast import calibrate_gain
     from ntpscore.study.published import points_with_gain
 
-    calibration = calibrate_gain(points_with_gain(without), coverage=coverage)
+    if calibration is None:
+        evidence = Evidence(
+            calibrate_gain(points_with_gain(without), coverage=coverage), "published points", None
+        )
+    else:
+        evidence = Evidence.load(calibration)
+    _show_calibration(evidence, headroom, json=json)
+
+
+@app.command("calibrate")
+def calibrate_command(
+    results: Annotated[Path, typer.Argument(help="A study's folder of results.")],
+    basis: Annotated[
+        Literal["probe", "r2"],
+        typer.Option(
+            "--from",
+            help="Headroom by the probe's accuracy, or by r2_adjusted, which `score` finds itself.",
+        ),
+    ] = "r2",
+    without: Annotated[
+        str, typer.Option(help="Leave out data sets whose name holds this; empty for none.")
+    ] = "",
+    coverage: Annotated[float, typer.Option(help="Of the intervals.")] = 0.8,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a file for --calibration of score and forecast.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Calibrate a forecast of the LoRA gain on a study's own cells of score, probe and LoRA.
+
+    Says how well it does on data sets it had not seen, and whether the score helps.
+
+    [b]Examples[/b]
+
+      ntpscore study calibrate results/smollm2
+
+      ntpscore study calibrate results/smollm2 --out mine.json
+    """
+    from ntpscore.study.calibration import calibrate_study
+
+    evidence = calibrate_study(results, basis=basis, without=without, coverage=coverage)
+    if out is not None:
+        evidence.save(out)
+    _show_calibration(evidence, None, json=json)
+
+
+def _show_calibration(evidence: "Evidence", headroom: float | None, *, json: bool) -> None:
+    calibration = evidence.calibration
     found = None if headroom is None else calibration.forecast(headroom)
     if json:
         from dataclasses import asdict
@@ -405,10 +458,11 @@ def forecast_command(
         from ntpscore.result import to_json, without_nan
 
         record = {
-            "without": without,
+            "source": evidence.source,
+            "basis": calibration.basis,
             "data_sets": int(calibration.points["data"].nunique()),
             "points": len(calibration.points),
-            "coverage": coverage,
+            "coverage": calibration.coverage,
             "predictor": calibration.predictor,
             "hangs_on": list(calibration.hangs_on),
             "headroom_range": list(calibration.headroom_range),
@@ -419,4 +473,4 @@ def forecast_command(
     else:
         from ntpscore.cli.study_tables import print_forecast
 
-        print_forecast(calibration, headroom, found)
+        print_forecast(evidence, headroom, found)

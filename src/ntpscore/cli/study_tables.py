@@ -9,7 +9,8 @@ from rich.table import Table
 
 from ntpscore.cli.tables import LAYOUT
 from ntpscore.errors import StudyError
-from ntpscore.study.forecast import Calibration, Forecast
+from ntpscore.study.calibration import Evidence
+from ntpscore.study.forecast import Forecast
 from ntpscore.study.plan import Plan
 from ntpscore.study.runner import STATES, StudyStatus
 from ntpscore.study.summary import ALL_MODELS
@@ -215,16 +216,15 @@ def print_published(table: pd.DataFrame) -> None:
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
-def print_forecast(
-    calibration: Calibration, headroom: float | None, forecast: Forecast | None
-) -> None:
+def print_forecast(evidence: Evidence, headroom: float | None, forecast: Forecast | None) -> None:
     """Print how the predictors of the LoRA gain did on unseen data sets, and a forecast.
 
     Args:
-        calibration: as `calibrate_gain` returns it.
+        evidence: a calibration and where it is from.
         headroom: what the forecast is for, if there is one.
         forecast: of this headroom.
     """
+    calibration = evidence.calibration
     table = calibration.comparison.set_index("predictor")
     shown = Table(box=None, header_style="bold", pad_edge=False)
     shown.add_column("predictor", no_wrap=True)
@@ -245,7 +245,7 @@ def print_forecast(
     low, high = calibration.headroom_range
     lines = [
         "",
-        f"LoRA gain of {len(points)} published points, each data set forecast from the other",
+        f"LoRA gain of {_whose(evidence)}, each data set forecast from the other",
         f"{points['data'].nunique() - 1}; intervals aim at {calibration.coverage:.0%}.",
         _verdict("headroom", "the constant", mae["headroom"], mae["constant"]),
         _verdict(
@@ -256,14 +256,24 @@ def print_forecast(
     ]  # fmt: skip
     if calibration.hangs_on:
         lines.append(f"That choice hangs on {', '.join(calibration.hangs_on)}.")
+    if calibration.basis == "r2":
+        lines.append("Headroom is 1 - r2_adjusted of the last layer, as `ntpscore score` gives it.")
     if forecast is not None:
         lines += [
             "",
             f"headroom {headroom:.3f}: LoRA gain {forecast.gain:+.3f}",
             f"{calibration.coverage:.0%} interval: {forecast.low:+.3f} to {forecast.high:+.3f}",
             f"data sets with a headroom within 0.1 of it: {forecast.data_sets_near}",
+            forecast.verdict,
         ]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _whose(evidence: Evidence) -> str:
+    n = len(evidence.calibration.points)
+    if evidence.source == "published points":
+        return f"{n} published points"
+    return f"{n} points of {evidence.source}"
 
 
 def _verdict(richer: str, plainer: str, error: float, plain_error: float) -> str:

@@ -41,6 +41,11 @@ def print_result(result: ScoreResult, folder: Path | None, console: Console | No
     console.print(layer_map(result))
     print_warnings(console, record)
     console.print(Text(result.advice, style="bold"))
+    if "forecast" in record:
+        forecast = record["forecast"]
+        console.print(Text(f"LoRA: {forecast['verdict']}", style="bold"))
+        if forecast["gain"] is not None:
+            console.print(Text(f"({forecast['evidence']})", style="dim"))
     print_costs(console, [describe_seconds(record["seconds"])], record, folder)
 
 

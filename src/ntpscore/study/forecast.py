@@ -18,7 +18,11 @@ from ntpscore.study.correlation import Values
 Predictor = Literal["constant", "headroom", "headroom_and_score"]
 # From the simplest to the richest.
 PREDICTORS: tuple[Predictor, ...] = get_args(Predictor)
+# What a headroom is: what an accuracy leaves, or the label variance that least squares leaves.
+Basis = Literal["probe", "r2"]
 POINT_COLUMNS = ("model", "data", "headroom", "score", "lora_gain")
+# A gain or loss below this is not worth the price of training: two points of accuracy.
+_SMALL_GAIN = 0.02
 _FEWEST_DATA_SETS = 5
 # A data set speaks for a headroom this near to its own.
 _NEAR = 0.1
@@ -33,7 +37,7 @@ class Forecast:
     Attributes:
         gain: in accuracy, -1 … 1.
         low: lower end of the interval.
-        high: its upper end, at most the headroom.
+        high: its upper end, at most the headroom where that is one of accuracy.
         data_sets_near: how many of the calibration's data sets have a headroom within 0.1 of this.
     """
 
@@ -41,6 +45,16 @@ class Forecast:
     low: float
     high: float
     data_sets_near: int
+
+    @property
+    def verdict(self) -> str:
+        """In words: LoRA pays, it doesn't, or it can't be told. Two points are worth a training."""
+        low, high = 100 * self.low, 100 * self.high
+        if self.high < _SMALL_GAIN:
+            return f"a probe is enough: LoRA is likely to add at most {max(high, 0):.0f} points"
+        if self.low >= _SMALL_GAIN:
+            return f"LoRA is likely to add {low:.0f} to {high:.0f} points"
+        return f"too close to call: LoRA is likely to add {low:+.0f} to {high:+.0f} points"
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,7 @@ class Calibration:
             (`data_sets_covered`), and their mean width.
         hangs_on: data sets without which the choice would be another.
         coverage: what the intervals aim at.
+        basis: what headrooms are.
         points: what it was made from, with `place`: the score's place among its model's data sets,
             0 for the lowest, 1 for the highest.
     """
@@ -63,6 +78,7 @@ class Calibration:
     comparison: pd.DataFrame
     hangs_on: tuple[str, ...]
     coverage: float
+    basis: Basis
     points: pd.DataFrame
 
     @property
@@ -74,7 +90,8 @@ class Calibration:
         """Forecast the gain on a data set that is not among the points.
 
         Args:
-            headroom: one minus the test accuracy of the linear probe.
+            headroom: one minus the test accuracy of the linear probe; or, where the basis is `r2`,
+                one minus `r2_adjusted` of the last layer.
             place: where the score stands among scores of the same model on other data sets, 0 … 1;
                 used by `headroom_and_score` alone.
 
@@ -103,19 +120,22 @@ class Calibration:
         where = pd.DataFrame(
             {"headroom": [headroom], "place": [np.nan if place is None else place]}
         )
-        seen, features = _Points.of(self.points, self.predictor), _features(where, self.predictor)
+        seen = _Points.of(self.points, self.predictor, self.basis)
+        features, bounds = _features(where, self.predictor), _bounds(where, self.basis)
         guess = _fit_and_predict(seen, features)[0]
-        ends = _jackknife_plus(seen, features, np.array([headroom]), self.coverage)
+        ends = _jackknife_plus(seen, features, bounds, self.coverage)
         near = self.points.loc[(self.points["headroom"] - headroom).abs() <= _NEAR, "data"]
         return Forecast(
-            gain=float(np.clip(guess, headroom - 1, headroom)),
+            gain=float(np.clip(guess, *bounds[0])),
             low=float(ends[0, 0]),
             high=float(ends[0, 1]),
             data_sets_near=int(near.nunique()),
         )
 
 
-def calibrate_gain(points: pd.DataFrame, *, coverage: float = 0.8) -> Calibration:
+def calibrate_gain(
+    points: pd.DataFrame, *, coverage: float = 0.8, basis: Basis = "probe"
+) -> Calibration:
     """Compare the predictors of the LoRA gain and take the simplest that nothing richer beats.
 
     `constant` is the median gain, `headroom` a straight line in the headroom, `headroom_and_score`
@@ -127,6 +147,7 @@ def calibrate_gain(points: pd.DataFrame, *, coverage: float = 0.8) -> Calibratio
     Args:
         points: one per model and data set: model, data, headroom, score and lora_gain.
         coverage: of the intervals. With K data sets it can't be above K / (K + 1).
+        basis: what the points' headrooms are; an accuracy's bounds the gain.
 
     Raises:
         DataError: columns or values are missing, a point stands twice, there are fewer than five
@@ -135,7 +156,7 @@ def calibrate_gain(points: pd.DataFrame, *, coverage: float = 0.8) -> Calibratio
     points = _checked(points, coverage)
     rows = []
     for predictor in PREDICTORS:
-        seen = _Points.of(points, predictor)
+        seen = _Points.of(points, predictor, basis)
         off = _left_out_errors(seen)
         rows.append(
             {
@@ -145,22 +166,23 @@ def calibrate_gain(points: pd.DataFrame, *, coverage: float = 0.8) -> Calibratio
                 **_left_out_coverage(seen, coverage),
             }
         )
-    chosen = _chosen_predictor(points)
+    chosen = _chosen_predictor(points, basis)
     return Calibration(
         predictor=chosen,
         comparison=pd.DataFrame(rows),
         hangs_on=tuple(
             data
             for data in points["data"].unique()
-            if _chosen_predictor(_placed(points[points["data"] != data])) != chosen
+            if _chosen_predictor(_placed(points[points["data"] != data]), basis) != chosen
         ),
         coverage=coverage,
+        basis=basis,
         points=points,
     )
 
 
-def _chosen_predictor(points: pd.DataFrame) -> Predictor:
-    errors = {p: np.abs(_left_out_errors(_Points.of(points, p))).mean() for p in PREDICTORS}
+def _chosen_predictor(points: pd.DataFrame, basis: Basis) -> Predictor:
+    errors = {p: np.abs(_left_out_errors(_Points.of(points, p, basis))).mean() for p in PREDICTORS}
     if errors["headroom_and_score"] < min(errors["headroom"], errors["constant"]):
         return "headroom_and_score"
     return "headroom" if errors["headroom"] < errors["constant"] else "constant"
@@ -201,21 +223,21 @@ class _Points:
     Attributes:
         features: (n, p) a column of ones first.
         gains: (n,).
-        headroom: (n,).
+        bounds: (n, 2) the least and the largest gain there can be.
         data: (n,) the data set of each, 0 … K - 1.
     """
 
     features: Values
     gains: Values
-    headroom: Values
+    bounds: Values
     data: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, points: pd.DataFrame, predictor: Predictor) -> Self:
+    def of(cls, points: pd.DataFrame, predictor: Predictor, basis: Basis) -> Self:
         return cls(
             features=_features(points, predictor),
             gains=points["lora_gain"].to_numpy(dtype=np.float64),
-            headroom=points["headroom"].to_numpy(dtype=np.float64),
+            bounds=_bounds(points, basis),
             data=pd.factorize(points["data"])[0],
         )
 
@@ -223,7 +245,7 @@ class _Points:
         return type(self)(
             self.features[chosen],
             self.gains[chosen],
-            self.headroom[chosen],
+            self.bounds[chosen],
             np.unique(self.data[chosen], return_inverse=True)[1],
         )
 
@@ -242,6 +264,14 @@ def _features(points: pd.DataFrame, predictor: Predictor) -> Values:
     return np.column_stack([np.ones(len(points)), features])
 
 
+def _bounds(points: pd.DataFrame, basis: Basis) -> Values:
+    """(n, 2): an accuracy that leaves a headroom can rise by that and fall by the rest."""
+    headroom = points["headroom"].to_numpy(dtype=np.float64)
+    if basis == "probe":
+        return np.column_stack([headroom - 1, headroom])
+    return np.tile([-1.0, 1.0], (len(headroom), 1))
+
+
 def _fit_and_predict(points: _Points, features: Values) -> Values:
     if points.features.shape[1] == 1:
         return np.full(len(features), np.median(points.gains))
@@ -257,8 +287,8 @@ def _left_out_errors(points: _Points) -> Values:
     return off
 
 
-def _jackknife_plus(points: _Points, features: Values, headroom: Values, coverage: float) -> Values:
-    """(places, 2): the ends of the intervals at places of these features and headrooms.
+def _jackknife_plus(points: _Points, features: Values, bounds: Values, coverage: float) -> Values:
+    """(places, 2): the ends of the intervals at places of these features, cut to these bounds.
 
     Each point offers the forecast made without its data set, less and plus its own error. Data sets
     weigh alike; the K of them and the new one are exchangeable, hence (K + 1) / K.
@@ -275,7 +305,7 @@ def _jackknife_plus(points: _Points, features: Values, headroom: Values, coverag
         -_weighted_quantile(-(guesses - off), weights, level),
         _weighted_quantile(guesses + off, weights, level),
     )
-    return np.clip(np.column_stack(ends), (headroom - 1)[:, None], headroom[:, None])
+    return np.clip(np.column_stack(ends), bounds[:, :1], bounds[:, 1:])
 
 
 def _weighted_quantile(values: Values, weights: Values, level: float) -> Values:
@@ -291,7 +321,7 @@ def _left_out_coverage(points: _Points, coverage: float) -> dict[str, float]:
     held, widths, by_data = [], [], []
     for out in points.data_sets():
         new = points[out]
-        low, high = _jackknife_plus(points[~out], new.features, new.headroom, coverage).T
+        low, high = _jackknife_plus(points[~out], new.features, new.bounds, coverage).T
         inside = (low <= new.gains) & (new.gains <= high)
         held.append(inside)
         widths.append(high - low)

@@ -58,6 +58,11 @@ class StudyTables:
                     f"{results} has no cell of {unknown[0]!r}: it has {', '.join(sorted(known))}"
                 )
             records = [record for record in records if record["model"] in models]
+        return cls.of(records)
+
+    @classmethod
+    def of(cls, records: Sequence[dict[str, Any]]) -> Self:
+        """The tables of cells, as `load_records` reads them."""
         scores, after = scores_table(records), scores_table(records, rescored=True)
         before = scores.merge(after[KEYS].drop_duplicates(), on=KEYS)
         return cls(

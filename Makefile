@@ -52,7 +52,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test coverage doctest  ## format, lint, types, import contracts, tests, examples
+check: lint doctest test coverage  ## format, lint, types, import contracts, tests, examples
 
 coverage: $(STAMP)  ## what `make test` covered: all of the mathematics, nearly all of the rest
 	$(BIN)/python scripts/check_coverage.py

@@ -140,7 +140,9 @@ def score_command(
     )
     result.record["forecast"] = forecast_gain(result, evidence)
     if out is not None:
-        result.write_record(out)
+        from ntpscore.result import make_folder
+
+        result.write_record(make_folder(out))
     if json:
         from ntpscore.result import to_json
 

@@ -15,8 +15,11 @@ from ntpscore.cli import score as score_module
 from ntpscore.cli.main import run
 from ntpscore.cli.score import parse_layers
 from ntpscore.result import COLUMNS
+from ntpscore.study.calibration import Evidence
+from ntpscore.study.forecast import calibrate_gain
 from tests.cli_run import run_cli
 from tests.labelled_texts import make_rows, write_rows
+from tests.study.test_forecast import made_points
 
 
 @pytest.fixture
@@ -50,8 +53,30 @@ def test_score_json_is_the_only_thing_on_standard_output(
     record = json.loads(printed)
     assert record == json.loads((out / "result.json").read_text())
     assert record["data"]["n_texts"] == 100
+    # ntpscore's own study is of another model.
+    assert record["forecast"]["verdict"].startswith("no forecast: the evidence is of smollm2-135m")
     assert run_cli("show", out, "--json") == 0
     assert capsys.readouterr().out == printed
+
+
+def test_score_forecasts_the_gain_by_a_calibration_of_ones_own(
+    tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = made_points(0, of_headroom=0.3).assign(model=str(tiny_model_dir))
+    points = points.drop_duplicates("data").assign(headroom=lambda t: 2 * t["headroom"])
+    calibration = calibrate_gain(points, basis="r2")
+    Evidence(calibration, "my study", (90, 120)).save(tmp_path / "mine.json")
+    few = ("--shuffles", 2, "--calibration", tmp_path / "mine.json")
+    assert run_cli("score", tiny_model_dir, data, *few, "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    headroom = 1 - record["layers"][-1]["r2_adjusted"]
+    forecast = record["forecast"]
+    assert forecast["headroom"] == pytest.approx(headroom)
+    assert forecast["gain"] == pytest.approx(calibration.forecast(headroom).gain)
+    assert run_cli("score", tiny_model_dir, data, *few) == 0
+    printed = capsys.readouterr().err
+    assert f"LoRA: {forecast['verdict']}"[:50] in printed
+    assert "my study: 12 data sets" in printed
 
 
 def test_score_writes_the_promised_files(tiny_model_dir: Path, data: Path, tmp_path: Path) -> None:

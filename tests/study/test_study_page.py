@@ -1,0 +1,35 @@
+"""What docs/study.md quotes of our own study is what the commands print."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.cli_run import run_cli
+
+ROOT = Path(__file__).parents[2]
+QUOTED = re.compile(
+    r"```bash\n(ntpscore study [^\n]*results/[^\n]*)\n```\n\n```text\n(.*?)```", re.DOTALL
+)
+
+
+def quotations() -> list[tuple[str, str]]:
+    return QUOTED.findall((ROOT / "docs" / "study.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("command", "text"), quotations(), ids=lambda text: text[:40])
+def test_tables_of_our_own_study_are_what_the_commands_print(
+    command: str, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("COLUMNS", "120")
+    assert run_cli(*shlex.split(command)[1:]) == 0
+    printed = [line.rstrip() for line in capsys.readouterr().out.strip("\n").splitlines()]
+    assert printed == text.rstrip("\n").splitlines()
+
+
+def test_the_page_quotes_tables_rules_and_forecast() -> None:
+    assert {shlex.split(command)[2] for command, _ in quotations()} == {
+        "tables", "rules", "calibrate",
+    }  # fmt: skip

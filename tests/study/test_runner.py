@@ -451,11 +451,13 @@ def test_the_study_commands(
     results = tmp_path / "results" / "small"
     assert len(list(results.glob("*/*.json"))) == 8
     assert not list((tmp_path / "build" / "study" / "small").glob("*/score-0"))
+    assert run_cli("study", "tables", results, "--permutations", 20) == 0
+    assert "probe accuracy" in capsys.readouterr().out
     few = ("study", "tables", results, "--permutations", 20, "--score", "r2")
     assert run_cli(*few, "--out", tmp_path / "tables") == 0
     printed = capsys.readouterr()
-    assert "probe accuracy" in printed.out
     assert "given headroom" in printed.out
+    assert "probe accuracy" not in printed.out
     summary = pd.read_csv(tmp_path / "tables" / "summary.csv", keep_default_na=False)
     assert set(summary["score"]) == {"r2"}
     assert run_cli(*few, "--outcome", "ols_mse", "--without", "one", "--json") == 0

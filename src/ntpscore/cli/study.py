@@ -145,7 +145,8 @@ def tables_command(
         list[str] | None, typer.Option(help="Only this outcome; may be given more than once.")
     ] = None,
     score: Annotated[
-        list[str] | None, typer.Option(help="Only this score; may be given more than once.")
+        list[str] | None,
+        typer.Option(help="Only this score, without the outcomes; may be given more than once."),
     ] = None,
     model: Annotated[
         list[str] | None, typer.Option(help="Only this model; may be given more than once.")
@@ -200,7 +201,8 @@ def tables_command(
     else:
         from ntpscore.cli.study_tables import print_outcomes, print_summary
 
-        print_outcomes(tables.outcomes)
+        if score is None:
+            print_outcomes(tables.outcomes)
         print_summary(summary)
 
 

@@ -86,9 +86,9 @@ class TestCells:
             assert not (folders.work / task.cell.name).exists()
         records = load_records(folders.results)
         table = scores_table(records)
-        assert set(table["score"]) >= {"retained", "r2", "log_me", "log_me best layer"}
-        rivals = {row for row in table.loc[table["layer"].isna(), "score"] if " " not in row}
-        assert rivals <= set(METRICS)
+        assert set(table["score"]) >= {"retained", "r2", "log_me"}
+        assert set(table.loc[table["layer"].isna(), "score"]) <= set(METRICS)
+        assert not table.duplicated(["layer", "k_fraction", "score"]).any()
         outcomes = outcomes_table(records).set_index("outcome")["value"]
         assert set(outcomes.index) == {
             "ols_mse", "logistic_accuracy", "logistic_test_accuracy", "probe_accuracy",

@@ -87,15 +87,16 @@ def print_summary(summary: pd.DataFrame) -> None:
         ["outcome", "model", "without"], sort=False
     ):
         whose = "all models together" if model == ALL_MODELS else model
-        title = f"{outcome}: {whose}, {part['n'].iloc[0]} data sets"
-        shown = Table(title=title + (f", without {without}" if without else ""), **LAYOUT)
-        shown.add_column("score")
-        for column in ("fixed r", "p", "best r", "at", "p", "interval", "left out r", "right sign",
-                       "given headroom"):  # fmt: skip
+        title = f"{outcome}: {whose}" + (f", without {without}" if without else "")
+        shown = Table(title=title, **LAYOUT)
+        shown.add_column("score", no_wrap=True)
+        for column in ("n", "fixed r", "p", "best r", "at", "p", "interval", "left out r",
+                       "right sign", "given headroom"):  # fmt: skip
             shown.add_column(column, justify="right")
         for _, row in part.iterrows():
             shown.add_row(
                 str(row["score"]),
+                f"{row['n']:.0f}",
                 _signed(row["r_fixed"]),
                 _decimals(row["p_fixed"]),
                 _signed(row["r_best"]),
@@ -108,9 +109,9 @@ def print_summary(summary: pd.DataFrame) -> None:
             )
         console.print(shown)
     reasons = summary.loc[summary["reason"] != "", ["score", "outcome", "reason"]]
-    lines = [f"{r['score']} and {r['outcome']}: {r['reason']}" for _, r in reasons.iterrows()]
+    lines = [f"{r['score']}, {r['outcome']}: {r['reason']}" for _, r in reasons.iterrows()]
     lines += [
-        "Spearman's r over data sets. fixed: last layer, k/d = 0.5, chosen before any result.",
+        "Spearman's r over n data sets. fixed: last layer, k/d = 0.5, chosen before any result.",
         "best: of every layer and k, its p by permuting the data sets with the choice inside, its",
         "interval one that holds for all configurations at once. left out: each data set's score",
         "at the configuration that is best on the others. given headroom: partial r of the fixed.",

@@ -17,7 +17,6 @@ from ntpscore.study.sweep import OUTCOMES
 KEYS = ["model", "data", "seed"]
 # Of layers, beside the scores.
 _LAYER_SCORES = ("r2", "r2_adjusted")
-_AT_BEST = " best layer"
 
 
 @dataclass(frozen=True)
@@ -119,11 +118,10 @@ def _chosen(table: pd.DataFrame, column: str, names: Sequence[str] | None) -> pd
 
 def _sign(score: str) -> int:
     """Whether it is high (1) or low (-1) where a frozen model does well."""
-    name = score.removesuffix(_AT_BEST)
     # What is left to be gained is much where the frozen model does badly.
-    if name == "headroom":
+    if score == "headroom":
         return -1
-    return -1 if name in METRICS and METRICS[name].higher_is_better is False else 1
+    return -1 if score in METRICS and METRICS[score].higher_is_better is False else 1
 
 
 def load_records(results: str | Path) -> list[dict[str, Any]]:
@@ -151,7 +149,8 @@ def scores_table(records: Iterable[dict[str, Any]], *, rescored: bool = False) -
         missing where a score has no k, and for rivals the layer too.
     """
     rows: list[dict[str, Any]] = []
-    for record in records:
+    # The scores stand before their rivals.
+    for record in sorted(records, key=lambda record: record["method"] != "score"):
         keys = {key: record[key] for key in KEYS}
         if rescored:
             if "rescored" in record:
@@ -184,21 +183,18 @@ def score_rows(keys: dict[str, Any], content: dict[str, Any]) -> Iterator[dict[s
 
 
 def _rival_rows(keys: dict[str, Any], record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rivals on the last layer, and, called `… best layer`, where `r2_adjusted` is largest.
+    """The rivals on the last layer.
 
     `alpha_req`, which is best nearest to 1, stands as less its distance from 1.
     """
     for row in record["rows"]:
         name, value = row["metric"], row["value"]
         # The scores and r2 are known of every layer.
-        if name not in METRICS or name in _LAYER_SCORES or value is None:
+        if name not in METRICS or name in _LAYER_SCORES or value is None or row["at"] != "last":
             continue
         metric = METRICS[name]
         turned = metric.merit(value) if metric.higher_is_better is None else value
-        if row["at"] == "last":
-            yield {**keys, "score": name, "value": turned}
-        elif row["layer"] is not None:
-            yield {**keys, "score": name + _AT_BEST, "value": turned}
+        yield {**keys, "score": name, "value": turned}
 
 
 def outcomes_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:

@@ -456,7 +456,7 @@ def test_the_study_commands(
     few = ("study", "tables", results, "--permutations", 20, "--score", "r2")
     assert run_cli(*few, "--out", tmp_path / "tables") == 0
     printed = capsys.readouterr()
-    assert "given headroom" in printed.out
+    assert "left out" in printed.out
     assert "probe accuracy" not in printed.out
     summary = pd.read_csv(tmp_path / "tables" / "summary.csv", keep_default_na=False)
     assert set(summary["score"]) == {"r2"}

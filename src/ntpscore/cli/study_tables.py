@@ -1,7 +1,6 @@
 """The tables of `ntpscore study`, for people."""
 
 import math
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -90,9 +89,9 @@ def print_summary(summary: pd.DataFrame) -> None:
         title = f"{outcome}: {whose}" + (f", without {without}" if without else "")
         shown = Table(title=title, **LAYOUT)
         shown.add_column("score", no_wrap=True)
-        for column in ("n", "fixed r", "p", "best r", "at", "p", "interval", "left out r",
-                       "right sign", "given headroom"):  # fmt: skip
-            shown.add_column(column, justify="right")
+        for column in ("n", "fixed", "p", "best", "layer", "k/d", "p", "interval", "left out",
+                       "sign", "given"):  # fmt: skip
+            shown.add_column(column, justify="right", no_wrap=True)
         for _, row in part.iterrows():
             shown.add_row(
                 str(row["score"]),
@@ -100,7 +99,8 @@ def print_summary(summary: pd.DataFrame) -> None:
                 _signed(row["r_fixed"]),
                 _decimals(row["p_fixed"]),
                 _signed(row["r_best"]),
-                _place(row),
+                _layer(row["best_layer"]),
+                _share(row["best_k_fraction"]),
                 _decimals(row["p_best"]),
                 f"{_signed(row['best_low'])} … {_signed(row['best_high'])}",
                 _signed(row["r_left_out"]),
@@ -111,10 +111,11 @@ def print_summary(summary: pd.DataFrame) -> None:
     reasons = summary.loc[summary["reason"] != "", ["score", "outcome", "reason"]]
     lines = [f"{r['score']}, {r['outcome']}: {r['reason']}" for _, r in reasons.iterrows()]
     lines += [
-        "Spearman's r over n data sets. fixed: last layer, k/d = 0.5, chosen before any result.",
-        "best: of every layer and k, its p by permuting the data sets with the choice inside, its",
-        "interval one that holds for all configurations at once. left out: each data set's score",
-        "at the configuration that is best on the others. given headroom: partial r of the fixed.",
+        "Spearman's r over n data sets. fixed: last layer, k/d = 0.5, chosen before any result,",
+        "and its p. best: of every layer and k, its p by permuting the data sets with the choice",
+        "inside, its interval one that holds for all configurations at once. left out: each data",
+        "set at the configuration that is best on the others. sign: how many configurations have",
+        "the sign that theory asks for. given: partial r of the fixed one, headroom held fixed.",
     ]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
@@ -160,10 +161,12 @@ def print_rules(rows: pd.DataFrame, outcome: str) -> None:
     )
 
 
-def _place(row: "pd.Series[Any]") -> str:
-    layer, k = float(row["best_layer"]), float(row["best_k_fraction"])
-    parts = [] if math.isnan(layer) else [f"layer {layer:.0f}"]
-    return " ".join(parts if math.isnan(k) else [*parts, f"k {k:.2f}"]) or "–"
+def _layer(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.0f}"
+
+
+def _share(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}"
 
 
 def _decimals(value: float) -> str:

@@ -45,6 +45,7 @@ def random_sweep(
         values=x,
         outcomes=y,
         headroom=None,
+        r2=None,
         undefined=0,
         dropped=(),
     )

@@ -29,6 +29,7 @@ from ntpscore.study.tables import (
     losses_table,
     outcomes_table,
     scores_table,
+    select_records,
 )
 from ntpscore.study.worker import Task, lock_path, run_task
 from ntpscore.text import DATA_SETS, load_text
@@ -395,11 +396,26 @@ class TestTables:
         found = tables.scores[(tables.scores["score"] == "r2") & (tables.scores["layer"] == 2)]
         assert found["value"].tolist() == pytest.approx([of_r2.mean()])
 
+    def test_cells_of_one_seed_are_taken_alone(self, results: Path) -> None:
+        records = load_records(results)
+        alone = StudyTables.of([record for record in records if record["seed"] == 1])
+        chosen = StudyTables.load(results, seeds=[1])
+        pd.testing.assert_frame_equal(chosen.scores, alone.scores)
+        pd.testing.assert_frame_equal(chosen.outcomes, alone.outcomes)
+        assert not chosen.scores.equals(StudyTables.load(results).scores)
+
+    def test_a_seed_that_the_model_does_not_have_is_named(self) -> None:
+        records = [{"model": "a", "seed": 0}, {"model": "b", "seed": 1}]
+        with pytest.raises(StudyError, match="no cell of seed 1"):
+            select_records(records, models=["a"], seeds=[1])
+
     def test_unknown_names_are_named(self, results: Path, tmp_path: Path) -> None:
         with pytest.raises(StudyError, match="holds no cell that is done"):
             StudyTables.load(tmp_path)
-        with pytest.raises(StudyError, match="no cell of 'gpt'"):
+        with pytest.raises(StudyError, match="no cell of model 'gpt'"):
             StudyTables.load(results, models=["gpt"])
+        with pytest.raises(StudyError, match="no cell of seed 7: there are cells of 0, 1"):
+            StudyTables.load(results, seeds=[0, 7])
         tables = StudyTables.load(results)
         with pytest.raises(StudyError, match="no score 'vibes'"):
             tables.summary(scores=["vibes"])

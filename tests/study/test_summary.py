@@ -67,6 +67,45 @@ def test_table_has_a_row_per_score_outcome_model_and_omission() -> None:
     assert given["lora_gain"] == given["ols_mse"] == 12
 
 
+def test_scores_are_set_against_r2_of_the_last_layer_too() -> None:
+    cells, outcomes = study(np.random.default_rng(7))
+    rng = np.random.default_rng(8)
+    fits = pd.DataFrame(
+        [
+            (model, data, layer, np.nan, "r2", rng.random())
+            for model, layers in (("small", 3), ("large", 4))
+            for data in DATA
+            for layer in range(layers)
+        ],
+        columns=cells.columns,
+    )
+    both = pd.concat([cells, fits])
+    table = summary_table(both, outcomes, scores=["subspace"], config=QUICK)
+    assert set(table["score"]) == {"subspace"}
+    rows = table[table["outcome"] == "lora_gain"].set_index("model")["r_fixed_given_r2"]
+    found = {}
+    for model, last in (("small", 2), ("large", 3)):
+        at_last = both[(both["model"] == model) & (both["layer"] == last)]
+        score = at_last[(at_last["score"] == "subspace") & (at_last["k_fraction"] == 0.5)]
+        lists = [
+            frame.set_index("data")["value"][DATA].to_numpy()
+            for frame in (
+                score,
+                outcomes[(outcomes["model"] == model) & (outcomes["outcome"] == "lora_gain")],
+                at_last[at_last["score"] == "r2"],
+            )
+        ]
+        found[model] = partial_spearman(*lists)
+    assert rows["small"] == pytest.approx(found["small"])
+    assert rows["large"] == pytest.approx(found["large"])
+    assert rows["all"] == pytest.approx(np.mean(list(found.values())))
+    # It orders as itself.
+    itself = summary_table(both, outcomes, scores=["r2"], config=QUICK)
+    assert itself["r_fixed_given_r2"].isna().all()
+    without = summary_table(cells, outcomes, config=QUICK)
+    assert without["r_fixed_given_r2"].isna().all()
+
+
 def test_rows_of_models_are_over_the_data_sets_that_all_have() -> None:
     cells, outcomes = study(np.random.default_rng(1))
     lacking = outcomes[~((outcomes["model"] == "large") & (outcomes["data"] == "d7"))]

@@ -151,6 +151,9 @@ def tables_command(
     model: Annotated[
         list[str] | None, typer.Option(help="Only this model; may be given more than once.")
     ] = None,
+    cell_seed: Annotated[
+        list[int] | None, typer.Option(help="Only cells of this seed, not the mean over seeds.")
+    ] = None,
     without: Annotated[
         list[str] | None, typer.Option(help="Give all also without this data set.")
     ] = None,
@@ -182,7 +185,7 @@ def tables_command(
     from ntpscore.study.summary import SummaryConfig
     from ntpscore.study.tables import StudyTables
 
-    tables = StudyTables.load(results, models=model)
+    tables = StudyTables.load(results, models=model, seeds=cell_seed)
     summary = tables.summary(
         scores=score,
         outcomes=outcome,
@@ -299,6 +302,9 @@ def words_command(
 def rules_command(
     results: Annotated[Path, typer.Argument(help="A study's folder of results.")],
     outcome: Annotated[str, typer.Option(help="Print this outcome.")] = "lora_gain",
+    model: Annotated[
+        list[str] | None, typer.Option(help="Only this model; may be given more than once.")
+    ] = None,
     permutations: Annotated[int, typer.Option(help="Of the tests.", min=1)] = 10_000,
     seed: Annotated[int, typer.Option(help="Of the permutations.", min=0)] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print all rows as JSON.")] = False,
@@ -317,9 +323,10 @@ def rules_command(
     if json and csv:
         raise NtpscoreError("--json and --csv can't both have standard output: give one of them")
     from ntpscore.study.rules import compare_rules
-    from ntpscore.study.tables import load_records
+    from ntpscore.study.tables import load_records, select_records
 
-    rows = compare_rules(load_records(results), permutations=permutations, seed=seed)
+    records = select_records(load_records(results), models=model)
+    rows = compare_rules(records, permutations=permutations, seed=seed)
     if json:
         from ntpscore.result import to_json, without_nan
 

@@ -90,7 +90,7 @@ def print_summary(summary: pd.DataFrame) -> None:
         shown = Table(title=title, **LAYOUT)
         shown.add_column("score", no_wrap=True)
         for column in ("n", "fixed", "p", "best", "layer", "k/d", "p", "interval", "left out",
-                       "sign", "given"):  # fmt: skip
+                       "sign", "given h", "given r2"):  # fmt: skip
             shown.add_column(column, justify="right", no_wrap=True)
         for _, row in part.iterrows():
             shown.add_row(
@@ -106,6 +106,7 @@ def print_summary(summary: pd.DataFrame) -> None:
                 _signed(row["r_left_out"]),
                 f"{row['share_expected']:.0%}",
                 _signed(row["r_fixed_given_headroom"]),
+                _signed(row["r_fixed_given_r2"]),
             )
         console.print(shown)
     reasons = summary.loc[summary["reason"] != "", ["score", "outcome", "reason"]]
@@ -115,7 +116,8 @@ def print_summary(summary: pd.DataFrame) -> None:
         "and its p. best: of every layer and k, its p by permuting the data sets with the choice",
         "inside, its interval one that holds for all configurations at once. left out: each data",
         "set at the configuration that is best on the others. sign: how many configurations have",
-        "the sign that theory asks for. given: partial r of the fixed one, headroom held fixed.",
+        "the sign that theory asks for. given h, given r2: partial r of the fixed one, with the",
+        "headroom (one minus the probe's accuracy) or r2 of the last layer held fixed.",
     ]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 

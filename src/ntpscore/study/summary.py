@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ntpscore.errors import DataError
-from ntpscore.study.correlation import partial_spearman, weighted_kendall
+from ntpscore.study.correlation import Values, partial_spearman, weighted_kendall
 from ntpscore.study.regret import regret_at_1
 from ntpscore.study.selection import (
     MaxStatistic,
@@ -28,7 +28,7 @@ _LESS_IS_BETTER = ("ols_mse",)
 COLUMNS = (
     "model", "score", "outcome", "without", "n", "expected", "configurations", "undefined",
     "fixed_layer", "fixed_k_fraction", "r_fixed", "fixed_low", "fixed_high", "p_fixed",
-    "tau_fixed", "regret_fixed", "r_fixed_given_headroom",
+    "tau_fixed", "regret_fixed", "r_fixed_given_headroom", "r_fixed_given_r2",
     "best_layer", "best_k_fraction", "r_best", "best_low", "best_high", "p_best", "p_family",
     "r_left_out", "p_left_out", "r_left_out_model", "p_left_out_model",
     "share_expected", "r_best_given_headroom", "reason",
@@ -82,7 +82,7 @@ def summary_row(
         choosing a model (of one model: of choosing a data set). `share_expected` is the share of
         configurations (and models) whose r has the expected sign. The fixed columns are NaN where
         that configuration is not in the sweep, those of models left out where there is one, those
-        given headroom where it is not known, fixes the order by itself, or is the outcome.
+        given headroom or r2 where that is not known, fixes the order by itself, or is the outcome.
     """
     config = config or SummaryConfig()
     if test is None:
@@ -135,6 +135,7 @@ def summary_row(
             "tau_fixed": _weighted_tau(sweep, fixed),
             "regret_fixed": _regret(sweep, fixed),
             "r_fixed_given_headroom": _given_headroom(sweep, fixed),
+            "r_fixed_given_r2": _given(sweep, fixed, sweep.r2),
         }
     return row
 
@@ -143,6 +144,7 @@ def summary_table(
     cells: pd.DataFrame,
     outcomes: pd.DataFrame,
     *,
+    scores: Sequence[str] | None = None,
     without: Sequence[str] = (),
     score_signs: Mapping[str, int] | None = None,
     config: SummaryConfig | None = None,
@@ -155,6 +157,7 @@ def summary_table(
     Args:
         cells: see `ntpscore.study.sweep`.
         outcomes: likewise.
+        scores: of which scores; of all in `cells` if None.
         without: data sets to leave out, one at a time, beside the rows that leave out none: such as
             one of two that share their sentences.
         score_signs: -1 for a score that is low where a frozen model does well; 1 by default.
@@ -180,8 +183,9 @@ def summary_table(
     if not present:
         raise DataError(f"the outcomes hold none of {', '.join(OUTCOMES)}")
     rows = []
-    for score, outcome, omitted in product(cells["score"].unique(), present, ("", *without)):
-        kept = cells[(cells["score"] == score) & (cells["data"] != omitted)]
+    names = cells["score"].unique() if scores is None else scores
+    for score, outcome, omitted in product(names, present, ("", *without)):
+        kept = cells[cells["score"].isin([score, "r2"]) & (cells["data"] != omitted)]
         reached = outcomes[outcomes["data"] != omitted]
         sign = (score_signs or {}).get(score, 1)
         try:
@@ -224,15 +228,16 @@ def _oriented(interval: tuple[float, float], sign: int) -> tuple[float, float]:
 
 
 def _given_headroom(sweep: Sweep, configuration: int) -> float:
-    if sweep.headroom is None or sweep.outcome == "probe_accuracy":
+    if sweep.outcome == "probe_accuracy":
         return float("nan")
-    partial = [
-        partial_spearman(x, y, z)
-        for x, y, z in zip(
-            sweep.values[:, configuration], sweep.outcomes, sweep.headroom, strict=True
-        )
-    ]
-    return float(np.mean(partial))
+    return _given(sweep, configuration, sweep.headroom)
+
+
+def _given(sweep: Sweep, configuration: int, held: Values | None) -> float:
+    if held is None:
+        return float("nan")
+    triples = zip(sweep.values[:, configuration], sweep.outcomes, held, strict=True)
+    return float(np.mean([partial_spearman(x, y, z) for x, y, z in triples]))
 
 
 def _towards_better(sweep: Sweep, configuration: int) -> tuple[np.ndarray, np.ndarray]:

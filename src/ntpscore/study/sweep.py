@@ -46,6 +46,7 @@ class Sweep:
         values: (m, C, n) without NaN.
         outcomes: (m, n) without NaN.
         headroom: (m, n) one minus the accuracy of the linear probe; None where it is not known.
+        r2: (m, n) what least squares explains of the labels on the last layer; likewise.
         undefined: configurations left out since they have no value on some data set, or the same
             on all.
         dropped: data sets left out since they have no outcome, or no value at all.
@@ -62,6 +63,7 @@ class Sweep:
     values: Values
     outcomes: Values
     headroom: Values | None
+    r2: Values | None
     undefined: int
     dropped: tuple[str, ...]
 
@@ -86,7 +88,7 @@ def make_sweep(
     left, or with the same value on all of them, is left out.
 
     Args:
-        cells: see the module.
+        cells: see the module; the score `r2`, where it is there, gives `Sweep.r2`.
         outcomes: see the module; `probe_accuracy`, where it is there, gives the headroom.
         score: which score.
         outcome: one of `OUTCOMES`.
@@ -102,6 +104,7 @@ def make_sweep(
         raise DataError(f"there is no outcome {outcome!r}: choose from {', '.join(OUTCOMES)}")
     if score_sign not in (1, -1):
         raise DataError(f"score_sign is {score_sign}: a score counts up (1) or down (-1)")
+    explained = cells[cells["score"] == "r2"]
     cells = cells[cells["score"] == score]
     names = tuple(dict.fromkeys(cells["model"] if models is None else models))
     missing = [name for name in names if not (cells["model"] == name).any()]
@@ -130,13 +133,14 @@ def make_sweep(
     defined = varies & ~np.isnan(values).any(axis=(0, 2))
     if not defined.any():
         raise DataError(
-            f"no configuration of {score!r} is defined on, and differs over, {', '.join(kept)}"
+            f"no configuration of {score!r} is defined on, and differs over, the {len(kept)} data "
+            "sets"
         )
     reached = targets[kept].to_numpy(dtype=np.float64)
     for model, row in zip(names, reached, strict=True):
         if (row == row[0]).all():
             raise DataError(f"{outcome} of {model} is {row[0]} on every data set: nothing to order")
-    known = probe.reindex(columns=kept)
+    headroom = _all_known(1 - probe.reindex(columns=kept))
     return Sweep(
         score=score,
         outcome=outcome,
@@ -148,7 +152,8 @@ def make_sweep(
         k_fractions=k_fractions[defined],
         values=values[:, defined],
         outcomes=reached,
-        headroom=None if known.isna().any(axis=None) else 1 - known.to_numpy(dtype=np.float64),
+        headroom=headroom,
+        r2=_all_known(_at_last_layer(explained, names).reindex(columns=kept)),
         undefined=int((~defined).sum()),
         dropped=tuple(data for data in every if data not in kept),
     )
@@ -173,6 +178,16 @@ def _check_table(table: pd.DataFrame, columns: tuple[str, ...], name: str) -> No
     if len(twice):
         first = ", ".join(f"{key} {twice.iloc[0][key]}" for key in keys)
         raise DataError(f"the {name} hold two values for {first}: keep one")
+
+
+def _all_known(table: pd.DataFrame) -> Values | None:
+    return None if table.isna().any(axis=None) else table.to_numpy(dtype=np.float64)
+
+
+def _at_last_layer(cells: pd.DataFrame, models: tuple[str, ...]) -> pd.DataFrame:
+    """Models by data sets."""
+    last = cells[cells["layer"] == cells.groupby("model")["layer"].transform("max")]
+    return last.set_index(["model", "data"])["value"].unstack("data").reindex(list(models))
 
 
 def _wide(outcomes: pd.DataFrame, outcome: str, models: tuple[str, ...]) -> pd.DataFrame:

@@ -38,26 +38,24 @@ class StudyTables:
     after_lora: pd.DataFrame
 
     @classmethod
-    def load(cls, results: str | Path, *, models: Sequence[str] | None = None) -> Self:
+    def load(
+        cls,
+        results: str | Path,
+        *,
+        models: Sequence[str] | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> Self:
         """Read a folder of results.
 
         Args:
             results: the folder.
-            models: only these; all if None.
+            models: only cells of these; all if None.
+            seeds: only cells of these; all if None.
 
         Raises:
-            StudyError: there is no cell that is done, or none of such a model.
+            StudyError: there is no cell that is done, or none of such a model or seed.
         """
-        records = load_records(results)
-        if models is not None:
-            known = {record["model"] for record in records}
-            unknown = [model for model in models if model not in known]
-            if unknown:
-                raise StudyError(
-                    f"{results} has no cell of {unknown[0]!r}: it has {', '.join(sorted(known))}"
-                )
-            records = [record for record in records if record["model"] in models]
-        return cls.of(records)
+        return cls.of(select_records(load_records(results), models=models, seeds=seeds))
 
     @classmethod
     def of(cls, records: Sequence[dict[str, Any]]) -> Self:
@@ -86,7 +84,7 @@ class StudyTables:
             StudyError: there is no such score or outcome.
             DataError: as `summary_table`.
         """
-        chosen_scores = _chosen(self.scores, "score", scores)
+        names = list(_chosen(self.scores, "score", scores)["score"].unique())
         chosen = _chosen(self.outcomes, "outcome", outcomes)
         chosen = chosen[chosen["outcome"].isin([*OUTCOMES])]
         if not len(chosen):
@@ -94,10 +92,10 @@ class StudyTables:
         # The probe gives the headroom whatever is looked at.
         probe = self.outcomes[self.outcomes["outcome"] == "probe_accuracy"]
         kept = pd.concat([chosen, probe]).drop_duplicates()
-        names = chosen_scores["score"].unique()
         table = summary_table(
-            chosen_scores,
+            self.scores,
             kept,
+            scores=names,
             without=without,
             score_signs={name: _sign(name) for name in names},
             config=config,
@@ -135,6 +133,30 @@ def load_records(results: str | Path) -> list[dict[str, Any]]:
     if not done:
         raise StudyError(f"{results} holds no cell that is done: run `ntpscore study run` first")
     return done
+
+
+def select_records(
+    records: Sequence[dict[str, Any]],
+    *,
+    models: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> list[dict[str, Any]]:
+    """Those of `load_records` that are of these models and seeds; of all if None.
+
+    Raises:
+        StudyError: there is no cell of such a model or seed.
+    """
+    kept = list(records)
+    for column, wanted in (("model", models), ("seed", seeds)):
+        if wanted is None:
+            continue
+        known = {record[column] for record in kept}
+        unknown = [value for value in wanted if value not in known]
+        if unknown:
+            there = ", ".join(str(value) for value in sorted(known))
+            raise StudyError(f"no cell of {column} {unknown[0]!r}: there are cells of {there}")
+        kept = [record for record in kept if record[column] in wanted]
+    return kept
 
 
 def scores_table(records: Iterable[dict[str, Any]], *, rescored: bool = False) -> pd.DataFrame:

@@ -44,6 +44,11 @@ def data(tmp_path: Path) -> Path:
     return write_rows(tmp_path / "data.jsonl", make_rows(120))
 
 
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("many") / "many.jsonl", make_rows(600))
+
+
 def values(result: ScoreResult) -> np.ndarray:
     return result.table(every_k=True)["value"].to_numpy()
 
@@ -290,6 +295,8 @@ class TestMemory:
     ) -> None:
         needed = pipeline.check_memory(4, 32, 3, 2, torch.device("cpu"))
         assert needed == Moments.n_bytes(4, 32, 3, 2) + 40 * 8 * 32**2
+        folded = pipeline.check_memory(4, 32, 3, 2, torch.device("cpu"), folds=5)
+        assert folded == needed + 5 * Moments.n_bytes(1, 32, 3, 0)
 
         class Little:
             available = 420_000
@@ -299,6 +306,116 @@ class TestMemory:
             pipeline.check_memory(4, 32, 3, 2, torch.device("cpu"))
         with pytest.raises(ModelError, match="not even one layer fits"):
             pipeline.check_memory(4, 3200, 3, 2, torch.device("cpu"))
+
+
+class TestUntil:
+    """Width 32: rounds of 10 texts, intervals from 100 on."""
+
+    def test_reading_stops_where_the_scores_are_known(
+        self, tiny: LanguageModel, many: Path
+    ) -> None:
+        config = replace(CONFIG, until=0.05)
+        result = score(tiny, many, config=config)
+        until = result.record["until"]
+        assert until["stopped"]
+        assert 100 <= until["n_texts"] == result.moments.n_texts < 600
+        assert until["n_texts"] % 10 == 0
+        assert (until["of"], until["layer"], until["k"]) == (600, 3, 16)
+        assert until["scores"].keys() == {"r2", "retained"}
+        # The same texts, read without --until.
+        text = load_text(many)
+        order = np.random.default_rng(0).permutation(600)[: until["n_texts"]]
+        rows = pd.DataFrame({"text": text.texts, "label": [text.classes[i] for i in text.labels]})
+        alone = score(tiny, load_text(rows.iloc[order]), config=replace(CONFIG, shuffles=0))
+        found, expected = (
+            one.table(every_k=True).set_index(["score", "layer", "k"])["value"]
+            for one in (result, alone)
+        )
+        np.testing.assert_allclose(found[expected.index], expected, atol=SAME_PASS)
+        whole = score(tiny, many, config=CONFIG)
+        at = whole.table(every_k=True).set_index(["score", "layer", "k"])["value"]
+        of_all = {
+            "r2": whole.record["layers"][3]["r2"],
+            "retained": at["retained", 3, 16],
+        }
+        for name, one in until["scores"].items():
+            assert one["high"] - one["low"] <= 2 * 0.05
+            # Three times the reach of a 95 % interval: near six standard errors.
+            assert abs(one["value"] - of_all[name]) <= 3 * (one["high"] - one["value"])
+
+    def test_what_is_never_known_reads_all(self, tiny: LanguageModel, many: Path) -> None:
+        config = replace(CONFIG, until=1e-9, until_scores=("published",))
+        result = score(tiny, many, config=config)
+        until = result.record["until"]
+        assert not until["stopped"]
+        assert until["n_texts"] == until["of"] == 600
+        assert until["scores"] == {}
+        whole = score(tiny, many, config=CONFIG)
+        np.testing.assert_allclose(values(result), values(whole), atol=SAME_PASS)
+        assert "until" not in whole.record
+
+    def test_few_texts_are_all_read(self, tiny: LanguageModel, data: Path) -> None:
+        few = load_text(data, max_texts=90)
+        assert not score(tiny, few, config=replace(CONFIG, until=0.9)).record["until"]["stopped"]
+
+    @pytest.mark.parametrize("stop_at", [3, 16])
+    def test_an_interrupted_run_stops_where_the_whole_one_does(
+        self, tiny: LanguageModel, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        stop_at: int,
+    ) -> None:  # fmt: skip
+        config = replace(CONFIG, until=0.05, checkpoint_seconds=0.0)
+        monkeypatch.setattr(pipeline, "_CHECKPOINT_SHARE", math.inf)
+        whole = score(tiny, many, config=config)
+        calls = 0
+        real = forward.stream_hidden_states
+
+        def interrupted(*args: object) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == stop_at:
+                raise KeyboardInterrupt
+            real(*args)
+
+        monkeypatch.setattr(forward, "stream_hidden_states", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            score(tiny, many, out=tmp_path / "cut", config=config)
+        assert len(list((tmp_path / "cut").glob("folds-*"))) == 1
+        calls = 1000
+        again = score(tiny, many, out=tmp_path / "cut", config=config)
+        assert "went on from a checkpoint" in again.record["warnings"][-1]
+        assert again.record["until"]["n_texts"] == whole.record["until"]["n_texts"]
+        for name, one in again.record["until"]["scores"].items():
+            assert one == pytest.approx(whole.record["until"]["scores"][name], abs=1e-7)
+        np.testing.assert_allclose(values(again), values(whole), atol=1e-9)
+        assert not list((tmp_path / "cut").glob("folds-*"))
+
+    def test_lost_folds_start_the_run_anew(
+        self, tiny: LanguageModel, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = replace(CONFIG, until=0.05, checkpoint_seconds=0.0)
+        monkeypatch.setattr(pipeline, "_CHECKPOINT_SHARE", math.inf)
+        monkeypatch.setattr(pipeline, "score_moments", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            score(tiny, many, out=tmp_path, config=config)
+        monkeypatch.undo()
+        for path in tmp_path.glob("folds-*/*"):
+            path.unlink()
+        result = score(tiny, many, out=tmp_path, config=config)
+        assert not any("checkpoint" in warning for warning in result.record["warnings"])
+        assert result.record["until"]["stopped"]
+
+    @pytest.mark.parametrize(
+        ("changed", "message"),
+        [
+            ({"until": 0.0}, "until must be between 0 and 1"),
+            ({"until": math.nan}, "until must be between 0 and 1"),
+            ({"until_scores": ("retained", "fame")}, "until_scores fame: choose from algorithm1"),
+            ({"until_scores": ()}, "until_scores names none"),
+        ],
+    )
+    def test_senseless_settings_are_refused(self, changed: dict, message: str) -> None:
+        with pytest.raises(NtpscoreError, match=message):
+            replace(CONFIG, **changed)
 
 
 class TestBadInput:

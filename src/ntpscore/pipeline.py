@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ntpscore.advice import write_advice
 from ntpscore.core.controls import shuffled_labels
+from ntpscore.core.folds import COVERAGE, ESTIMATED, MOST_FOLDS
 from ntpscore.core.moments import Batch, Moments, Precision, read_note
 from ntpscore.core.scores import SCORES, score_moments, solve_bytes
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError
@@ -43,6 +44,7 @@ from ntpscore.result import (
     make_folder,
     without_nan,
 )
+from ntpscore.sampling import UntilKnown
 from ntpscore.text import LabelledText, Task, load_text
 from ntpscore.tokens import TokenizedText, plan_batches, tokenize
 
@@ -56,6 +58,8 @@ CHECKPOINT = "checkpoint.safetensors"
 # Writing checkpoints may take at most this share of the time between them.
 _CHECKPOINT_SHARE = 0.05
 _MEMORY_MARGIN = 0.9
+# What `until` waits for: the two that order tasks by a probe's accuracy (docs/study.md).
+UNTIL_SCORES = ("r2", "retained")
 STAGES = ("load_data", "load_model", "sanity_check", "tokenize", "forward", "moments", "solve",
           "write", "total")  # fmt: skip
 
@@ -71,6 +75,10 @@ class ScoreConfig:
         max_length: tokens after which a text is cut; None means the model's context.
         batch_tokens: tokens per batch, padding included.
         precision: of the products of prefix sums, `float64` or, twice as fast, `mixed`.
+        until: stop reading once the 95 % intervals of `until_scores`, on the last of the layers and
+            with k half the width, reach no farther than this to either side; texts are then read in
+            random order. None reads all.
+        until_scores: names of scores, `r2` or `r2_adjusted`.
         skip_sanity_check: run even if the model predicts plain English badly.
         checkpoint_seconds: time between checkpoints, if there is an output folder.
     """
@@ -81,6 +89,8 @@ class ScoreConfig:
     max_length: int | None = None
     batch_tokens: int = 4096
     precision: Precision = "float64"
+    until: float | None = None
+    until_scores: tuple[str, ...] = UNTIL_SCORES
     skip_sanity_check: bool = False
     checkpoint_seconds: float = 60.0
 
@@ -104,6 +114,16 @@ class ScoreConfig:
             raise NtpscoreError(f"layers must be numbers from 0 on, at least one: {self.layers}")
         if self.precision not in get_args(Precision):
             raise NtpscoreError(f"precision must be float64 or mixed, got {self.precision!r}")
+        if self.until is not None and not 0 < self.until < 1:
+            raise NtpscoreError(
+                f"until must be between 0 and 1, half the width of an interval; got {self.until}"
+            )
+        unknown = [name for name in self.until_scores if name not in ESTIMATED]
+        if unknown or not self.until_scores:
+            raise NtpscoreError(
+                f"until_scores {', '.join(unknown) or 'names none'}: choose from "
+                f"{', '.join(ESTIMATED)}"
+            )
         if not self.checkpoint_seconds >= 0:
             raise NtpscoreError(
                 f"checkpoint_seconds must be at least 0, got {self.checkpoint_seconds}"
@@ -287,6 +307,7 @@ def score_text(
         n_outputs,
         config.shuffles,
         sums_device(language_model.device),
+        folds=0 if config.until is None else MOST_FOLDS,
     )
     with clock("tokenize"):
         tokens = tokenize(text.texts, language_model, config.max_length)
@@ -320,13 +341,15 @@ def score_text(
         },
         "layers": rows,
         "best": best,
-        "advice": write_advice(rows, best, len(text), language_model.width),
+        "advice": write_advice(rows, best, run.moments.n_texts, language_model.width),
         "warnings": warnings,
         "seconds": {},
         "peak_memory_bytes": peak_memory(),
         "versions": describe_versions(),
         "command": describe_command(),
     }
+    if run.until is not None:
+        record["until"] = describe_until(run.until, config, run.moments.n_texts, len(text))
     record = without_nan(record)
     result = ScoreResult(record, table=table, moments=run.moments)
     if folder is not None:
@@ -336,7 +359,23 @@ def score_text(
     if folder is not None:
         result.write_record(folder)
         (folder / CHECKPOINT).unlink(missing_ok=True)
+        UntilKnown.forget(folder)
     return result
+
+
+def describe_until(until: UntilKnown, config: ScoreConfig, n_texts: int, of: int) -> dict[str, Any]:
+    """How many texts were read, and what they say of all, for `result.json`."""
+    stopped = n_texts < of
+    return {
+        "half_width": config.until,
+        "stopped": stopped,
+        "n_texts": n_texts,
+        "of": of,
+        "layer": until.folds.layer,
+        "k": until.k,
+        "coverage": COVERAGE,
+        "scores": {name: asdict(one) for name, one in until.estimates.items()} if stopped else {},
+    }
 
 
 def sums_device(device: torch.device) -> torch.device:
@@ -345,21 +384,36 @@ def sums_device(device: torch.device) -> torch.device:
 
 
 def check_memory(
-    n_layers: int, width: int, n_outputs: int, n_shuffles: int, device: torch.device
+    n_layers: int,
+    width: int,
+    n_outputs: int,
+    n_shuffles: int,
+    device: torch.device,
+    *,
+    folds: int = 0,
 ) -> int:
     """The bytes that the sums of a run and the solving of a layer will take, if they fit.
+
+    Args:
+        n_layers: of the moments.
+        width: d.
+        n_outputs: c.
+        n_shuffles: P.
+        device: where the sums are kept.
+        folds: further moments of one layer, without shuffles.
 
     Raises:
         ModelError: they don't fit into what is free on the device.
     """
-    needed = Moments.n_bytes(n_layers, width, n_outputs, n_shuffles) + solve_bytes(width)
+    solving = solve_bytes(width) + folds * Moments.n_bytes(1, width, n_outputs, 0)
+    needed = Moments.n_bytes(n_layers, width, n_outputs, n_shuffles) + solving
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     else:
         free = psutil.virtual_memory().available
     if needed > _MEMORY_MARGIN * free:
         per_layer = Moments.n_bytes(1, width, n_outputs, n_shuffles)
-        fitting = int((_MEMORY_MARGIN * free - solve_bytes(width)) / per_layer)
+        fitting = int((_MEMORY_MARGIN * free - solving) / per_layer)
         advice = (
             f"choose at most {fitting} layers with --layers"
             if fitting > 0
@@ -400,7 +454,17 @@ class _Pass:
         self.device = sums_device(language_model.device)
         self.labels = torch.from_numpy(np.ascontiguousarray(text.labels)).to(self.device)
         self.permutations = shuffled_labels(len(text), config.shuffles, config.seed).to(self.device)
-        self.batches = plan_batches([len(one) for one in tokens.ids], config.batch_tokens)
+        lengths = [len(one) for one in tokens.ids]
+        self.until = None
+        if config.until is not None:
+            self.until = UntilKnown(
+                lengths, batch_tokens=config.batch_tokens, seed=config.seed,
+                half_width=config.until, names=config.until_scores, layer=layers[-1],
+                width=language_model.width, n_outputs=len(text.classes), device=self.device,
+            )  # fmt: skip
+        self.batches = (
+            plan_batches(lengths, config.batch_tokens) if self.until is None else self.until.batches
+        )
         self.reader = BatchReader(language_model, text.texts, tokens.ids, clock, "moments")
         self.done = 0
         self.moments = Moments(
@@ -422,6 +486,10 @@ class _Pass:
             self.reader.read(batch, self.layers, self._part)
             self.done += 1
             self.shown.advance(len(batch))
+            if self.until is not None:
+                with self.clock("solve"):
+                    if self.until.known(self.done):
+                        break
             if self.folder is not None and time.perf_counter() - saved > wait:
                 with self.clock("write"):
                     start = time.perf_counter()
@@ -440,13 +508,24 @@ class _Pass:
         """Adds the texts of a batch, or of a part of one, to the moments."""
         batch = Batch.of(attention_mask.to(self.device))
         labels, shuffled = self._labels(indices)
+        fold = None if self.until is None else self.until.folds.current
 
         def on_layer(layer: int, hidden_states: Tensor) -> None:
             # Before the sums: if memory runs out in one of them, the layer comes again.
             self.observe(layer, indices, hidden_states, batch.lengths)
-            self.moments.add_layer(layer, hidden_states.to(self.device), batch, labels, shuffled)
+            sums = self.moments.sums_of_layer(
+                layer, hidden_states.to(self.device), batch, labels, shuffled
+            )
+            self.moments.add_sums(layer, sums)
+            if fold is not None and layer in fold.layers:
+                fold.add_sums(layer, sums)
 
-        return on_layer, lambda: self.moments.add_labels(batch, labels, shuffled)
+        def finish() -> None:
+            self.moments.add_labels(batch, labels, shuffled)
+            if fold is not None:
+                fold.add_labels(batch, labels)
+
+        return on_layer, finish
 
     def _labels(self, indices: list[int]) -> tuple[Tensor, Tensor | None]:
         rows = torch.tensor(indices, device=self.device)
@@ -465,14 +544,19 @@ class _Pass:
             # A changed tokenizer changes them, whatever else stays the same.
             "tokens": hashlib.sha256(json.dumps(self.ids).encode()).hexdigest(),
             "config": [self.config.shuffles, self.config.seed, self.config.max_length,
-                       self.config.batch_tokens, self.config.precision],
+                       self.config.batch_tokens, self.config.precision, self.config.until,
+                       self.config.until_scores],
         }  # fmt: skip
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _checkpoint(self, folder: Path) -> None:
         spent = {**self.clock.seconds()}
         note = {"run": self._fingerprint(), "done": str(self.done), "seconds": json.dumps(spent)}
+        if self.until is not None:
+            note["next_look"] = str(self.until.next_look)
+            self.until.save(folder, self.done)
         self.moments.save(folder / CHECKPOINT, note)
+        UntilKnown.forget(folder, but=self.done)
 
     def _resume(self, folder: Path) -> bool:
         """Take over the sums of an interrupted run of the same kind, if there are any."""
@@ -481,9 +565,13 @@ class _Pass:
             note = read_note(path)
             if note.get("run") != self._fingerprint():
                 return False
-            self.moments = Moments.load(path, self.device)
+            moments = Moments.load(path, self.device)
+            if self.until is not None:
+                self.until.load(folder, int(note["done"]))
+                self.until.next_look = int(note["next_look"])
         except MomentsError:
             return False
+        self.moments = moments
         self.done = int(note["done"])
         for stage, seconds in json.loads(note["seconds"]).items():
             if stage not in ("load_data", "load_model", "sanity_check", "tokenize"):

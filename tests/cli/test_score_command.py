@@ -54,7 +54,7 @@ def test_score_json_is_the_only_thing_on_standard_output(
     assert record == json.loads((out / "result.json").read_text())
     assert record["data"]["n_texts"] == 100
     # ntpscore's own study is of another model.
-    assert record["forecast"]["verdict"].startswith("no forecast: the evidence is of smollm2-135m")
+    assert record["forecast"]["verdict"].startswith("no forecast: the evidence is of ")
     assert run_cli("show", out, "--json") == 0
     assert capsys.readouterr().out == printed
 
@@ -77,6 +77,26 @@ def test_score_forecasts_the_gain_by_a_calibration_of_ones_own(
     printed = capsys.readouterr().err
     assert f"LoRA: {forecast['verdict']}"[:50] in printed
     assert "my study: 12 data sets" in printed
+
+
+def test_until_says_how_many_texts_were_read_and_what_they_say(
+    tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many, out = write_rows(tmp_path / "many.jsonl", make_rows(500)), tmp_path / "out"
+    arguments = ("--shuffles", 1, "--until", 0.1, "--until-score", "r2")
+    assert run_cli("score", tiny_model_dir, many, *arguments, "--out", out) == 0
+    printed = " ".join(capsys.readouterr().err.split())
+    until = json.loads((out / "result.json").read_text())["until"]
+    assert until["n_texts"] < 500
+    low, high = until["scores"]["r2"]["low"], until["scores"]["r2"]["high"]
+    assert f"read {until['n_texts']} of 500 texts" in printed
+    assert f"r2 {(low + high) / 2:.3f} ± {(high - low) / 2:.3f} (95% intervals)" in printed
+    assert "retained " not in printed[: printed.index("(95% intervals)")].split("k = 16")[1]
+    few = ("--max-texts", 90)
+    assert run_cli("score", tiny_model_dir, many, *arguments, *few) == 0
+    assert "--until 0.1 was not reached: all 90 texts were read" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def test_score_writes_the_promised_files(tiny_model_dir: Path, data: Path, tmp_path: Path) -> None:
@@ -108,6 +128,8 @@ def test_score_writes_the_promised_files(tiny_model_dir: Path, data: Path, tmp_p
         (["MODEL", "nothing.jsonl"], "nothing.jsonl"),
         (["MODEL", "DATA", "--label-column", "mood"], "mood"),
         (["MODEL", "DATA", "--layers", "7"], "--layers 7 out of range"),
+        (["MODEL", "DATA", "--until", "2"], "until must be between 0 and 1"),
+        (["MODEL", "DATA", "--until", "0.1", "--until-score", "fame"], "until_scores fame"),
         (["MODEL", "DATA", "--layers", "a-b"], "--layers 'a-b' is not understood"),
         (["MODEL", "DATA", "--split", "dev"], "dev"),
         (["MODEL", "DATA", "--dtype", "int4"], "int4"),

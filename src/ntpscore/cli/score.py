@@ -25,6 +25,8 @@ Score a causal language model on labelled text: one forward pass, no training.
 
   ntpscore score Qwen/Qwen2-0.5B dair-ai/emotion --max-texts 4000 --out results/emotion
 
+  ntpscore score Qwen/Qwen2-0.5B reviews.parquet --until 0.01
+
   ntpscore score Qwen/Qwen2-0.5B pairs.csv --pair-column question2 --label-column same
 
   ntpscore score ./my-model reviews.parquet --label-column stars --task regression --json
@@ -87,6 +89,21 @@ def score_command(
     seed: options.Seed = 0,
     batch_tokens: options.BatchTokens = 4096,
     precision: options.Precision = "float64",
+    until: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop reading once the 95 % intervals of --until-score reach no farther than "
+            "this, such as 0.01; texts come in random order."
+        ),
+    ] = None,
+    until_scores: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--until-score",
+            help="A score, on the last layer and at half the width, that --until waits for; may "
+            "be given more than once; default r2 and retained.",
+        ),
+    ] = None,
     every_k: Annotated[
         bool, typer.Option("--every-k", help="Write every k into scores.csv, not only the grid.")
     ] = False,
@@ -101,7 +118,7 @@ def score_command(
     ] = None,
 ) -> None:
     """Parse, score, print."""
-    from ntpscore.pipeline import ScoreConfig, score
+    from ntpscore.pipeline import UNTIL_SCORES, ScoreConfig, score
     from ntpscore.study.calibration import Evidence, forecast_gain
 
     # A file that can't be read is told before the pass.
@@ -117,6 +134,8 @@ def score_command(
             max_length=max_length,
             batch_tokens=batch_tokens,
             precision=precision,
+            until=until,
+            until_scores=tuple(until_scores or UNTIL_SCORES),
             skip_sanity_check=skip_sanity_check,
             checkpoint_seconds=checkpoint_seconds,
         ),

@@ -37,6 +37,8 @@ def print_result(result: ScoreResult, folder: Path | None, console: Console | No
         markup=False,
         highlight=False,
     )
+    if "until" in record:
+        console.print(Text(describe_until(record["until"])))
     console.print(best_table(result))
     console.print(layer_map(result))
     print_warnings(console, record)
@@ -47,6 +49,21 @@ def print_result(result: ScoreResult, folder: Path | None, console: Console | No
         if forecast["gain"] is not None:
             console.print(Text(f"({forecast['evidence']})", style="dim"))
     print_costs(console, [describe_seconds(record["seconds"])], record, folder)
+
+
+def describe_until(until: dict[str, Any]) -> str:
+    """A line on how many texts were read, and how well the scores of all are known from them."""
+    if not until["stopped"]:
+        return f"--until {until['half_width']:g} was not reached: all {until['of']} texts were read"
+    scores = ", ".join(
+        f"{name} {number((one['low'] + one['high']) / 2)} ± "
+        f"{number((one['high'] - one['low']) / 2)}"
+        for name, one in until["scores"].items()
+    )
+    return (
+        f"read {until['n_texts']} of {until['of']} texts; all of them would give, on layer "
+        f"{until['layer']} at k = {until['k']}: {scores} ({until['coverage']:.0%} intervals)"
+    )
 
 
 def print_warnings(console: Console, record: dict[str, Any]) -> None:

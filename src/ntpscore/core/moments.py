@@ -272,9 +272,43 @@ class Moments:
         Raises:
             MomentsError: as `update`.
         """
+        self.add_sums(
+            layer, self.sums_of_layer(layer, hidden_states, batch, labels, shuffled_labels)
+        )
+
+    def sums_of_layer(
+        self,
+        layer: int,
+        hidden_states: Float[Tensor, "b t d"],
+        batch: "Batch",
+        labels: Tensor,
+        shuffled_labels: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """What `add_layer` would add: nothing is added yet.
+
+        Args:
+            layer: as `add_layer`.
+            hidden_states: likewise.
+            batch: likewise.
+            labels: likewise.
+            shuffled_labels: likewise.
+
+        Raises:
+            MomentsError: as `update`.
+        """
         Y, Y_shuffled = self._targets(labels, shuffled_labels)
-        i = self._index(layer)
-        self._add_layer(i, self._sums_of(batch, hidden_states, Y, Y_shuffled, i))
+        return self._sums_of(batch, hidden_states, Y, Y_shuffled, self._index(layer))
+
+    def add_sums(self, layer: int, sums: dict[str, Tensor]) -> None:
+        """Add what `sums_of_layer` gave, of these moments or of others that hold the layer.
+
+        Args:
+            layer: as `add_layer`.
+            sums: of moments of the same shape, which may have shuffles where these have none.
+        """
+        if not self.n_shuffles:
+            sums = {name: value for name, value in sums.items() if name != "sum_M_shuffled"}
+        self._add_layer(self._index(layer), sums)
 
     def add_labels(
         self, batch: "Batch", labels: Tensor, shuffled_labels: Tensor | None = None

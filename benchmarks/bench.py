@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,29 @@ import psutil
 import torch
 
 import ntpscore
-from ntpscore import LabelledText, LanguageModel, Moments, ScoreConfig, load_model, load_text
+from ntpscore import (
+    LabelledText,
+    LanguageModel,
+    Moments,
+    ScoreConfig,
+    ScoreResult,
+    load_model,
+    load_text,
+)
 from ntpscore.core.moments import LayerMoments
 from ntpscore.core.scores import score_layer
 from ntpscore.core.subspaces import solve_subspaces
 from ntpscore.core.theory import excess_loss
 from ntpscore.pipeline import STAGES, score_text
 from ntpscore.result import grid_of_k
+from ntpscore.tokens import plan_batches
 
 HERE = Path(__file__).parent
 MODEL = "smollm2-135m"
 BARE_BATCH = 32
+# Floating-point operations of one layer's solve over d³, by the calls it makes.
+_SOLVE_WORK = 53.0
+UNTIL_SCORES = ("r2", "published")
 WORDS = [
     "the", "a", "cat", "dog", "rain", "sun", "bread", "house", "river", "old", "small",
     "saw", "ran", "then", "with", "of", "to", "in", "on", "and",
@@ -61,6 +74,12 @@ def bare_forward(model: LanguageModel, texts: list[str]) -> Callable[[], None]:
                 model.model.base_model(input_ids=input_ids, attention_mask=mask, use_cache=False)
 
     return run
+
+
+def padding(batches: list[list[int]], lengths: list[int]) -> float:
+    """The share of positions in batches that hold no token."""
+    positions = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
+    return 1 - sum(lengths) / positions
 
 
 def bench_score(
@@ -153,6 +172,60 @@ def bench_solve(width: int, repeats: int) -> tuple[str, str, str]:
     return f"solve of one layer, 20 shuffles ÷ one eigh, d = {width}", f"{ratio:.1f}", "≤ 3"
 
 
+def bench_ranker(
+    python: str, model: LanguageModel, text: LabelledText, repeats: int
+) -> tuple[str, str, str]:
+    """transformer-ranker, in its own environment, against a whole score run, both loaded."""
+    theirs, ours = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        weights, data = Path(folder, "weights"), Path(folder, "data.json")
+        model.model.save_pretrained(weights)
+        model.tokenizer.save_pretrained(weights)
+        labels = text.labels.tolist()
+        data.write_text(json.dumps({"texts": text.texts, "labels": labels}), encoding="utf-8")
+        for _ in range(repeats):
+            command = [python, str(HERE / "ranker.py"), str(weights), str(data)]
+            ended = subprocess.run(command, capture_output=True, text=True, check=True)
+            measured = json.loads(ended.stdout.splitlines()[-1])
+            theirs.append(measured["seconds"])
+            ours.append(seconds_of(lambda: score_text(model, text, progress=False)))
+    ratio = statistics.median(theirs) / statistics.median(ours)
+    return f"transformer-ranker {measured['version']} ÷ score, float64", f"{ratio:.1f}", "≥ 10"
+
+
+def bench_until(model: LanguageModel, data: Path, scores: tuple[str, ...]) -> list[str]:
+    """`--until 0.01` against reading all: rows of texts, time, interval, and the value of all."""
+    text = load_text(data)
+    config = ScoreConfig(max_length=128, shuffles=0)
+
+    def timed(config: ScoreConfig) -> tuple[ScoreResult, float]:
+        start = time.perf_counter()
+        result = score_text(model, text, config=config, progress=False)
+        return result, time.perf_counter() - start
+
+    everything, all_took = timed(config)
+    table = everything.table(every_k=True).set_index(["score", "layer", "k"])["value"]
+    rows = []
+    for score in scores:
+        part, part_took = timed(replace(config, until=0.01, until_scores=(score,)))
+        until = part.record["until"]
+        whole = (
+            everything.record["layers"][-1]["r2"]
+            if score == "r2"
+            else table[score, until["layer"], until["k"]]
+        )
+        interval, inside = "all were read", "–"
+        if until["stopped"]:
+            one = until["scores"][score]
+            interval = f"{one['low']:.3f} … {one['high']:.3f}"
+            inside = "yes" if one["low"] <= whole <= one["high"] else "no"
+        rows.append(
+            f"| {data.stem} | {score} | {until['n_texts']} of {until['of']} "
+            f"| {part_took / all_took:.2f} | {interval} | {whole:.3f} | {inside} |"
+        )
+    return rows
+
+
 def made_up_texts(n: int) -> LabelledText:
     """Texts of fifteen common words, all of about the same length."""
     import pandas as pd
@@ -213,6 +286,8 @@ def work_table(
         "forward": (2.0 * blocks * tokens, "bfloat16"),
         # C1 whole, C0 by its upper half in four blocks of columns.
         "moments": (2.0 * (1 + 10 / 16) * d**2 * tokens * layers, "float64"),
+        # Two eigenproblems at 9 d³ each, factorisations, products of whole bases.
+        "solve": (_SOLVE_WORK * d**3 * layers, "float64"),
     }
     lines = [
         "| stage | seconds | GFLOP | GFLOP/s | of the machine's products |",
@@ -295,6 +370,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--widths", type=int, nargs="*", default=[576, 2048, 4096])
     parser.add_argument("--sizes", type=int, nargs=3, default=[600, 1500, 12000])
+    parser.add_argument("--ranker", help="Python of an environment with transformer-ranker")
+    parser.add_argument(
+        "--until", type=Path, nargs="*", default=[], help="files to read until scores are known"
+    )
     parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md")
     parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -307,6 +386,8 @@ def main() -> None:
     if len(text) > options.texts:
         text = load_text(options.data, max_texts=options.texts)
     rows, seconds, moments = bench_score(model, text, options.repeats)
+    if options.ranker:
+        rows.append(bench_ranker(options.ranker, model, text, min(options.repeats, 3)))
     rows.append(bench_literal(min(options.widths), options.repeats))
     rows += [
         # A solve of width 4096 takes half a minute.
@@ -320,15 +401,34 @@ def main() -> None:
         f"{Path(options.data).name} ({moments.n_tokens} tokens), all layers, all scores, all k, 20 "
         f"shuffles, checkpointing on; medians of {options.repeats}, interleaved."
     )
-    arguments = " ".join(sys.argv[1:]).replace(options.data, Path(options.data).name)
+    arguments = " ".join(Path(word).name if "/" in word else word for word in sys.argv[1:])
+    lengths = [len(ids) for ids in model.tokenizer(text.texts)["input_ids"]]
+    by_length = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    bare = [by_length[i : i + BARE_BATCH] for i in range(0, len(by_length), BARE_BATCH)]
+    ours = plan_batches(lengths, ScoreConfig().batch_tokens)
+    passed = seconds["forward"] + seconds["moments"]
+    speed = (
+        f"{moments.n_tokens / passed:.0f} tokens per second in forward pass and moments; padding: "
+        f"{padding(ours, lengths):.1%} of the positions in our batches, "
+        f"{padding(bare, lengths):.1%} in those of the bare pass."
+    )
     notes = [
         first,
+        speed,
         f"Machine: {machine()}.",
         f"Matrix products of 2,048: {listed}.",
         f"Command: `make bench BENCH='{arguments}'`.",
         estimate_llama3_8b(),
     ]
-    print(write_results(rows, work_table(model, moments, seconds, rates), notes, options.out))
+    tables = work_table(model, moments, seconds, rates)
+    if options.until:
+        tables += [
+            "",
+            "| data | score | texts read | time ÷ of all | interval | of all | inside |",
+            "|---|---|---|---|---|---|---|",
+            *(row for path in options.until for row in bench_until(model, path, UNTIL_SCORES)),
+        ]
+    print(write_results(rows, tables, notes, options.out))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ from ntpscore import (
     pipeline,
     score,
 )
+from ntpscore.core.folds import ESTIMATED
 from ntpscore.core.moments import Moments
+from ntpscore.core.scores import SCORES
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError, OutputError
 from tests.labelled_texts import make_rows, write_rows
 
@@ -314,14 +316,15 @@ class TestUntil:
     def test_reading_stops_where_the_scores_are_known(
         self, tiny: LanguageModel, many: Path
     ) -> None:
-        config = replace(CONFIG, until=0.05)
+        config = replace(CONFIG, until=0.05, until_scores=("r2", "retained"))
         result = score(tiny, many, config=config)
         until = result.record["until"]
         assert until["stopped"]
         assert 100 <= until["n_texts"] == result.moments.n_texts < 600
         assert until["n_texts"] % 10 == 0
         assert (until["of"], until["layer"], until["k"]) == (600, 3, 16)
-        assert until["scores"].keys() == {"r2", "retained"}
+        assert until["waited_for"] == ["r2", "retained"]
+        assert until["scores"].keys() == set(ESTIMATED)
         # The same texts, read without --until.
         text = load_text(many)
         order = np.random.default_rng(0).permutation(600)[: until["n_texts"]]
@@ -334,12 +337,11 @@ class TestUntil:
         np.testing.assert_allclose(found[expected.index], expected, atol=SAME_PASS)
         whole = score(tiny, many, config=CONFIG)
         at = whole.table(every_k=True).set_index(["score", "layer", "k"])["value"]
-        of_all = {
-            "r2": whole.record["layers"][3]["r2"],
-            "retained": at["retained", 3, 16],
-        }
+        for name in until["waited_for"]:
+            assert until["scores"][name]["high"] - until["scores"][name]["low"] <= 2 * 0.05
+        of_all = {name: at[name, 3, 16] for name in SCORES}
+        of_all |= {name: whole.record["layers"][3][name] for name in ("r2", "r2_adjusted")}
         for name, one in until["scores"].items():
-            assert one["high"] - one["low"] <= 2 * 0.05
             # Three times the reach of a 95 % interval: near six standard errors.
             assert abs(one["value"] - of_all[name]) <= 3 * (one["high"] - one["value"])
 

@@ -58,8 +58,8 @@ CHECKPOINT = "checkpoint.safetensors"
 # Writing checkpoints may take at most this share of the time between them.
 _CHECKPOINT_SHARE = 0.05
 _MEMORY_MARGIN = 0.9
-# What `until` waits for: the two that order tasks by a probe's accuracy (docs/study.md).
-UNTIL_SCORES = ("r2", "retained")
+# What `until` waits for: it orders tasks by a probe's accuracy (docs/study.md).
+UNTIL_SCORES = ("r2",)
 STAGES = ("load_data", "load_model", "sanity_check", "tokenize", "forward", "moments", "solve",
           "write", "total")  # fmt: skip
 
@@ -374,6 +374,7 @@ def describe_until(until: UntilKnown, config: ScoreConfig, n_texts: int, of: int
         "layer": until.folds.layer,
         "k": until.k,
         "coverage": COVERAGE,
+        "waited_for": list(config.until_scores),
         "scores": {name: asdict(one) for name, one in until.estimates.items()} if stopped else {},
     }
 

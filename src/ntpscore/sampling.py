@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ntpscore.core.folds import FEWEST_FOLDS, Estimate, Folds
+from ntpscore.core.folds import ESTIMATED, FEWEST_FOLDS, Estimate, Folds
 from ntpscore.core.moments import Moments
 from ntpscore.errors import MomentsError
 from ntpscore.tokens import plan_batches
@@ -29,7 +29,7 @@ class UntilKnown:
         batch_tokens: tokens per batch, padding included.
         seed: of the order.
         half_width: what the intervals must reach.
-        names: of `ntpscore.core.folds.ESTIMATED`.
+        names: whose intervals, of `ntpscore.core.folds.ESTIMATED`.
         layer: the hidden-state index that is looked at.
         width: d.
         n_outputs: c, columns of the labels.
@@ -39,7 +39,7 @@ class UntilKnown:
         batches: text indices of each batch, in the order of reading.
         folds: of the moments of the layer.
         k: of the scores, half the width.
-        estimates: by name, of the last look.
+        estimates: of all that can be estimated, by name, at the last look.
         next_look: how many texts there must be for the next one.
     """
 
@@ -89,9 +89,10 @@ class UntilKnown:
         n = (self._ends.index(done) + 1) * self._round
         if not self.folds.end_round() or n < self.next_look:
             return False
-        self.estimates = self.folds.estimates(self._names, self.k, self._n)
-        widest = max(one.half_width for one in self.estimates.values())
-        if all(one.half_width <= self._half_width for one in self.estimates.values()):
+        self.estimates = self.folds.estimates(ESTIMATED, self.k, self._n)
+        half_widths = [self.estimates[name].half_width for name in self._names]
+        widest = max(half_widths)
+        if all(half_width <= self._half_width for half_width in half_widths):
             return True
         left = 1 / n - 1 / self._n
         needed = 1 / (1 / self._n + left * (self._half_width / widest) ** 2) if widest > 0 else n

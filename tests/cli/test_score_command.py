@@ -89,6 +89,7 @@ def test_until_says_how_many_texts_were_read_and_what_they_say(
     until = json.loads((out / "result.json").read_text())["until"]
     assert until["n_texts"] < 500
     low, high = until["scores"]["r2"]["low"], until["scores"]["r2"]["high"]
+    assert until["waited_for"] == ["r2"]
     assert f"read {until['n_texts']} of 500 texts" in printed
     assert f"r2 {(low + high) / 2:.3f} ± {(high - low) / 2:.3f} (95% intervals)" in printed
     assert "retained " not in printed[: printed.index("(95% intervals)")].split("k = 16")[1]

@@ -101,7 +101,7 @@ def score_command(
         typer.Option(
             "--until-score",
             help="A score, on the last layer and at half the width, that --until waits for; may "
-            "be given more than once; default r2 and retained.",
+            "be given more than once; default r2.",
         ),
     ] = None,
     every_k: Annotated[

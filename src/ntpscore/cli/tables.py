@@ -55,10 +55,10 @@ def describe_until(until: dict[str, Any]) -> str:
     """A line on how many texts were read, and how well the scores of all are known from them."""
     if not until["stopped"]:
         return f"--until {until['half_width']:g} was not reached: all {until['of']} texts were read"
+    waited_for = {name: until["scores"][name] for name in until["waited_for"]}
     scores = ", ".join(
-        f"{name} {number((one['low'] + one['high']) / 2)} ± "
-        f"{number((one['high'] - one['low']) / 2)}"
-        for name, one in until["scores"].items()
+        f"{name} {number(one['value'])} ± {number((one['high'] - one['low']) / 2)}"
+        for name, one in waited_for.items()
     )
     return (
         f"read {until['n_texts']} of {until['of']} texts; all of them would give, on layer "

@@ -92,9 +92,16 @@ def draw_study(
             missing[name] = str(error)
             continue
         path = folder / f"{name}.csv"
-        write_text(path, frame.round(2).to_csv(lineterminator="\n"))
+        write_text(path, as_csv(frame))
         drawn.append(path)
     return drawn, missing
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    """A table of the paper with one line of column names, to two decimals."""
+    flat = frame.round(2)
+    flat.columns = [" ".join(names) for names in frame.columns]
+    return flat.to_csv(lineterminator="\n")
 
 
 def _sweep(tables: StudyTables, score: str, outcome: str, model: str) -> Figure:

@@ -10,7 +10,7 @@ from ntpscore.core.moments import LayerMoments
 from ntpscore.errors import MetricError
 from ntpscore.metrics.inputs import Floats
 
-# An unexplained share of the labels below this is rounding.
+# An unexplained share of the labels below this is rounding, and more where F is ill-conditioned.
 _NOTHING_LEFT = 1e-12
 _GRID = 400
 _DECADES_BEYOND = 8.0
@@ -32,7 +32,8 @@ def log_me(moments: LayerMoments) -> float:
     All sums run over the r terms, so n < d is no special case. t is found on a grid and refined,
     which can't stop early as fixed-point iterations do. Two limits count as maxima too: t → ∞
     (features are useless) and, where r = n, t → 0 (no noise). Where least squares fits with r < n
-    the evidence has no bound, and the result is infinite.
+    the evidence has no bound, and the result is infinite: for n ≤ d, texts that occur twice with
+    the same label do that.
 
     Args:
         moments: of one layer.
@@ -42,7 +43,7 @@ def log_me(moments: LayerMoments) -> float:
 
     Source:
         You, Liu, Wang, Long 2021, "LogME: Practical Assessment of Pre-trained Models for Transfer
-        Learning", eqs. 2-4.
+        Learning", which climbs to a maximum by fixed-point steps on α and β.
     """
     n = moments.n_texts
     values, vectors = np.linalg.eigh(moments.N.cpu().numpy())
@@ -72,7 +73,9 @@ def _largest_evidence(squares: Floats, a: Floats, power: float, n: int) -> float
     """
     rank = len(squares)
     rest = max(power - a.sum(), 0.0) if rank < n else 0.0
-    if rank < n and rest < _NOTHING_LEFT * power:
+    # The moments are rounded at eps, and their smallest direction feels it squares.max/min times.
+    rounding = np.finfo(np.float64).eps * squares.max() / squares.min()
+    if rank < n and rest < max(_NOTHING_LEFT, rounding) * power:
         return math.inf
 
     def evidence(log_t: float) -> float:

@@ -23,8 +23,9 @@ def alpha_req(moments: LayerMoments) -> float:
 
     Source:
         Agrawal, Mondal, Ghosh, Richards 2022, "α-ReQ: Assessing Representation Quality in
-        Self-Supervised Learning by measuring eigenspectrum decay"; the weights are those of
-        Stringer et al. 2019, "High-dimensional geometry of population responses in visual cortex".
+        Self-Supervised Learning by measuring eigenspectrum decay", whose code takes the weights
+        from Stringer et al. 2019, "High-dimensional geometry of population responses in visual
+        cortex", and fits whatever window of eigenvalues its caller names.
     """
     values = torch.linalg.eigvalsh(moments.N_centred).flip(0)
     values = values[values > relative_cutoff(moments.width) * values[0].clamp(min=0.0)]

@@ -29,7 +29,9 @@ def gbc(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
 
     Source:
         Pándy, Agostinelli, Uijlings, Ferrari, Mensink 2022, "Transferability Estimation using
-        Bhattacharyya Class Separability", eqs. 3-5, with diagonal covariances.
+        Bhattacharyya Class Separability", with diagonal covariances. The authors' code also has
+        spherical ones, its setting for the choice of a source model, and raises every variance to
+        at least 1e-4, which hangs on the scale of the features; here nothing is raised.
     """
     from sklearn.decomposition import PCA
 

@@ -15,9 +15,9 @@ from ntpscore.metrics.inputs import check_class_shares, check_classes, check_fea
 def h_score(moments: LayerMoments) -> float:
     """H-score, `tr(Cov(x)⁺ Cov(E[x | y]))`.
 
-    In [0, min(c − 1, rank Cov(x))]; higher is better. It is c times the R² of least squares on
-    one-hot labels, each class weighed by one over its share. With n ≤ d texts in general position
-    it is c − 1 whatever the labels say: use `h_score_shrunk` there.
+    In [0, min(c − 1, rank Cov(x))]; higher is better. It is c − 1 times the R² of least squares on
+    one-hot labels, each column weighed by one over its class's share. With n ≤ d texts in general
+    position it is c − 1 whatever the labels say: use `h_score_shrunk` there.
 
     Args:
         moments: of one layer, with one class per text.
@@ -28,7 +28,7 @@ def h_score(moments: LayerMoments) -> float:
 
     Source:
         Bao et al. 2019, "An Information-Theoretic Approach to Transferability in Task Transfer
-        Learning", definition 2.
+        Learning".
     """
     shares = check_class_shares(moments, "h_score")
     whitener = factor_metric(moments.N_centred).whitener
@@ -53,7 +53,7 @@ def h_score_shrunk(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
 
     Source:
         Ibrahim, Ponomareva, Mazumder 2021, "Newer is not always better: Rethinking transferability
-        metrics, their peculiarities, stability and performance", eq. 5; Ledoit and Wolf 2004, "A
+        metrics, their peculiarities, stability and performance"; Ledoit and Wolf 2004, "A
         well-conditioned estimator for large-dimensional covariance matrices".
     """
     from sklearn.covariance import ledoit_wolf

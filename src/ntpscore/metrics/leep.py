@@ -31,7 +31,7 @@ def leep(source: Iterable[npt.NDArray[Any]], labels: npt.NDArray[Any]) -> float:
 
     Source:
         Nguyen, Hassner, Seeger, Archambeau 2020, "LEEP: A New Measure to Evaluate Transferability
-        of Learned Representations", eqs. 1-3.
+        of Learned Representations". There the source classes are those of a classifier.
     """
     codes = check_classes(labels, len(labels), "leep")
     joint = _joint_table(source, codes)

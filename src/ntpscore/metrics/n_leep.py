@@ -32,7 +32,7 @@ def n_leep(features: npt.ArrayLike, labels: npt.NDArray[Any], *, seed: int = 0) 
             differ; or there are fewer than five texts per class.
 
     Source:
-        Li et al. 2021, "Ranking Neural Checkpoints", section 3.2.
+        Li et al. 2021, "Ranking Neural Checkpoints".
     """  # noqa: D205
     from sklearn.decomposition import PCA
     from sklearn.exceptions import ConvergenceWarning

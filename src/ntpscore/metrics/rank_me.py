@@ -21,7 +21,8 @@ def rank_me(moments: LayerMoments) -> float:
 
     Source:
         Garrido, Balestriero, Najman, LeCun 2023, "RankMe: Assessing the Downstream Performance of
-        Pretrained Self-Supervised Representations by Their Rank", eq. 1, without its constant 1e-7.
+        Pretrained Self-Supervised Representations by Their Rank", eq. 1, without the constant 1e-7
+        that is added to each p there.
     """
     values = torch.linalg.eigvalsh(moments.N)
     values = values[values > relative_cutoff(moments.width) * values[-1].clamp(min=0.0)]

@@ -32,8 +32,10 @@ def trans_rate(
             never differ.
 
     Source:
-        Huang et al. 2022, "Frustratingly Easy Transferability Estimation", eqs. 3-5. Its printed
-        listing weighs classes equally; the definition, by their shares, is what stands here.
+        Huang et al. 2022, "Frustratingly Easy Transferability Estimation". Its printed listing
+        weighs classes equally and does not scale Z; the definition and the authors' code weigh them
+        by their shares, as here. That code scales each row of Z to length one, where here one
+        factor for all rows keeps long and short features apart.
     """
     X = check_features(features)
     codes = check_classes(labels, len(X), "trans_rate")

@@ -39,7 +39,7 @@ from ntpscore.metrics.ridge_cv import RIDGES, fit_ridge_probe, ridge_cv
 from ntpscore.metrics.trans_rate import trans_rate
 from tests.metrics.cases import SHAPES, make_features, make_moments
 from tests.reference import metrics as reference
-from tests.tolerances import BRUTE_FORCE_EVIDENCE, METRIC, METRIC_FROM_MOMENTS
+from tests.tolerances import BRUTE_FORCE_EVIDENCE, EPS, METRIC, METRIC_FROM_MOMENTS
 
 shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 
@@ -71,6 +71,13 @@ def test_h_score_is_the_trace_of_between_over_total(shape: tuple[int, int]) -> N
     assert h_score(make_moments(X, y)) == pytest.approx(
         reference.h_score(X, y), rel=METRIC_FROM_MOMENTS
     )
+
+
+def test_h_score_is_a_weighted_r2_of_one_hot_labels() -> None:
+    X, y = make_features(60, 7, c=4, separation=0.3)
+    shares = np.bincount(y) / 60
+    weighted = reference.r2(X, np.eye(4)[y] / np.sqrt(shares))
+    assert h_score(make_moments(X, y)) == pytest.approx(3 * weighted, rel=METRIC_FROM_MOMENTS)
 
 
 def test_h_score_with_fewer_texts_than_features_sees_no_labels() -> None:
@@ -147,11 +154,27 @@ def test_log_me_without_noise_has_no_bound() -> None:
     assert log_me(make_moments(X, X[:, :1] - X[:, 1:2])) == math.inf
 
 
+@pytest.mark.parametrize("cond", [1e1, 1e4])
+def test_log_me_of_texts_that_occur_twice_has_no_bound(cond: float) -> None:
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(64, 64)) * np.logspace(0, -math.log10(cond), 64)
+    X = X @ np.linalg.qr(rng.normal(size=(64, 64)))[0]
+    Y = rng.normal(size=(64, 1))
+    assert math.isfinite(log_me(make_moments(X, Y)))
+    X[-3:], Y[-3:] = X[:3], Y[:3]
+    assert log_me(make_moments(X, Y)) == math.inf
+    Y[-3:] += 0.1  # now there is noise
+    assert math.isfinite(log_me(make_moments(X, Y)))
+
+
 def test_log_me_with_as_many_texts_as_directions_reaches_the_limit_of_no_noise() -> None:
     X = np.diag([1.0, 2.0, 3.0, 4.0])
     target = np.diag(X).copy()  # every direction has the size it should have
     limit = -0.5 * math.log(2 * math.pi) - 0.5 - np.log(np.diag(X)).sum() / 4
     assert log_me(make_moments(X, target[:, None])) == pytest.approx(limit, rel=METRIC)
+    target[:3] = 0.0  # w² is 1 along one direction of four
+    limit += 0.5 * math.log(4)
+    assert log_me(make_moments(X, target[:, None])) == pytest.approx(limit, rel=20 * EPS)
 
 
 def test_leep_by_explicit_counts_in_any_chunks() -> None:
@@ -174,11 +197,12 @@ def test_leep_of_certain_sources_is_minus_the_conditional_entropy() -> None:
 
 @pytest.mark.parametrize("shape", [(60, 7), (30, 40)])
 def test_n_leep_is_leep_of_a_mixture_of_principal_components(shape: tuple[int, int]) -> None:
-    X, y = make_features(*shape)
+    X, y = make_features(*shape, separation=0.2, spread=0.5)
     X = X - X.mean(0)
     coordinates, shares = reference.principal_components(X / X.std())
     kept = next(i for i in range(1, 99) if shares[:i].sum() > 0.8)
     assert PCA(0.8, svd_solver="full").fit(X).n_components_ == kept
+    assert shares[:kept].sum() < 0.9  # 90 % would be other components
     mixture = GaussianMixture(15, random_state=0).fit(coordinates[:, :kept])
     theta = reference.gaussian_posteriors(
         coordinates[:, :kept], mixture.weights_, mixture.means_, mixture.covariances_
@@ -231,6 +255,17 @@ def test_lda_is_scikit_learns_fitted_without_each_text(shape: tuple[int, int]) -
     theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage)
     predicted = cross_val_predict(theirs, X, y, cv=LeaveOneOut())
     assert lda(X, y) == pytest.approx((predicted == y).mean())
+
+
+def test_lda_is_scikit_learns_for_few_texts_where_each_factor_counts() -> None:
+    y = np.arange(9) % 2
+    for seed in range(40):
+        X = np.random.default_rng(seed).normal(size=(9, 4)) + 0.4 * y[:, None]
+        within = np.concatenate([X[y == label] - X[y == label].mean(0) for label in range(2)])
+        shrinkage = reference.ledoit_wolf_shrinkage(within)
+        theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage)
+        predicted = cross_val_predict(theirs, X, y, cv=LeaveOneOut())
+        assert lda(X, y) == pytest.approx((predicted == y).mean()), seed
 
 
 def test_lda_counts_a_class_of_one_text_as_an_error() -> None:
@@ -547,3 +582,4 @@ def test_merit_is_higher_for_the_better_value() -> None:
     assert METRICS["r2"].merit(0.7) > METRICS["r2"].merit(0.6)
     assert METRICS["n_classes"].merit(2) > METRICS["n_classes"].merit(3)
     assert METRICS["alpha_req"].merit(1.1) > METRICS["alpha_req"].merit(0.8)
+    assert METRICS["alpha_req"].merit(0.9) > METRICS["alpha_req"].merit(1.3)

@@ -1,11 +1,14 @@
 """What docs/study.md quotes of our own study is what the commands print."""
 
+import math
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+from ntpscore.study.paper_tables import probe_against_scratch, score_after_lora
+from ntpscore.study.tables import StudyTables
 from tests.cli_run import run_cli
 
 ROOT = Path(__file__).parents[2]
@@ -14,8 +17,11 @@ QUOTED = re.compile(
 )
 
 
+PAGE = ROOT / "docs" / "study.md"
+
+
 def quotations() -> list[tuple[str, str]]:
-    return QUOTED.findall((ROOT / "docs" / "study.md").read_text(encoding="utf-8"))
+    return QUOTED.findall(PAGE.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(
@@ -35,3 +41,17 @@ def test_the_page_quotes_tables_rules_and_forecast() -> None:
     assert {shlex.split(command)[2] for command, _ in quotations()} == {
         "tables", "rules", "calibrate",
     }  # fmt: skip
+
+
+def test_the_papers_tables_on_the_page_are_of_the_committed_study() -> None:
+    tables = StudyTables.load(ROOT / "results" / "smollm2", models=["smollm2-135m"])
+    before, after = tables.before_lora, tables.after_lora
+    frames = [
+        probe_against_scratch(tables.outcomes),
+        score_after_lora(before, after, score="published").table,
+    ]
+    page = PAGE.read_text(encoding="utf-8")
+    for frame in frames:
+        for data, row in frame.iterrows():
+            numbers = ["–" if math.isnan(one) else f"{one:.2f}" for one in row]
+            assert f"| {data} | {' | '.join(numbers)} |" in page

@@ -41,8 +41,6 @@ from ntpscore.tokens import plan_batches
 HERE = Path(__file__).parent
 MODEL = "smollm2-135m"
 BARE_BATCH = 32
-# Floating-point operations of one layer's solve over d³, by the calls it makes.
-_SOLVE_WORK = 53.0
 UNTIL_SCORES = ("r2", "published")
 WORDS = [
     "the", "a", "cat", "dog", "rain", "sun", "bread", "house", "river", "old", "small",
@@ -286,8 +284,6 @@ def work_table(
         "forward": (2.0 * blocks * tokens, "bfloat16"),
         # C1 whole, C0 by its upper half in four blocks of columns.
         "moments": (2.0 * (1 + 10 / 16) * d**2 * tokens * layers, "float64"),
-        # Two eigenproblems at 9 d³ each, factorisations, products of whole bases.
-        "solve": (_SOLVE_WORK * d**3 * layers, "float64"),
     }
     lines = [
         "| stage | seconds | GFLOP | GFLOP/s | of the machine's products |",

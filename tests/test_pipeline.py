@@ -51,6 +51,21 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rows(tmp_path_factory.mktemp("many") / "many.jsonl", make_rows(600))
 
 
+def interrupt_pass(monkeypatch: pytest.MonkeyPatch, at: int) -> list[int]:
+    """Interrupt the forward pass of that batch; returns how many passes began, to be set too."""
+    calls = [0]
+    real = forward.stream_hidden_states
+
+    def interrupted(*args: object) -> None:
+        calls[0] += 1
+        if calls[0] == at:
+            raise KeyboardInterrupt
+        real(*args)
+
+    monkeypatch.setattr(forward, "stream_hidden_states", interrupted)
+    return calls
+
+
 def values(result: ScoreResult) -> np.ndarray:
     return result.table(every_k=True)["value"].to_numpy()
 
@@ -165,25 +180,15 @@ class TestCheckpoints:
         config = replace(CONFIG, checkpoint_seconds=0.0)
         monkeypatch.setattr(pipeline, "_CHECKPOINT_SHARE", math.inf)
         whole = score(tiny, data, out=tmp_path / "whole", config=config)
-        calls = 0
-        real = forward.stream_hidden_states
-
-        def interrupted(*args: object) -> None:
-            nonlocal calls
-            calls += 1
-            if calls == 4:
-                raise KeyboardInterrupt
-            real(*args)
-
-        monkeypatch.setattr(forward, "stream_hidden_states", interrupted)
+        calls = interrupt_pass(monkeypatch, at=4)
         with pytest.raises(KeyboardInterrupt):
             score(tiny, data, out=tmp_path / "cut", config=config)
         assert (tmp_path / "cut" / pipeline.CHECKPOINT).exists()
         assert not (tmp_path / "cut" / "result.json").exists()
-        calls = 100
+        calls[0] = 100
         again = score(tiny, data, out=tmp_path / "cut", config=config)
         assert "went on from a checkpoint" in again.record["warnings"][-1]
-        assert calls == 100 + len(pipeline.plan_batches(self._lengths(tiny, data), 200)) - 3
+        assert calls[0] == 100 + len(pipeline.plan_batches(self._lengths(tiny, data), 200)) - 3
         np.testing.assert_allclose(values(again), values(whole), atol=1e-9)
         assert not (tmp_path / "cut" / pipeline.CHECKPOINT).exists()
 
@@ -368,21 +373,11 @@ class TestUntil:
         config = replace(CONFIG, until=0.05, checkpoint_seconds=0.0)
         monkeypatch.setattr(pipeline, "_CHECKPOINT_SHARE", math.inf)
         whole = score(tiny, many, config=config)
-        calls = 0
-        real = forward.stream_hidden_states
-
-        def interrupted(*args: object) -> None:
-            nonlocal calls
-            calls += 1
-            if calls == stop_at:
-                raise KeyboardInterrupt
-            real(*args)
-
-        monkeypatch.setattr(forward, "stream_hidden_states", interrupted)
+        calls = interrupt_pass(monkeypatch, at=stop_at)
         with pytest.raises(KeyboardInterrupt):
             score(tiny, many, out=tmp_path / "cut", config=config)
         assert len(list((tmp_path / "cut").glob("folds-*"))) == 1
-        calls = 1000
+        calls[0] = 1000
         again = score(tiny, many, out=tmp_path / "cut", config=config)
         assert "went on from a checkpoint" in again.record["warnings"][-1]
         assert again.record["until"]["n_texts"] == whole.record["until"]["n_texts"]

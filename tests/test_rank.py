@@ -288,16 +288,16 @@ def test_features_survive_memory_that_runs_out(
     ranking: RankResult,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sums_of_layer = Moments.sums_of_layer
+    add_layer = Moments.add_layer
     seen = []
 
     def short_of_memory(self, layer, hidden_states, *arguments):
         if layer == 1 and len(hidden_states) > 5:
             seen.append(len(hidden_states))
             raise torch.OutOfMemoryError
-        return sums_of_layer(self, layer, hidden_states, *arguments)
+        return add_layer(self, layer, hidden_states, *arguments)
 
-    monkeypatch.setattr(Moments, "sums_of_layer", short_of_memory)
+    monkeypatch.setattr(Moments, "add_layer", short_of_memory)
     halved = rank_models(data, models[1:], config=CONFIG, layer="last")
     assert not seen  # layer 1 is not read
     halved = rank_models(data, models[1:], config=CONFIG)

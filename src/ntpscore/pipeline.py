@@ -349,7 +349,7 @@ def score_text(
         "command": describe_command(),
     }
     if run.until is not None:
-        record["until"] = describe_until(run.until, config, run.moments.n_texts, len(text))
+        record["until"] = until_record(run.until, config, run.moments.n_texts, len(text))
     record = without_nan(record)
     result = ScoreResult(record, table=table, moments=run.moments)
     if folder is not None:
@@ -363,7 +363,7 @@ def score_text(
     return result
 
 
-def describe_until(until: UntilKnown, config: ScoreConfig, n_texts: int, of: int) -> dict[str, Any]:
+def until_record(until: UntilKnown, config: ScoreConfig, n_texts: int, of: int) -> dict[str, Any]:
     """How many texts were read, and what they say of all, for `result.json`."""
     stopped = n_texts < of
     return {
@@ -514,10 +514,9 @@ class _Pass:
         def on_layer(layer: int, hidden_states: Tensor) -> None:
             # Before the sums: if memory runs out in one of them, the layer comes again.
             self.observe(layer, indices, hidden_states, batch.lengths)
-            sums = self.moments.sums_of_layer(
+            sums = self.moments.add_layer(
                 layer, hidden_states.to(self.device), batch, labels, shuffled
             )
-            self.moments.add_sums(layer, sums)
             if fold is not None and layer in fold.layers:
                 fold.add_sums(layer, sums)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ntpscore.core.folds import ESTIMATED, FEWEST_FOLDS, Estimate, Folds
+from ntpscore.core.folds import FEWEST_FOLDS, Estimate, Folds
 from ntpscore.core.moments import Moments
 from ntpscore.errors import MomentsError
 from ntpscore.tokens import plan_batches
@@ -62,13 +62,14 @@ class UntilKnown:
         self._round = max(1, -(-_TEXTS_PER_WIDTH * width // FEWEST_FOLDS))
         order = np.random.default_rng(seed).permutation(self._n)
         self.batches: list[list[int]] = []
-        self._ends: list[int] = []
+        # Texts read at the end of each full round, by how many batches were.
+        self._ends: dict[int, int] = {}
         for start in range(0, self._n, self._round):
             chosen = order[start : start + self._round].tolist()
             planned = plan_batches([lengths[i] for i in chosen], batch_tokens)
             self.batches += [[chosen[i] for i in batch] for batch in planned]
             if len(chosen) == self._round:
-                self._ends.append(len(self.batches))
+                self._ends[len(self.batches)] = start + self._round
         self._layer, self._width, self._n_outputs = layer, width, n_outputs
         self.k = max(1, width // 2)
         self.folds = Folds(layer, self._empty)
@@ -86,10 +87,10 @@ class UntilKnown:
         """
         if done not in self._ends:
             return False
-        n = (self._ends.index(done) + 1) * self._round
+        n = self._ends[done]
         if not self.folds.end_round() or n < self.next_look:
             return False
-        self.estimates = self.folds.estimates(ESTIMATED, self.k, self._n)
+        self.estimates = self.folds.estimates(self.k, self._n)
         half_widths = [self.estimates[name].half_width for name in self._names]
         widest = max(half_widths)
         if all(half_width <= self._half_width for half_width in half_widths):

@@ -12,12 +12,10 @@ from ntpscore.study.tables import StudyTables
 from tests.cli_run import run_cli
 
 ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "study.md"
 QUOTED = re.compile(
     r"```bash\n(ntpscore study [^\n]*results/[^\n]*)\n```\n\n```text\n(.*?)```", re.DOTALL
 )
-
-
-PAGE = ROOT / "docs" / "study.md"
 
 
 def quotations() -> list[tuple[str, str]]:

@@ -139,26 +139,25 @@ class Folds:
         folds._full, folds.current = list(parts[:-1]), parts[-1]
         return folds
 
-    def estimates(self, names: Sequence[str], k: int, of: int) -> dict[str, Estimate]:
-        """What the full folds say of the values of all texts.
+    def estimates(self, k: int, of: int) -> dict[str, Estimate]:
+        """What the full folds say of the values of all texts, for each of `ESTIMATED`.
 
         Args:
-            names: of `ESTIMATED`.
             k: of the scores.
             of: texts in all.
         """
         everything = _total(self._full)
         values = torch.tensor(
             [
-                _values(_total([*self._full[:j], *self._full[j + 1 :]]), self.layer, names, k)
+                _values(_total([*self._full[:j], *self._full[j + 1 :]]), self.layer, k)
                 for j in range(len(self._full))
             ],
             dtype=torch.float64,
         )
-        full = _values(everything, self.layer, names, k)
+        full = _values(everything, self.layer, k)
         return {
             name: jackknife(values[:, i], full[i], n_texts=everything.n_texts, of=of)
-            for i, name in enumerate(names)
+            for i, name in enumerate(ESTIMATED)
         }
 
 
@@ -169,8 +168,8 @@ def _total(parts: Sequence[Moments]) -> Moments:
     return total
 
 
-def _values(moments: Moments, layer: int, names: Sequence[str], k: int) -> list[float]:
+def _values(moments: Moments, layer: int, k: int) -> list[float]:
+    """Those of `ESTIMATED`, in its order."""
     scores = score_layer(moments.layer(layer))
-    by_name: dict[str, float] = {name: getattr(scores, name) for name in FITS}
-    by_name |= {name: float(values[k - 1]) for name, values in scores.values.items()}
-    return [by_name[name] for name in names]
+    of_k = [float(scores.values[name][k - 1]) for name in SCORES]
+    return [*of_k, *(float(getattr(scores, name)) for name in FITS)]

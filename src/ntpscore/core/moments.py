@@ -246,7 +246,7 @@ class Moments:
             if not bool(finite.all()):
                 raise NonFiniteError(self.layers[i], int((~finite).any(1).nonzero()[0]))
         for i, layer_states in enumerate(hidden_states):
-            self._add_layer(i, self._sums_of(batch, layer_states, Y, Y_shuffled, i))
+            self.add_sums(self.layers[i], self._sums_of(batch, layer_states, Y, Y_shuffled, i))
         self.add_labels(batch, labels, shuffled_labels)
 
     def add_layer(
@@ -256,7 +256,7 @@ class Moments:
         batch: "Batch",
         labels: Tensor,
         shuffled_labels: Tensor | None = None,
-    ) -> None:
+    ) -> dict[str, Tensor]:
         """Add one layer of a batch, for passes that produce layer after layer.
 
         The batch is complete once `add_layer` was called for every layer and `add_labels` once.
@@ -269,46 +269,28 @@ class Moments:
             labels: as in `update`.
             shuffled_labels: as in `update`.
 
-        Raises:
-            MomentsError: as `update`.
-        """
-        self.add_sums(
-            layer, self.sums_of_layer(layer, hidden_states, batch, labels, shuffled_labels)
-        )
-
-    def sums_of_layer(
-        self,
-        layer: int,
-        hidden_states: Float[Tensor, "b t d"],
-        batch: "Batch",
-        labels: Tensor,
-        shuffled_labels: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """What `add_layer` would add: nothing is added yet.
-
-        Args:
-            layer: as `add_layer`.
-            hidden_states: likewise.
-            batch: likewise.
-            labels: likewise.
-            shuffled_labels: likewise.
+        Returns:
+            What was added, for `add_sums` of other moments.
 
         Raises:
             MomentsError: as `update`.
         """
         Y, Y_shuffled = self._targets(labels, shuffled_labels)
-        return self._sums_of(batch, hidden_states, Y, Y_shuffled, self._index(layer))
+        sums = self._sums_of(batch, hidden_states, Y, Y_shuffled, self._index(layer))
+        self.add_sums(layer, sums)
+        return sums
 
     def add_sums(self, layer: int, sums: dict[str, Tensor]) -> None:
-        """Add what `sums_of_layer` gave, of these moments or of others that hold the layer.
+        """Add what `add_layer` of other moments added to them.
 
         Args:
             layer: as `add_layer`.
             sums: of moments of the same shape, which may have shuffles where these have none.
         """
-        if not self.n_shuffles:
-            sums = {name: value for name, value in sums.items() if name != "sum_M_shuffled"}
-        self._add_layer(self._index(layer), sums)
+        i = self._index(layer)
+        for name, value in sums.items():
+            if name != "sum_M_shuffled" or self.n_shuffles:
+                getattr(self, name)[i] += value
 
     def add_labels(
         self, batch: "Batch", labels: Tensor, shuffled_labels: Tensor | None = None
@@ -397,10 +379,6 @@ class Moments:
         if layer not in self.layers:
             raise MomentsError(f"no moments of layer {layer}: there are those of {self.layers}")
         return self.layers.index(layer)
-
-    def _add_layer(self, i: int, sums: dict[str, Tensor]) -> None:
-        for name, value in sums.items():
-            getattr(self, name)[i] += value
 
     # -- combining and reading ------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import pandas as pd
 from ntpscore.errors import DataError, StudyError
 from ntpscore.result import GRID_STEPS, ScoreResult, grid_of_k, to_json, write_text
 from ntpscore.study.forecast import POINT_COLUMNS, Basis, Calibration, calibrate_gain
+from ntpscore.study.sweep import at_last_layer
 from ntpscore.study.tables import StudyTables, load_records
 
 SCHEMA_VERSION = 1
@@ -132,7 +133,7 @@ def _points(tables: StudyTables, basis: Basis) -> pd.DataFrame:
     if not {"lora_gain", "probe_accuracy"} <= set(wide.columns):
         raise StudyError("the study holds no LoRA gain yet: it needs cells of probe and of lora")
     scores = tables.scores
-    last = scores[scores["layer"] == scores.groupby("model")["layer"].transform("max")]
+    last = at_last_layer(scores)
     middle = (last["k_fraction"] - _K_FRACTION).abs() < _SAME
     for name, part in (
         ("score", last[(last["score"] == _SCORE) & middle]),

@@ -111,8 +111,8 @@ def make_sweep(
     if not names or missing:
         whose = f" of {', '.join(missing)}" if missing else ""
         raise DataError(f"the cells hold no score {score!r}{whose}")
-    targets = _wide(outcomes, outcome, names)
-    probe = _wide(outcomes, "probe_accuracy", names)
+    targets = _wide(outcomes[outcomes["outcome"] == outcome], names)
+    probe = _wide(outcomes[outcomes["outcome"] == "probe_accuracy"], names)
     # Rows: layer and k; columns: data sets.
     by_model = [_grid(cells[cells["model"] == name], name) for name in names]
     every = sorted(set(targets.columns) | set().union(*(grid.columns for grid in by_model)))
@@ -153,7 +153,7 @@ def make_sweep(
         values=values[:, defined],
         outcomes=reached,
         headroom=headroom,
-        r2=_all_known(_at_last_layer(explained, names).reindex(columns=kept)),
+        r2=_all_known(_wide(at_last_layer(explained), names).reindex(columns=kept)),
         undefined=int((~defined).sum()),
         dropped=tuple(data for data in every if data not in kept),
     )
@@ -184,15 +184,13 @@ def _all_known(table: pd.DataFrame) -> Values | None:
     return None if table.isna().any(axis=None) else table.to_numpy(dtype=np.float64)
 
 
-def _at_last_layer(cells: pd.DataFrame, models: tuple[str, ...]) -> pd.DataFrame:
-    """Models by data sets."""
-    last = cells[cells["layer"] == cells.groupby("model")["layer"].transform("max")]
-    return last.set_index(["model", "data"])["value"].unstack("data").reindex(list(models))
+def at_last_layer(cells: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each model's last layer."""
+    return cells[cells["layer"] == cells.groupby("model")["layer"].transform("max")]
 
 
-def _wide(outcomes: pd.DataFrame, outcome: str, models: tuple[str, ...]) -> pd.DataFrame:
+def _wide(chosen: pd.DataFrame, models: tuple[str, ...]) -> pd.DataFrame:
     """Models by data sets."""
-    chosen = outcomes[outcomes["outcome"] == outcome]
     return chosen.set_index(["model", "data"])["value"].unstack("data").reindex(list(models))
 
 

@@ -2,8 +2,11 @@
 
 import ctypes
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,11 +20,15 @@ from ntpscore.tokens import pad_batch
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
+# More threads than this share the passes: each pass holds a batch's activations in memory.
+_MOST_PASSES = 8
+
 OnLayer = Callable[[int, Tensor], None]
 """Takes a layer's number and its hidden states (b, t, d), which it must not keep."""
 Part = Callable[[list[int], Tensor], tuple[OnLayer, Callable[[], None]]]
 """Takes the numbers and attention mask (b, t) of texts; says what to do with each layer and at the
-end."""
+end. Of several batches that are read at once, each layer comes in their order, one at a time; so do
+the ends."""
 
 
 def check_layers(
@@ -52,6 +59,9 @@ def check_layers(
 class BatchReader:
     """The forward pass over batches of texts.
 
+    On a processor several batches pass through the model at once, each in a thread that uses one
+    core: operations on a few thousand tokens gain little from more.
+
     Args:
         language_model: the model.
         texts: n strings, for messages.
@@ -78,68 +88,232 @@ class BatchReader:
         self._stage = stage
         self.largest_batch = sys.maxsize
 
-    def read(self, indices: list[int], layers: Sequence[int], part: Part) -> None:
-        """Hand over the hidden states of one batch; in several parts where memory runs out.
+    def read(
+        self,
+        batches: Sequence[list[int]],
+        layers: Sequence[int],
+        part: Part,
+        *,
+        on_batch: Callable[[list[int]], None],
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> int:
+        """Hand over the hidden states of batches; of one in several parts where memory runs out.
 
         Args:
-            indices: the batch's texts.
+            batches: texts of each.
             layers: hidden-state indices.
-            part: called for every part with its texts and their mask on the model's device.
+            part: called for every batch, or part of one, with its texts and their mask on the
+                model's device. What it returns is called in the order of the batches.
+            on_batch: called with each batch that was read, in their order.
+            go_on: asked before each batch but the first; those begun are finished.
+
+        Returns:
+            How many were read, from the first on.
 
         Raises:
             MomentsError: a hidden state is NaN or infinite.
             ModelError: a single text is too large for the memory.
         """
+        turns = _Turns(layers)
+        passes = min(_passes_at_once(self._language_model), len(batches))
+        share = 1 / max(1, passes)
+        lock = threading.Lock()
+        begun = 0
+
+        def work() -> None:
+            nonlocal begun
+            while True:
+                with lock:
+                    if begun == len(batches) or (begun and not go_on()):
+                        return
+                    number, batch = begun, batches[begun]
+                    begun += 1
+                try:
+                    self._read(batch, layers, part, partial(turns.take, number), share)
+                    turns.take(number, _END, partial(on_batch, batch), last=True)
+                except BaseException:
+                    turns.stop()
+                    raise
+
+        if passes < 2:
+            work()
+        else:
+            _run_in_threads(work, passes, turns.stop)
+        return begun
+
+    def _read(
+        self,
+        indices: list[int],
+        layers: Sequence[int],
+        part: Part,
+        take_turn: "_TakeTurn",
+        share: float,
+        *,
+        last: bool = True,
+    ) -> None:
+        """Read one batch, or the `last` or another part of it."""
         length = max(len(self._ids[i]) for i in indices)
         if len(indices) * length > self.largest_batch and len(indices) > 1:
-            self._read_halves(indices, layers, part)
+            self._read_halves(indices, layers, part, take_turn, share, last=last)
             return
-        left = list(layers)
-        start = time.perf_counter()
-        spent = 0.0
-        device = self._language_model.device
-        input_ids, attention_mask = pad_batch(self._ids, indices, device)
+        input_ids, attention_mask = pad_batch(self._ids, indices, self._language_model.device)
         take, finish = part(indices, attention_mask)
-
-        def on_layer(layer: int, hidden_states: Tensor) -> None:
-            nonlocal spent
-            begin = time.perf_counter()
-            take(layer, hidden_states)
-            left.remove(layer)
-            spent += time.perf_counter() - begin
-
         try:
-            # A causal model never looks at the padding on the right, so it needs no mask.
-            stream_hidden_states(self._language_model, input_ids, None, on_layer, left)
+            left = self._stream(input_ids, layers, take, take_turn, share, last=last)
+            if not left:
+                take_turn(_END, finish, last=False)
+                return
         except NonFiniteError as error:
             text = self._texts[indices[error.text]]
             raise MomentsError(
                 f"layer {error.layer} has a NaN or infinite hidden state in the text "
                 f"{text[:80]!r}: try --dtype float32, or leave the text out"
             ) from error
+        if len(indices) == 1:
+            raise ModelError(
+                f"memory ran out on a single text of {length} tokens: use --max-length, fewer "
+                "--layers or a narrower --dtype"
+            )
+        self.largest_batch = len(indices) * length // 2
+        if input_ids.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._read_halves(indices, left, part, take_turn, share, last=last)
+
+    def _stream(
+        self,
+        input_ids: Tensor,
+        layers: Sequence[int],
+        take: OnLayer,
+        take_turn: "_TakeTurn",
+        share: float,
+        *,
+        last: bool,
+    ) -> list[int]:
+        """One pass; returns the layers that were not taken because memory ran out."""
+        left = list(layers)
+        start = time.perf_counter()
+        spent = waited = 0.0
+
+        def on_layer(layer: int, hidden_states: Tensor) -> None:
+            nonlocal waited
+            arrived = time.perf_counter()
+
+            def do() -> None:
+                nonlocal spent, waited
+                begin = time.perf_counter()
+                waited += begin - arrived
+                take(layer, hidden_states)
+                spent += time.perf_counter() - begin
+
+            take_turn(layer, do, last=last)
+            left.remove(layer)
+
+        try:
+            # A causal model never looks at the padding on the right, so it needs no mask.
+            stream_hidden_states(self._language_model, input_ids, None, on_layer, left)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         finally:
-            self._clock.add(self._stage, spent)
-            self._clock.add("forward", time.perf_counter() - start - spent)
-        if left:
-            if len(indices) == 1:
-                raise ModelError(
-                    f"memory ran out on a single text of {length} tokens: use --max-length, fewer "
-                    "--layers or a narrower --dtype"
-                )
-            self.largest_batch = len(indices) * length // 2
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
-            self._read_halves(indices, left, part)
-            return
-        finish()
+            passed = time.perf_counter() - start - spent - waited
+            self._clock.add(self._stage, share * spent)
+            self._clock.add("forward", share * passed)
+        return left
 
-    def _read_halves(self, indices: list[int], layers: Sequence[int], part: Part) -> None:
+    def _read_halves(
+        self,
+        indices: list[int],
+        layers: Sequence[int],
+        part: Part,
+        take_turn: "_TakeTurn",
+        share: float,
+        *,
+        last: bool,
+    ) -> None:
         half = len(indices) // 2
-        self.read(indices[:half], layers, part)
-        self.read(indices[half:], layers, part)
+        self._read(indices[:half], layers, part, take_turn, share, last=False)
+        self._read(indices[half:], layers, part, take_turn, share, last=last)
+
+
+def _passes_at_once(language_model: LanguageModel) -> int:
+    """How many threads may run the model at the same time."""
+    known = type(language_model.model).__module__.startswith("transformers.")
+    if language_model.device.type != "cpu" or not language_model.streams or not known:
+        return 1  # a model's own code may keep state from one call to the next
+    return min(torch.get_num_threads(), _MOST_PASSES)
+
+
+def _run_in_threads(work: Callable[[], None], threads: int, stop: Callable[[], None]) -> None:
+    """Run the same function in several threads that share torch's; the first error is raised."""
+    cores = torch.get_num_threads()
+
+    def use_share() -> None:
+        torch.set_num_threads(cores // threads)
+
+    try:
+        with ThreadPoolExecutor(threads, initializer=use_share) as pool:
+            running = [pool.submit(work) for _ in range(threads)]
+            try:
+                errors = [error for one in running if (error := one.exception()) is not None]
+            except BaseException:
+                stop()
+                raise
+    finally:
+        torch.set_num_threads(cores)
+    for error in sorted(errors, key=lambda error: isinstance(error, _StoppedError)):
+        raise error
+
+
+# Comes after every layer.
+_END = sys.maxsize
+_TakeTurn = Callable[..., None]
+
+
+class _StoppedError(Exception):
+    """Another thread has failed."""
+
+
+class _Turns:
+    """Lets the batches that are read at once come to each layer in their order, one at a time.
+
+    So that sums don't depend, in their last digits, on which thread was faster.
+
+    Args:
+        layers: hidden-state indices.
+    """
+
+    def __init__(self, layers: Sequence[int]) -> None:
+        self._next = dict.fromkeys([*layers, _END], 0)
+        self._changed = threading.Condition()
+        self._stopped = False
+
+    def take(self, number: int, layer: int, do: Callable[[], None], *, last: bool) -> None:
+        """Wait for the turn of a batch at a layer, and use it.
+
+        Args:
+            number: of the batch.
+            layer: hidden-state index, or `_END`.
+            do: what to do there.
+            last: whether the batch comes to this layer no more.
+
+        Raises:
+            _StoppedError: `stop` was called.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._next[layer] == number)
+            if self._stopped:
+                raise _StoppedError
+        do()
+        if last:
+            with self._changed:
+                self._next[layer] = number + 1
+                self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Let nobody wait any longer."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
 
 
 def keep_freed_memory() -> None:

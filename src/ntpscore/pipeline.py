@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import psutil
@@ -18,7 +18,7 @@ from torch import Tensor
 from ntpscore.advice import write_advice
 from ntpscore.core.controls import shuffled_labels
 from ntpscore.core.folds import COVERAGE, ESTIMATED, MOST_FOLDS
-from ntpscore.core.moments import Batch, Moments, Precision, read_note
+from ntpscore.core.moments import Moments, read_note
 from ntpscore.core.scores import SCORES, score_moments, solve_bytes
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError
 from ntpscore.forward import BatchReader, OnLayer, check_layers, keep_freed_memory
@@ -74,7 +74,6 @@ class ScoreConfig:
         seed: of the permutations and of the sample of texts.
         max_length: tokens after which a text is cut; None means the model's context.
         batch_tokens: tokens per batch, padding included.
-        precision: of the products of prefix sums, `float64` or, twice as fast, `mixed`.
         until: stop reading once the 95 % intervals of `until_scores`, on the last of the layers and
             with k half the width, reach no farther than this to either side; texts are then read in
             random order. None reads all.
@@ -88,7 +87,6 @@ class ScoreConfig:
     seed: int = 0
     max_length: int | None = None
     batch_tokens: int = 4096
-    precision: Precision = "float64"
     until: float | None = None
     until_scores: tuple[str, ...] = UNTIL_SCORES
     skip_sanity_check: bool = False
@@ -112,8 +110,6 @@ class ScoreConfig:
             raise NtpscoreError(f"seed must be below 2^63, got {self.seed}")
         if self.layers is not None and (not self.layers or min(self.layers) < 0):
             raise NtpscoreError(f"layers must be numbers from 0 on, at least one: {self.layers}")
-        if self.precision not in get_args(Precision):
-            raise NtpscoreError(f"precision must be float64 or mixed, got {self.precision!r}")
         if self.until is not None and not 0 < self.until < 1:
             raise NtpscoreError(
                 f"until must be between 0 and 1, half the width of an interval; got {self.until}"
@@ -469,9 +465,8 @@ class _Pass:
         self.reader = BatchReader(language_model, text.texts, tokens.ids, clock, "moments")
         self.done = 0
         self.moments = Moments(
-            layers, language_model.width, len(text.classes), config.shuffles, self.device,
-            config.precision,
-        )  # fmt: skip
+            layers, language_model.width, len(text.classes), config.shuffles, self.device
+        )
 
     def go(self) -> list[str]:
         """Run what is left to run; returns warnings."""
@@ -483,15 +478,24 @@ class _Pass:
         self.shown.start("reading", len(self.ids), "texts", self.moments.n_texts)
         saved = time.perf_counter()
         wait = self.config.checkpoint_seconds
-        for batch in self.batches[self.done :]:
-            self.reader.read(batch, self.layers, self._part)
-            self.done += 1
-            self.shown.advance(len(batch))
+
+        def due() -> bool:
+            return self.folder is not None and time.perf_counter() - saved > wait
+
+        while self.done < len(self.batches):
+            end = len(self.batches) if self.until is None else self.until.end_of_round(self.done)
+            self.done += self.reader.read(
+                self.batches[self.done : end],
+                self.layers,
+                self._part,
+                on_batch=lambda batch: self.shown.advance(len(batch)),
+                go_on=lambda: not due(),
+            )
             if self.until is not None:
                 with self.clock("solve"):
                     if self.until.known(self.done):
                         break
-            if self.folder is not None and time.perf_counter() - saved > wait:
+            if self.folder is not None and due():
                 with self.clock("write"):
                     start = time.perf_counter()
                     self._checkpoint(self.folder)
@@ -507,23 +511,24 @@ class _Pass:
         self, indices: list[int], attention_mask: Tensor
     ) -> tuple[OnLayer, Callable[[], None]]:
         """Adds the texts of a batch, or of a part of one, to the moments."""
-        batch = Batch.of(attention_mask.to(self.device))
+        attention_mask = attention_mask.to(self.device)
         labels, shuffled = self._labels(indices)
+        batch = self.moments.batch(attention_mask, labels, shuffled)
         fold = None if self.until is None else self.until.folds.current
+        of_fold = None if fold is None else fold.batch(attention_mask, labels)
 
         def on_layer(layer: int, hidden_states: Tensor) -> None:
             # Before the sums: if memory runs out in one of them, the layer comes again.
             self.observe(layer, indices, hidden_states, batch.lengths)
-            sums = self.moments.add_layer(
-                layer, hidden_states.to(self.device), batch, labels, shuffled
-            )
-            if fold is not None and layer in fold.layers:
-                fold.add_sums(layer, sums)
+            hidden_states = hidden_states.to(self.device)
+            self.moments.add_layer(layer, hidden_states, batch)
+            if fold is not None and of_fold is not None and layer in fold.layers:
+                fold.add_layer(layer, hidden_states, of_fold)
 
         def finish() -> None:
-            self.moments.add_labels(batch, labels, shuffled)
-            if fold is not None:
-                fold.add_labels(batch, labels)
+            self.moments.add_labels(batch)
+            if fold is not None and of_fold is not None:
+                fold.add_labels(of_fold)
 
         return on_layer, finish
 
@@ -544,8 +549,7 @@ class _Pass:
             # A changed tokenizer changes them, whatever else stays the same.
             "tokens": hashlib.sha256(json.dumps(self.ids).encode()).hexdigest(),
             "config": [self.config.shuffles, self.config.seed, self.config.max_length,
-                       self.config.batch_tokens, self.config.precision, self.config.until,
-                       self.config.until_scores],
+                       self.config.batch_tokens, self.config.until, self.config.until_scores],
         }  # fmt: skip
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

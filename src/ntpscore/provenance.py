@@ -3,6 +3,7 @@
 import platform
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -76,6 +77,7 @@ class Clock:
 
     def __init__(self, stages: Sequence[str]) -> None:
         self._start = time.perf_counter()
+        self._lock = threading.Lock()
         self._spent = dict.fromkeys(stages, 0.0)
 
     @contextmanager
@@ -89,7 +91,8 @@ class Clock:
 
     def add(self, stage: str, seconds: float) -> None:
         """Add seconds to a stage; a run that goes on adds those of its earlier parts."""
-        self._spent[stage] += seconds
+        with self._lock:
+            self._spent[stage] += seconds
 
     def seconds(self) -> dict[str, float]:
         """Seconds of each stage, and the total since the clock was made and from earlier parts."""

@@ -79,8 +79,12 @@ class UntilKnown:
     def _empty(self) -> Moments:
         return Moments([self._layer], self._width, self._n_outputs, 0, self._device)
 
+    def end_of_round(self, done: int) -> int:
+        """How many batches there are up to the end of the round that comes after `done` of them."""
+        return next((end for end in self._ends if end > done), len(self.batches))
+
     def known(self, done: int) -> bool:
-        """Whether reading can stop; to be asked once after every batch.
+        """Whether reading can stop; to be asked once after every round.
 
         Args:
             done: how many batches were read.

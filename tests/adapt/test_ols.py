@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge
 from ntpscore import LanguageModel, ScoreConfig, score
 from ntpscore.adapt import OlsConfig, fit_ols, load_adapt_result
 from ntpscore.adapt.ols import accumulate, solve_least_squares
-from ntpscore.core.moments import Batch, LayerMoments, Moments
+from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.errors import ModelError, MomentsError, NtpscoreError
 from ntpscore.text import Splits
 from tests.reference.adapt import literal
@@ -27,9 +27,7 @@ def features(n: int, d: int, c: int, seed: int) -> tuple[np.ndarray, np.ndarray]
 
 def moments_of(X: np.ndarray, Y: np.ndarray) -> LayerMoments:
     moments = Moments([0], X.shape[1], Y.shape[1])
-    batch, labels = Batch.of(torch.ones(len(X), 1)), torch.from_numpy(Y)
-    moments.add_layer(0, torch.from_numpy(X)[:, None], batch, labels)
-    moments.add_labels(batch, labels)
+    moments.update([torch.from_numpy(X)[:, None]], torch.ones(len(X), 1), torch.from_numpy(Y))
     return moments.layer(0)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ntpscore.core.controls import shuffled_labels
-from ntpscore.core.moments import LayerMoments, Moments, Precision
+from ntpscore.core.moments import LayerMoments, Moments
 from tests.reference import moments as literal
 from tests.reference.cases import Case
 from tests.tolerances import conditioned
@@ -47,11 +47,10 @@ def feed(
     padding: float = 0.0,
     dtype: torch.dtype = torch.float64,
     shuffles: int = 0,
-    precision: Precision = "float64",
 ) -> Moments:
     """The moments of a case, as layer 0."""
     hidden_states, mask = pad_texts(case, layout=layout, padding=padding, dtype=dtype)
-    moments = Moments(1, case.d, case.c, shuffles, precision=precision)
+    moments = Moments(1, case.d, case.c, shuffles)
     labels = torch.from_numpy(case.Y)
     shuffled = labels[shuffled_labels(len(labels), shuffles, 0)] if shuffles else None
     moments.update(hidden_states[None], mask, labels, shuffled)

@@ -16,14 +16,10 @@ from torch import Tensor
 
 from ntpscore.core.controls import shuffled_labels
 from ntpscore.core.moments import (
-    Batch,
     LayerMoments,
     Moments,
     NonFiniteError,
-    Precision,
-    _gram,
     one_hot,
-    prefix_products,
     read_note,
 )
 from ntpscore.errors import MomentsError
@@ -31,7 +27,7 @@ from tests.core.feeding import Layout, feed, pad_texts
 from tests.reference import cases
 from tests.reference import moments as literal
 from tests.reference.cases import Case
-from tests.tolerances import MOMENTS_FLOAT32, MOMENTS_FLOAT64
+from tests.tolerances import MOMENTS_FLOAT64
 
 CASE = cases.classification_case()
 TARGETS = cases.regression_case()
@@ -81,6 +77,8 @@ def assert_equals_twin(
 def assert_same_sums(one: Moments, other: Moments, tolerance: float = MOMENTS_FLOAT64) -> None:
     for name in SUMS:
         a, b = getattr(one, name), getattr(other, name)
+        if name in ("sum_N", "sum_C0"):
+            a, b = a.triu(), b.triu()  # below the diagonal nothing is kept
         assert a.shape == b.shape
         if a.numel():
             size = float(b.abs().max())
@@ -109,71 +107,25 @@ def test_moments_equal_literal_ones(case: Case) -> None:
 
 @pytest.mark.parametrize("padding", [0.0, 1e6, math.nan, math.inf])
 @pytest.mark.parametrize("layout", ["right", "left", "holes"])
-@pytest.mark.parametrize("precision", ["float64", "mixed"])
-def test_moments_dont_see_padding(layout: Layout, padding: float, precision: Precision) -> None:
-    moments = feed(CASE, layout=layout, padding=padding, precision=precision)
-    tolerance = MOMENTS_FLOAT64 if precision == "float64" else MOMENTS_FLOAT32
-    assert_equals_twin(moments.layer(0), CASE, tolerance)
+def test_moments_dont_see_padding(layout: Layout, padding: float) -> None:
+    moments = feed(CASE, layout=layout, padding=padding)
+    assert_equals_twin(moments.layer(0), CASE)
 
 
-@pytest.mark.parametrize("precision", ["float64", "mixed"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
-def test_moments_of_narrow_hidden_states_lose_nothing(
-    dtype: torch.dtype, precision: Precision
-) -> None:
+def test_moments_of_narrow_hidden_states_lose_nothing(dtype: torch.dtype) -> None:
     """The rounding is in the hidden states: their sums are as good as those of float64."""
     rounded = CASE._replace(
         texts=[torch.from_numpy(X).to(dtype).double().numpy() for X in CASE.texts]
     )
-    moments = feed(CASE, dtype=dtype, precision=precision)
-    tolerance = MOMENTS_FLOAT64 if precision == "float64" else MOMENTS_FLOAT32
-    assert_equals_twin(moments.layer(0), rounded, tolerance)
-
-
-@pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 8, 9, 16, 17, 33, 64, 70])
-def test_mixed_precision_serves_every_length(length: int) -> None:
-    case = cases.classification_case(seed=length, d=5, n=12, lengths=(length, length))
-    assert_equals_twin(feed(case, precision="mixed").layer(0), case, MOMENTS_FLOAT32)
+    moments = feed(CASE, dtype=dtype)
+    assert_equals_twin(moments.layer(0), rounded)
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_narrow_widths_are_served(d: int) -> None:
     case = cases.classification_case(d=d, n=20, c=2)
     assert_equals_twin(feed(case).layer(0), case)
-    assert_equals_twin(feed(case, precision="mixed").layer(0), case, MOMENTS_FLOAT32)
-
-
-@pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_gram_is_one_symmetric_matrix_on_every_device(device: str) -> None:
-    rows = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    gram = _gram(rows.to(device))
-    assert (gram.shape, gram.dtype, gram.device.type) == ((5, 5), torch.float64, device)
-    if device == "cpu":
-        assert torch.equal(gram, gram.T)
-        torch.testing.assert_close(gram, rows.T @ rows, rtol=MOMENTS_FLOAT64, atol=0)
-
-
-def test_bfloat16_products_leave_the_global_setting_alone() -> None:
-    matmul = torch.backends.mkldnn.matmul
-    before = matmul.fp32_precision
-    feed(CASE, dtype=torch.bfloat16, precision="mixed")
-    assert matmul.fp32_precision == before
-
-
-@pytest.mark.parametrize("precision", ["float64", "mixed"])
-@pytest.mark.parametrize("padding", range(1, 12))
-def test_one_token_texts_have_no_pairs_whatever_the_padding(
-    padding: int, precision: Precision
-) -> None:
-    """Exactly none: rounding in place of zero would be solved as if it were a metric."""
-    case = cases.one_token_case()
-    hidden_states, _ = pad_texts(case, extra=padding)
-    lengths = torch.ones(len(case.texts), dtype=torch.long)
-    products = prefix_products(hidden_states, lengths, precision)
-    assert not products.C0.any()
-    assert not products.C1.any()
-    assert products.next_power == 0
-    torch.testing.assert_close(products.total, hidden_states[:, 0], rtol=0, atol=0)
 
 
 def test_update_equals_layer_after_layer() -> None:
@@ -185,10 +137,10 @@ def test_update_equals_layer_after_layer() -> None:
     at_once = Moments((4, 0, 9), 5, 3, 2)
     at_once.update(hidden_states, mask, labels, shuffled)
     by_layer = Moments((4, 0, 9), 5, 3, 2)
-    batch = Batch.of(mask)
+    batch = by_layer.batch(mask, labels, shuffled)
     for layer, states in zip((4, 0, 9), hidden_states, strict=True):
-        by_layer.add_layer(layer, states, batch, labels, shuffled)
-    by_layer.add_labels(batch, labels, shuffled)
+        by_layer.add_layer(layer, states, batch)
+    by_layer.add_labels(batch)
     assert_same_sums(by_layer, at_once, 0.0)
     listed = Moments((4, 0, 9), 5, 3, 2)
     listed.update(list(hidden_states), mask, labels, shuffled)
@@ -243,13 +195,6 @@ def test_doubling_all_texts_changes_no_mean() -> None:
     for name in ("N", "M", "C0", "C1", "mu", "p", "YY"):
         one, other = getattr(once, name), getattr(twice, name)
         assert float((one - other).abs().max()) <= MOMENTS_FLOAT64 * float(one.abs().max())
-
-
-def test_adding_mixed_precision_is_mixed() -> None:
-    exact, mixed = feed(CASE), feed(CASE, precision="mixed")
-    assert (exact + exact).precision == "float64"
-    assert (mixed + mixed).precision == "mixed"
-    assert (exact + mixed).precision == "mixed"
 
 
 def test_an_empty_batch_adds_nothing() -> None:
@@ -325,16 +270,11 @@ def test_one_hot_has_rows_of_the_identity() -> None:
         ((1, 0, 2), "width"),
         ((1, 4, 0), "n_outputs"),
         ((1, 4, 2, -1), "n_shuffles"),
-        ((1, 4, 2, 0, "cpu", "float16"), "precision"),
     ],
 )
-@pytest.mark.filterwarnings("ignore")
 def test_moments_refuse_senseless_sizes(arguments: tuple[object, ...], message: str) -> None:
     with pytest.raises(MomentsError, match=message):
-        # Not through the annotated signature, which would refuse the precision first.
-        getattr(Moments.__init__, "__wrapped__", Moments.__init__)(
-            object.__new__(Moments), *arguments
-        )
+        Moments(*arguments)
 
 
 STATES, MASK, LABELS = torch.ones(1, 3, 4, 5), torch.ones(3, 4), torch.tensor([0, 1, 1])
@@ -407,24 +347,28 @@ def test_non_finite_hidden_states_are_named(value: float) -> None:
         moments.update(hidden_states, torch.ones(3, 4), torch.tensor([0, 1, 1]))
     assert (caught.value.layer, caught.value.text) == (5, 2)
     assert_nothing_added(moments)
-    moments.add_layer(0, hidden_states[0], Batch.of(torch.ones(3, 4)), LABELS)
+    batch = moments.batch(torch.ones(3, 4), LABELS)
+    moments.add_layer(0, hidden_states[0], batch)
     before = held_sums(moments)
     with pytest.raises(NonFiniteError, match=r"layer 5 .* text 2"):
-        moments.add_layer(5, hidden_states[1], Batch.of(torch.ones(3, 4)), LABELS)
+        moments.add_layer(5, hidden_states[1], batch)
     assert all(torch.equal(getattr(moments, name), value) for name, value in before.items())
 
 
 def test_adding_a_layer_that_is_not_there_is_refused() -> None:
     moments = Moments((0, 5), 5, 2)
     with pytest.raises(MomentsError, match="layer 1"):
-        moments.add_layer(1, STATES[0], Batch.of(MASK), LABELS)
+        moments.add_layer(1, STATES[0], moments.batch(MASK, LABELS))
     assert_nothing_added(moments)
 
 
-def test_adding_labels_of_other_texts_is_refused() -> None:
+def test_hidden_states_that_nobody_waited_for_are_checked_at_the_end() -> None:
+    """As on a graphics card."""
     moments = Moments(1, 5, 2)
-    with pytest.raises(MomentsError, match="label"):
-        moments.add_labels(Batch.of(MASK), LABELS[:2])
+    batch = moments.batch(MASK, LABELS)
+    batch.unchecked.append((0, torch.tensor([True, False, True])))
+    with pytest.raises(NonFiniteError, match=r"layer 0 .* text 1"):
+        moments.add_labels(batch)
     assert_nothing_added(moments)
 
 
@@ -453,19 +397,14 @@ def test_n_bytes_are_what_is_held(layers: int, shuffles: int) -> None:
     assert Moments.n_bytes(layers, 6, 3, shuffles) == held
 
 
-@pytest.mark.parametrize("precision", ["float64", "mixed"])
 @pytest.mark.parametrize("shuffles", [0, 2])
-def test_saved_moments_load_exactly(tmp_path: Path, shuffles: int, precision: Precision) -> None:
-    moments = feed(CASE, shuffles=shuffles, precision=precision)
+def test_saved_moments_load_exactly(tmp_path: Path, shuffles: int) -> None:
+    moments = feed(CASE, shuffles=shuffles)
     path = tmp_path / "moments.safetensors"
     moments.save(path, {"model": "a model", "data": '{"id": 1}'})
     again = Moments.load(str(path))
-    for name in ("sum_N", "sum_C0"):
-        # Only the upper triangle is stored; the lower one may differ in the last digit.
-        upper = getattr(moments, name).triu()
-        setattr(moments, name, upper + upper.triu(1).mT)
     assert_same_sums(again, moments, 0.0)
-    for name in ("layers", "width", "n_outputs", "n_shuffles", "precision"):
+    for name in ("layers", "width", "n_outputs", "n_shuffles"):
         assert getattr(again, name) == getattr(moments, name)
     note = read_note(path)
     assert note["model"] == "a model"
@@ -530,7 +469,7 @@ def test_another_schema_version_is_refused(tmp_path: Path) -> None:
         Moments.load(path)
 
 
-@pytest.mark.parametrize("lost", ["schema_version", "width", "precision", "n_texts", "n_tokens"])
+@pytest.mark.parametrize("lost", ["schema_version", "width", "n_texts", "n_tokens"])
 def test_a_header_without_an_entry_is_refused(tmp_path: Path, lost: str) -> None:
     path = saved(tmp_path)
     header = json.loads(read_note(path)["ntpscore"])

@@ -207,9 +207,8 @@ def _read_features(
     reader = BatchReader(language_model, text.texts, tokens.ids, clock, "fit")
     with Progress(progress) as shown:
         shown.start("reading", len(text), "texts")
-        for batch in plan_batches([len(one) for one in tokens.ids], batch_tokens):
-            reader.read(batch, layers, part)
-            shown.advance(len(batch))
+        batches = plan_batches([len(one) for one in tokens.ids], batch_tokens)
+        reader.read(batches, layers, part, on_batch=lambda batch: shown.advance(len(batch)))
     return features
 
 

@@ -13,7 +13,7 @@ from ntpscore.adapt.evaluation import BOOTSTRAP, Evaluation, evaluate_split
 from ntpscore.adapt.features import collect_splits
 from ntpscore.adapt.result import STAGES, AdaptResult, make_record, tabulate_predictions
 from ntpscore.core.geneig import factor_metric
-from ntpscore.core.moments import Batch, LayerMoments, Moments
+from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.errors import MomentsError, NtpscoreError
 from ntpscore.forward import check_layers
 from ntpscore.models import LanguageModel
@@ -165,9 +165,7 @@ def accumulate(features: Tensor, text: LabelledText, layer: int) -> LayerMoments
     moments = Moments([layer], features.shape[1], len(text.classes))
     labels = torch.from_numpy(np.ascontiguousarray(text.labels))
     for rows, Y in zip(features.split(_TEXTS_AT_ONCE), labels.split(_TEXTS_AT_ONCE), strict=True):
-        batch = Batch.of(torch.ones(len(rows), 1))
-        moments.add_layer(layer, rows[:, None], batch, Y)
-        moments.add_labels(batch, Y)
+        moments.update([rows[:, None]], torch.ones(len(rows), 1), Y)
     return moments.layer(layer)
 
 

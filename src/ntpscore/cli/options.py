@@ -86,10 +86,6 @@ CheckpointSeconds = Annotated[float, typer.Option(help="Time between checkpoints
 Split = Annotated[str, typer.Option(help="The part of the data to score.", rich_help_panel="Data")]
 Shuffles = Annotated[int, typer.Option(help="Label permutations as control.", min=0)]
 Seed = Annotated[int, typer.Option(help="Of the permutations and the sample.", min=0)]
-Precision = Annotated[
-    Literal["float64", "mixed"],
-    typer.Option(help="Of the sums; mixed is faster, and changes scores by some 1e-5."),
-]
 SkipSanityCheck = Annotated[
     bool, typer.Option("--skip-sanity-check", help="Go on if the model predicts English badly.")
 ]

@@ -83,7 +83,6 @@ def rank_command(
     shuffles: options.Shuffles = 20,
     seed: options.Seed = 0,
     batch_tokens: options.BatchTokens = 4096,
-    precision: options.Precision = "float64",
     skip_sanity_check: options.SkipSanityCheck = False,
 ) -> None:
     """Parse, rank, print."""
@@ -101,7 +100,6 @@ def rank_command(
             seed=seed,
             max_length=max_length,
             batch_tokens=batch_tokens,
-            precision=precision,
             skip_sanity_check=skip_sanity_check,
         ),
         layer=parse_layer(layer),

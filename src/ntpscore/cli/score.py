@@ -88,7 +88,6 @@ def score_command(
     shuffles: options.Shuffles = 20,
     seed: options.Seed = 0,
     batch_tokens: options.BatchTokens = 4096,
-    precision: options.Precision = "float64",
     until: Annotated[
         float | None,
         typer.Option(
@@ -133,7 +132,6 @@ def score_command(
             seed=seed,
             max_length=max_length,
             batch_tokens=batch_tokens,
-            precision=precision,
             until=until,
             until_scores=tuple(until_scores or UNTIL_SCORES),
             skip_sanity_check=skip_sanity_check,

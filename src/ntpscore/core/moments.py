@@ -4,28 +4,28 @@
 ntpscore reports about a layer is a function of these sums.
 """
 
-import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ntpscore.core.prefix_products import (
+    DTYPE,
+    add_gram,
+    add_prefix_products,
+    prefix_totals,
+    symmetric,
+)
 from ntpscore.errors import MomentsError
 
 SCHEMA_VERSION = 1
-DTYPE = torch.float64
-Precision = Literal["float64", "mixed"]
-# Cost of the products per row, in float64 products, after so many levels of halving: each level
-# moves half of the rest to float32 (the first to bfloat16), but rows must fill whole blocks.
-_COST_OF_LEVELS = {1: 0.70, 2: 0.58, 3: 0.52}
-
 # One entry per tensor field: its shape in terms of l layers, d width, c outputs, P shuffles.
 _SHAPES: dict[str, tuple[str, ...]] = {
     "sum_N": ("l", "d", "d"),
@@ -40,6 +40,7 @@ _SHAPES: dict[str, tuple[str, ...]] = {
     "sum_Y_shuffled": ("P", "c"),
     "sum_Y_shuffled_power": ("P",),
 }
+# Of these only what is on and above the diagonal means anything.
 _SYMMETRIC = ("sum_N", "sum_C0")
 
 
@@ -112,7 +113,6 @@ class LayerMoments:
         return variances * (variances > _NO_VARIANCE * power)
 
 
-_GRAM_BLOCKS = 4
 # A variance below this share of the second moment is the rounding of a difference.
 _NO_VARIANCE = 1e-13
 
@@ -140,7 +140,6 @@ class Moments:
         n_outputs: c, the number of classes or of target columns.
         n_shuffles: P, how many label permutations are accumulated beside the labels.
         device: where the sums live; updates may come from the same device only.
-        precision: of the products of prefix sums; see `prefix_products`.
 
     Example:
         >>> import torch
@@ -170,7 +169,6 @@ class Moments:
         n_outputs: int,
         n_shuffles: int = 0,
         device: torch.device | str = "cpu",
-        precision: Precision = "float64",
     ) -> None:
         self.layers = tuple(range(layers)) if isinstance(layers, int) else tuple(layers)
         if not self.layers or len(set(self.layers)) != len(self.layers):
@@ -183,9 +181,6 @@ class Moments:
         self.width = width
         self.n_outputs = n_outputs
         self.n_shuffles = n_shuffles
-        if precision not in get_args(Precision):
-            raise MomentsError(f"precision must be float64 or mixed, got {precision!r}")
-        self.precision = precision
         self.n_texts = 0
         self.n_tokens = 0
         for name, shape in self._shapes().items():
@@ -238,71 +233,78 @@ class Moments:
                 f"got hidden states of {len(hidden_states)} layers for moments of "
                 f"{len(self.layers)}"
             )
-        Y, Y_shuffled = self._targets(labels, shuffled_labels)
-        batch = Batch.of(attention_mask)
-        for i, layer_states in enumerate(hidden_states):
-            self._check(batch, layer_states, Y)
+        batch = self.batch(attention_mask, labels, shuffled_labels)
+        for layer, layer_states in zip(self.layers, hidden_states, strict=True):
+            self._check(batch, layer_states)
             finite = torch.isfinite(layer_states).all(2) | (attention_mask == 0)
             if not bool(finite.all()):
-                raise NonFiniteError(self.layers[i], int((~finite).any(1).nonzero()[0]))
-        for i, layer_states in enumerate(hidden_states):
-            self.add_sums(self.layers[i], self._sums_of(batch, layer_states, Y, Y_shuffled, i))
-        self.add_labels(batch, labels, shuffled_labels)
+                raise NonFiniteError(layer, int((~finite).any(1).nonzero()[0]))
+        for layer, layer_states in zip(self.layers, hidden_states, strict=True):
+            self.add_layer(layer, layer_states, batch)
+        self.add_labels(batch)
 
-    def add_layer(
-        self,
-        layer: int,
-        hidden_states: Float[Tensor, "b t d"],
-        batch: "Batch",
-        labels: Tensor,
-        shuffled_labels: Tensor | None = None,
-    ) -> dict[str, Tensor]:
+    def batch(
+        self, attention_mask: Tensor, labels: Tensor, shuffled_labels: Tensor | None = None
+    ) -> "Batch":
+        """What `add_layer` and `add_labels` need to know of a batch of texts.
+
+        Args:
+            attention_mask: as in `update`.
+            labels: as in `update`.
+            shuffled_labels: as in `update`.
+
+        Raises:
+            MomentsError: shapes don't fit, a label is out of range, or a text has no token.
+        """
+        return Batch.of(attention_mask, *self._targets(labels, shuffled_labels))
+
+    def add_layer(self, layer: int, hidden_states: Float[Tensor, "b t d"], batch: "Batch") -> None:
         """Add one layer of a batch, for passes that produce layer after layer.
 
         The batch is complete once `add_layer` was called for every layer and `add_labels` once.
-        A call that raises has added nothing.
+        Different layers may be added in different threads.
 
         Args:
             layer: the hidden-state index, one of `layers`.
             hidden_states: (b, t, d).
-            batch: where the tokens are.
-            labels: as in `update`.
-            shuffled_labels: as in `update`.
-
-        Returns:
-            What was added, for `add_sums` of other moments.
+            batch: from `batch`.
 
         Raises:
-            MomentsError: as `update`.
-        """
-        Y, Y_shuffled = self._targets(labels, shuffled_labels)
-        sums = self._sums_of(batch, hidden_states, Y, Y_shuffled, self._index(layer))
-        self.add_sums(layer, sums)
-        return sums
-
-    def add_sums(self, layer: int, sums: dict[str, Tensor]) -> None:
-        """Add what `add_layer` of other moments added to them.
-
-        Args:
-            layer: as `add_layer`.
-            sums: of moments of the same shape, which may have shuffles where these have none.
+            MomentsError: as `update`; nothing was added then. On a graphics card, which would have
+                to be waited for, a hidden state that is not finite is found by `add_labels`.
         """
         i = self._index(layer)
-        for name, value in sums.items():
-            if name != "sum_M_shuffled" or self.n_shuffles:
-                getattr(self, name)[i] += value
+        self._check(batch, hidden_states)
+        hidden_states = batch.aligned(hidden_states)
+        total, next_power = prefix_totals(hidden_states, batch.lengths)
+        finite = torch.isfinite(total.sum(1))
+        if self.device.type == "cpu":
+            _check_finite(layer, finite)
+        else:
+            batch.unchecked.append((layer, finite))
+        mean = total / batch.lengths[:, None]
+        add_prefix_products(hidden_states, batch.lengths, self.sum_C0[i], self.sum_C1[i])
+        add_gram(mean, self.sum_N[i])
+        M_all = mean.T @ batch.Y_joined
+        M_all = M_all.view(self.width, -1, self.n_outputs).permute(1, 0, 2)
+        self.sum_M[i] += M_all[0]
+        self.sum_M_shuffled[i] += M_all[1:]
+        self.sum_mean[i] += mean.sum(0)
+        self.sum_next_power[i] += next_power
 
-    def add_labels(
-        self, batch: "Batch", labels: Tensor, shuffled_labels: Tensor | None = None
-    ) -> None:
-        """Add the labels and counts of a batch; see `add_layer`."""
-        Y, Y_shuffled = self._targets(labels, shuffled_labels)
-        if len(Y) != batch.n_texts:
-            raise MomentsError(f"{len(Y)} labels don't fit a batch of {batch.n_texts} texts")
-        self.sum_Y += Y.sum(0)
-        self.sum_YY += Y.T @ Y
-        self.sum_Y_shuffled += Y_shuffled.sum(1)
-        self.sum_Y_shuffled_power += Y_shuffled.square().sum((1, 2))
+    def add_labels(self, batch: "Batch") -> None:
+        """Add the labels and counts of a batch; see `add_layer`.
+
+        Raises:
+            NonFiniteError: a hidden state of the batch was not finite, and `add_layer` did not wait
+                to see it: these moments are spoilt.
+        """
+        for layer, finite in batch.unchecked:
+            _check_finite(layer, finite)
+        self.sum_Y += batch.Y.sum(0)
+        self.sum_YY += batch.Y.T @ batch.Y
+        self.sum_Y_shuffled += batch.Y_shuffled.sum(1)
+        self.sum_Y_shuffled_power += batch.Y_shuffled.square().sum((1, 2))
         self.n_texts += batch.n_texts
         self.n_tokens += batch.n_tokens
 
@@ -344,36 +346,12 @@ class Moments:
             )
         return Y, Y_shuffled
 
-    def _check(self, batch: "Batch", hidden_states: Tensor, Y: Tensor) -> None:
-        if hidden_states.shape != (*batch.shape, self.width) or len(Y) != batch.n_texts:
+    def _check(self, batch: "Batch", hidden_states: Tensor) -> None:
+        if hidden_states.shape != (*batch.shape, self.width):
             raise MomentsError(
-                f"hidden states of shape {tuple(hidden_states.shape)} and {len(Y)} labels don't "
-                f"fit an attention mask of shape {batch.shape} and width {self.width}"
+                f"hidden states of shape {tuple(hidden_states.shape)} don't fit an attention mask "
+                f"of shape {batch.shape} and width {self.width}"
             )
-
-    def _sums_of(
-        self, batch: "Batch", hidden_states: Tensor, Y: Tensor, Y_shuffled: Tensor, i: int
-    ) -> dict[str, Tensor]:
-        """This batch's contribution to every per-layer sum of layer number i."""
-        self._check(batch, hidden_states, Y)
-        products = prefix_products(batch.aligned(hidden_states), batch.lengths, self.precision)
-        mean = products.total / batch.lengths[:, None]
-        finite = torch.isfinite(mean).all(1)
-        if not bool(finite.all()):
-            text = int((~finite).nonzero()[0])
-            raise NonFiniteError(self.layers[i], text)
-        b, d, c, P = batch.n_texts, self.width, self.n_outputs, self.n_shuffles
-        Y_all = torch.cat([Y[None], Y_shuffled]).permute(1, 0, 2).reshape(b, (P + 1) * c)
-        M_all = (mean.T @ Y_all).view(d, P + 1, c).permute(1, 0, 2)
-        return {
-            "sum_N": _gram(mean),
-            "sum_C0": products.C0,
-            "sum_C1": products.C1,
-            "sum_M": M_all[0],
-            "sum_M_shuffled": M_all[1:],
-            "sum_mean": mean.sum(0),
-            "sum_next_power": products.next_power,
-        }
 
     def _index(self, layer: int) -> int:
         if layer not in self.layers:
@@ -392,10 +370,7 @@ class Moments:
                 "moments add up only over the same layers, width, outputs and shuffles: got "
                 f"{self._signature()} and {other._signature()}"
             )
-        precision: Precision = self.precision if self.precision == other.precision else "mixed"
-        both = Moments(
-            self.layers, self.width, self.n_outputs, self.n_shuffles, self.device, precision
-        )
+        both = Moments(self.layers, self.width, self.n_outputs, self.n_shuffles, self.device)
         for name in _SHAPES:
             setattr(both, name, getattr(self, name) + getattr(other, name).to(self.device))
         both.n_texts = self.n_texts + other.n_texts
@@ -415,9 +390,9 @@ class Moments:
         if n == 0:
             raise MomentsError("no text was added to these moments yet")
         return LayerMoments(
-            N=self.sum_N[i] / n,
+            N=symmetric(self.sum_N[i]) / n,
             M=self.sum_M[i] / n,
-            C0=self.sum_C0[i] / n,
+            C0=symmetric(self.sum_C0[i]) / n,
             C1=self.sum_C1[i] / n,
             mu=self.sum_mean[i] / n,
             p=self.sum_Y / n,
@@ -460,7 +435,6 @@ class Moments:
             "width": self.width,
             "n_outputs": self.n_outputs,
             "n_shuffles": self.n_shuffles,
-            "precision": self.precision,
             "n_texts": self.n_texts,
             "n_tokens": self.n_tokens,
         }
@@ -497,7 +471,6 @@ class Moments:
                     header["n_outputs"],
                     header["n_shuffles"],
                     device,
-                    header["precision"],
                 )
                 upper = torch.triu_indices(moments.width, moments.width)
                 for name, shape in moments._shapes().items():
@@ -505,7 +478,6 @@ class Moments:
                     if name in _SYMMETRIC:
                         full = value.new_zeros(shape)
                         full[:, upper[0], upper[1]] = value
-                        full[:, upper[1], upper[0]] = value
                         value = full
                     if value.shape != shape:
                         raise MomentsError(f"{path}: {name} has shape {tuple(value.shape)}")
@@ -560,32 +532,25 @@ class NonFiniteError(MomentsError):
         self.text = text
 
 
-@dataclass(frozen=True)
-class PrefixProducts:
-    """What one layer of a batch adds to the autoregressive sums, all in float64.
-
-    Attributes:
-        C0: (d, d) `Σ Σ_{i<ℓ} S_i S_iᵀ`.
-        C1: (d, d) `Σ Σ_{i<ℓ} S_i x_{i+1}ᵀ`.
-        total: (b, d) the sum `S_ℓ` of each text's tokens.
-        next_power: `Σ Σ_{i>1} ‖x_i‖²`.
-    """
-
-    C0: Float[Tensor, "d d"]
-    C1: Float[Tensor, "d d"]
-    total: Float[Tensor, "b d"]
-    next_power: Float[Tensor, ""]
+def _check_finite(layer: int, finite: Bool[Tensor, " b"]) -> None:
+    if not bool(finite.all()):
+        raise NonFiniteError(layer, int((~finite).nonzero()[0]))
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Where the tokens of a padded batch of texts are.
+    """Where the tokens of a padded batch of texts are, and the labels of these.
 
     Attributes:
         shape: (b, t) of the attention mask.
         lengths: (b,) tokens of each text.
         order: (b, t) for each text the positions of its tokens first, in order; None if every text
             starts at position 0 and has no gap (right padding).
+        n_texts: b.
+        n_tokens: of all texts.
+        Y: (b, c) labels, float64.
+        Y_shuffled: (P, b, c) labels that each permutation gives these texts, float64.
+        unchecked: layers, and which of the texts are finite there, that nobody has looked at.
     """
 
     shape: tuple[int, int]
@@ -593,13 +558,24 @@ class Batch:
     order: Int[Tensor, "b t"] | None
     n_texts: int
     n_tokens: int
+    Y: Float[Tensor, "b c"]
+    Y_shuffled: Float[Tensor, "P b c"]
+    unchecked: list[tuple[int, Tensor]] = field(default_factory=list)
+
+    @cached_property
+    def Y_joined(self) -> Float[Tensor, "b sets_c"]:
+        """(b, (1 + P)·c) labels and shuffled ones side by side, so that one product serves all."""
+        return torch.cat([self.Y[None], self.Y_shuffled]).permute(1, 0, 2).flatten(1)
 
     @classmethod
-    def of(cls, attention_mask: Tensor) -> "Batch":
+    def of(
+        cls, attention_mask: Tensor, Y: Float[Tensor, "b c"], Y_shuffled: Float[Tensor, "P b c"]
+    ) -> "Batch":
         """Read an attention mask (b, t), non-zero where there is a token.
 
         Raises:
-            MomentsError: the mask is not two-dimensional, or a text has no token.
+            MomentsError: the mask is not two-dimensional, a text has no token, or there are more or
+                fewer labels than texts.
         """
         if attention_mask.ndim != 2:
             raise MomentsError(
@@ -614,120 +590,12 @@ class Batch:
         right_padded = bool((mask == (positions < lengths[:, None])).all())
         order = None if right_padded else (~mask).int().argsort(dim=1, stable=True)
         b, t = mask.shape
-        return cls((b, t), lengths, order, b, int(lengths.sum()))
+        if len(Y) != b:
+            raise MomentsError(f"{len(Y)} labels don't fit an attention mask of shape {(b, t)}")
+        return cls((b, t), lengths, order, b, int(lengths.sum()), Y, Y_shuffled)
 
     def aligned(self, hidden_states: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
         """The hidden states with each text's tokens moved to the front."""
         if self.order is None:
             return hidden_states
         return hidden_states.gather(1, self.order[:, :, None].expand_as(hidden_states))
-
-
-def prefix_products(
-    hidden_states: Float[Tensor, "b t d"],
-    lengths: Int[Tensor, " b"],
-    precision: Precision = "float64",
-) -> PrefixProducts:
-    """Sums over texts of the prefix-sum products that next-token prediction is made of.
-
-    With `"mixed"` precision the prefix sums of each pair of neighbours are replaced by their mean
-    and half their difference, and the means again, up to three times (a Haar transform, which
-    keeps `Σ S Sᵀ` and `Σ S xᵀ`). The differences hold a few tokens each, so their products are
-    small beside the sums and float32 does; the means of blocks are multiplied in float64. That
-    halves the time, and costs accuracy where conditioning is worst: see docs/scores.md.
-
-    Args:
-        hidden_states: (b, t, d), each text's tokens first, then padding of any content.
-        lengths: (b,) tokens of each text, each at least 1.
-        precision: of the products.
-
-    Source:
-        Next Token Perception Score, eqs. 21-25: `X L1 L1ᵀ Xᵀ` and `X L1 L2ᵀ Xᵀ`.
-    """
-    b, t, d = hidden_states.shape
-    levels = 0
-    if precision == "mixed":
-        levels = min(_COST_OF_LEVELS, key=lambda n: _COST_OF_LEVELS[n] * _whole_blocks(t - 1, n))
-    pairs = _whole_blocks(t - 1, levels)  # rows (S_i, x_{i+1}) of each text
-    dtype = torch.float32 if levels else DTYPE
-    # A text's first token, often far larger than the others, is in no difference.
-    first = hidden_states[:, 0].to(DTYPE)
-    is_next = torch.arange(t - 1, device=first.device) < lengths[:, None] - 1
-    C0 = first.new_zeros(d, d)
-    C1 = torch.zeros_like(C0)
-    if not bool(is_next.any()):
-        return PrefixProducts(C0, C1, first, first.new_zeros(()))
-    x = first.new_zeros(b, pairs, d, dtype=dtype)
-    x[:, : t - 1] = hidden_states[:, 1:]
-    padded = not bool(is_next.all())
-    if padded:
-        x[:, : t - 1].masked_fill_(~is_next[:, :, None], 0.0)
-    next_power = torch.linalg.vector_norm(x.view(-1, d), dim=1).to(DTYPE).square().sum()
-    # The row of position i is S_i = Q_i + e_i, with Q the sum of the rows of x before it.
-    e = x.new_zeros(())
-    for level in range(levels):
-        x1, x2 = x.view(-1, 2, d).unbind(1)
-        if level == 0:
-            with _products_of_bfloat16(hidden_states):
-                own, next_ = _gram(x1), x1.T @ x2
-            C0.add_(own, alpha=0.5)
-            C1.add_(next_, alpha=0.5).sub_(own, alpha=0.5)
-            e = x1 / 2
-        else:
-            e1, e2 = e.view(-1, 2, d).unbind(1)
-            difference = (e1 - e2).sub_(x1)
-            C0.add_(_gram(difference), alpha=2.0 ** (level - 1))
-            C1.add_(difference.T @ (x1 - x2), alpha=0.5)
-            e = (e1 + e2).add_(x1).div_(2)
-        x = x1 + x2
-    x = x.to(DTYPE).view(b, -1, d)
-    through = x.cumsum(1).add_(first[:, None])
-    total = through[:, -1]
-    rows = through - x
-    if levels:
-        rows += e.view_as(rows)
-        # Blocks that end in padding repeat a text's last prefix sum.
-        repeats = (pairs + 1 - lengths).to(DTYPE)
-        C0.addmm_((total * repeats[:, None]).T, total, alpha=-1.0)
-    elif padded:
-        rows.masked_fill_(~is_next[:, :, None], 0.0)
-    rows, x = rows.reshape(-1, d), x.reshape(-1, d)
-    C0.add_(_gram(rows), alpha=2.0**levels)
-    C1.addmm_(rows.T, x)
-    return PrefixProducts(C0, C1, total, next_power)
-
-
-def _gram(rows: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
-    """`rowsᵀ rows`; on a processor by blocks of its upper half, which takes 0.7 of the time."""
-    if rows.device.type != "cpu":
-        return rows.T @ rows
-    d = rows.shape[1]
-    gram = rows.new_empty(d, d)
-    edges = [d * i // _GRAM_BLOCKS for i in range(_GRAM_BLOCKS + 1)]
-    for start, end in itertools.pairwise(edges):
-        gram[start:end, start:].addmm_(rows[:, start:end].T, rows[:, start:], beta=0.0)
-        gram[end:, start:end] = gram[start:end, end:].T
-    return gram
-
-
-def _whole_blocks(rows: int, levels: int) -> int:
-    """The rows of a text, filled up to whole blocks of 2^levels."""
-    return -(-rows // (1 << levels)) << levels
-
-
-@contextmanager
-def _products_of_bfloat16(hidden_states: Tensor) -> Iterator[None]:
-    """Let the processor multiply float32 copies of bfloat16 numbers as bfloat16.
-
-    The products and their sums stay float32, so nothing is lost, and it is faster.
-    """
-    matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    if hidden_states.dtype != torch.bfloat16 or hidden_states.device.type != "cpu":
-        yield
-        return
-    before = matmul.fp32_precision
-    matmul.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        matmul.fp32_precision = before

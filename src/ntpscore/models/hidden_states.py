@@ -5,6 +5,7 @@ the hidden state of its index, so a hook in front of each block sees every layer
 kept. Layer L, after the final norm, is what the base model returns.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -35,7 +36,8 @@ def stream_hidden_states(
     """Run the base model once and call `on_layer` for each wanted layer, in increasing order.
 
     Where `language_model.streams` is false all layers are kept until the pass has ended, with the
-    same result. Blocks above the last wanted layer are not run.
+    same result. Blocks above the last wanted layer are not run. Several threads may stream from the
+    same model at once.
 
     Args:
         language_model: The model, as `load_model` returns it.
@@ -81,9 +83,12 @@ def _hooks(
     n_layers: int,
 ) -> Iterator[None]:
     last = wanted[-1]
+    owner = threading.get_ident()
 
     def in_front_of(layer: int) -> Callable[..., None]:
         def hook(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if threading.get_ident() != owner:
+                return  # a pass of another thread, which has hooks of its own
             on_layer(layer, args[0] if args else kwargs["hidden_states"])
             if layer == last:
                 raise _PassFinishedError

@@ -1,0 +1,14 @@
+"""The compiled part; everything else is in pyproject.toml."""
+
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        Extension(
+            "ntpscore.core._prefix_products",
+            ["src/ntpscore/core/_prefix_products.c"],
+            # Without a compiler, or on another processor, torch does the same.
+            optional=True,
+        )
+    ]
+)

@@ -1,0 +1,243 @@
+"""The products of prefix sums against loops over tokens, by torch and by the compiled kernel."""
+
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import ntpscore.core
+from ntpscore.core import prefix_products as module
+from ntpscore.core.prefix_products import (
+    add_gram,
+    add_prefix_products,
+    prefix_totals,
+    symmetric,
+)
+from tests.core.feeding import pad_texts
+from tests.reference import cases
+from tests.tolerances import MOMENTS_FLOAT64
+
+# Widths around the kernel's vectors of 8, tiles of 8 by 24 and blocks of 192 columns.
+WIDTHS = (1, 5, 8, 9, 23, 24, 25, 31, 48, 100, 191, 192, 200)
+
+
+@pytest.fixture(params=["torch", "kernel"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "torch":
+        monkeypatch.setattr(module, "HAS_KERNEL", False)
+    elif not module.HAS_KERNEL:
+        pytest.skip("no AVX-512, or no compiler when the package was installed")
+    return request.param
+
+
+def literal_products(
+    hidden_states: Tensor, lengths: list[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """C0, C1, totals and power, one token after the other."""
+    d = hidden_states.shape[2]
+    C0, C1, total, power = np.zeros((d, d)), np.zeros((d, d)), [], 0.0
+    for tokens, length in zip(hidden_states.double().numpy(), lengths, strict=True):
+        S = np.zeros(d)
+        for i in range(length):
+            if i > 0:
+                C0 += np.outer(S, S)
+                C1 += np.outer(S, tokens[i])
+                power += float(tokens[i] @ tokens[i])
+            S = S + tokens[i]
+        total.append(S)
+    return C0, C1, np.array(total), power
+
+
+def assert_equals_literal(hidden_states: Tensor, lengths: list[int]) -> None:
+    d = hidden_states.shape[2]
+    C0, C1, totals, power = literal_products(hidden_states, lengths)
+    got_C0, got_C1 = torch.ones(d, d, dtype=torch.float64), torch.ones(d, d, dtype=torch.float64)
+    add_prefix_products(hidden_states, torch.tensor(lengths), got_C0, got_C1)
+    # Sums in another order: rounding of the largest entry.
+    for got, expected in ((symmetric(got_C0) - 1, C0), (got_C1 - 1, C1)):
+        size = max(1.0, np.abs(expected).max())
+        assert np.abs(got.numpy() - expected).max() <= MOMENTS_FLOAT64 * size
+    total, next_power = prefix_totals(hidden_states, torch.tensor(lengths))
+    np.testing.assert_allclose(
+        total.numpy(), totals, rtol=0, atol=MOMENTS_FLOAT64 * np.abs(totals).max()
+    )
+    assert float(next_power) == pytest.approx(power, rel=MOMENTS_FLOAT64)
+
+
+def random_states(b: int, t: int, d: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    generator = torch.Generator().manual_seed(b * 10_000 + t * 100 + d)
+    return torch.randn(b, t, d, generator=generator).to(dtype)
+
+
+@pytest.mark.parametrize("d", WIDTHS)
+@pytest.mark.usefixtures("way")
+def test_products_equal_literal_ones_at_every_width(d: int) -> None:
+    assert_equals_literal(random_states(5, 9, d), [9, 1, 2, 8, 5])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@pytest.mark.usefixtures("way")
+def test_products_of_narrow_types_lose_nothing(dtype: torch.dtype) -> None:
+    assert_equals_literal(random_states(4, 7, 29, dtype), [7, 3, 1, 6])
+
+
+@pytest.mark.usefixtures("way")
+def test_products_of_a_type_the_kernel_does_not_know_lose_nothing() -> None:
+    assert_equals_literal(random_states(4, 7, 29).to(torch.float8_e4m3fn), [7, 3, 1, 6])
+
+
+@pytest.mark.usefixtures("way")
+def test_products_serve_more_rows_than_are_packed_at_a_time() -> None:
+    assert_equals_literal(random_states(3, 301, 26), [301, 129, 128])
+    assert_equals_literal(random_states(1, 129, 26), [129])  # exactly one block of 128 rows
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=6),
+    extra=st.integers(0, 3),
+    d=st.integers(1, 60),
+    kernel=st.booleans(),
+)
+def test_products_equal_literal_ones(lengths: list[int], extra: int, d: int, kernel: bool) -> None:
+    has_kernel = module.HAS_KERNEL
+    module.HAS_KERNEL = has_kernel and kernel
+    try:
+        assert_equals_literal(random_states(len(lengths), max(lengths) + extra, d), lengths)
+    finally:
+        module.HAS_KERNEL = has_kernel
+
+
+@pytest.mark.usefixtures("way")
+def test_large_directions_do_not_drown_the_others() -> None:
+    """In the metric of C0: what is seen along every direction is good to 1e-6, as scores need."""
+    generator = torch.Generator().manual_seed(0)
+    d = 24
+    rotation = torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64)).Q
+    sizes = torch.ones(d, dtype=torch.float64)
+    sizes[:3] = 1000.0
+    for spread in (torch.diag(sizes), rotation * sizes):
+        states = (torch.randn(40, 12, d, generator=generator, dtype=torch.float64) @ spread).float()
+        C0, C1, *_ = literal_products(states, [12] * 40)
+        got_C0, got_C1 = torch.zeros(d, d, dtype=torch.float64), torch.zeros(d, d).double()
+        add_prefix_products(states, torch.full((40,), 12), got_C0, got_C1)
+        whitener = np.linalg.inv(np.linalg.cholesky(C0))
+        for got, expected in ((symmetric(got_C0), C0), (got_C1, C1)):
+            error = whitener @ (got.numpy() - expected) @ whitener.T
+            assert np.linalg.norm(error, 2) <= 1e-6
+
+
+@pytest.mark.parametrize("value", [0.0, 1e30, torch.nan, torch.inf])
+@pytest.mark.usefixtures("way")
+def test_padding_is_not_read(value: float) -> None:
+    states, lengths = random_states(3, 6, 10), torch.tensor([6, 2, 4])
+    filled = states.clone()
+    for row, length in zip(filled, lengths, strict=True):
+        row[length:] = value
+    results = []
+    for one in (states, filled):
+        C0, C1 = torch.zeros(2, 10, 10, dtype=torch.float64)
+        add_prefix_products(one, lengths, C0, C1)
+        results.append((C0.triu(), C1, *prefix_totals(one, lengths)))
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("extra", [0, 1, 7])
+@pytest.mark.usefixtures("way")
+def test_one_token_texts_have_no_pairs_whatever_the_padding(extra: int) -> None:
+    """Exactly none: rounding in place of zero would be solved as if it were a metric."""
+    case = cases.one_token_case()
+    states, _ = pad_texts(case, extra=extra)
+    lengths = torch.ones(len(case.texts), dtype=torch.long)
+    C0, C1 = torch.zeros(2, case.d, case.d, dtype=torch.float64)
+    add_prefix_products(states, lengths, C0, C1)
+    assert not C0.any()
+    assert not C1.any()
+    total, power = prefix_totals(states, lengths)
+    assert power == 0
+    assert torch.equal(total, states[:, 0])
+
+
+@pytest.mark.usefixtures("way")
+def test_hidden_states_may_be_a_view() -> None:
+    states = random_states(6, 5, 4).transpose(0, 1)
+    assert not states.is_contiguous()
+    assert_equals_literal(states, [6, 3, 1, 2, 6])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.usefixtures("way")
+def test_the_number_of_threads_changes_nothing(threads: int) -> None:
+    states, lengths = random_states(9, 20, 130), torch.full((9,), 20)
+    before = torch.get_num_threads()
+    results = []
+    for n in (1, threads):
+        C = torch.zeros(3, 130, 130, dtype=torch.float64)
+        torch.set_num_threads(n)
+        try:
+            add_prefix_products(states, lengths, C[0], C[1])
+            add_gram(states[:, 0].double(), C[2])
+        finally:
+            torch.set_num_threads(before)
+        results.append(C)
+    # A matrix product of torch may split its sums by thread.
+    torch.testing.assert_close(
+        results[0].triu(), results[1].triu(), rtol=MOMENTS_FLOAT64, atol=MOMENTS_FLOAT64
+    )
+    torch.testing.assert_close(
+        results[0][1], results[1][1], rtol=MOMENTS_FLOAT64, atol=MOMENTS_FLOAT64 * 1e3
+    )
+
+
+@pytest.mark.parametrize("n", [0, 1, 127, 128, 129])
+@pytest.mark.parametrize("d", [1, 7, 24, 193])
+@pytest.mark.usefixtures("way")
+def test_gram_is_added_to_the_upper_triangle(n: int, d: int) -> None:
+    rows = random_states(1, n, d, torch.float64)[0]
+    C = torch.ones(d, d, dtype=torch.float64)
+    add_gram(rows, C)
+    torch.testing.assert_close(
+        symmetric(C), rows.T @ rows + 1, rtol=MOMENTS_FLOAT64, atol=MOMENTS_FLOAT64 * (n + 1)
+    )
+
+
+def test_products_are_made_on_other_devices() -> None:
+    C0, C1 = torch.zeros(2, 10, 10, dtype=torch.float64, device="meta")
+    states, lengths = random_states(3, 6, 10).to("meta"), torch.tensor([6, 2, 4]).to("meta")
+    add_prefix_products(states, lengths, C0, C1)
+    total, power = prefix_totals(states, lengths)
+    assert (total.shape, total.dtype, power.shape) == ((3, 10), torch.float64, ())
+    assert {one.device.type for one in (C0, C1, total, power)} == {"meta"}
+
+
+@pytest.mark.skipif(not module.HAS_KERNEL, reason="the guard is the kernel's")
+@pytest.mark.parametrize(
+    "sums",
+    [
+        torch.zeros(10, 10),
+        torch.zeros(10, 20, dtype=torch.float64)[:, ::2],
+    ],
+)
+def test_the_kernel_refuses_to_write_elsewhere(sums: Tensor) -> None:
+    good = torch.zeros(10, 10, dtype=torch.float64)
+    states, lengths = random_states(2, 3, 10), torch.tensor([3, 2])
+    for pair in ((good, sums), (sums, good)):
+        with pytest.raises(ValueError, match=r"contiguous float64 of shape \(10, 10\)"):
+            add_prefix_products(states, lengths, *pair)
+    with pytest.raises(ValueError, match="contiguous float64"):
+        add_gram(torch.zeros(2, 10, dtype=torch.float64), sums)
+
+
+def test_the_kernel_is_used_where_it_was_built_and_the_processor_has_avx512() -> None:
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    built = Path(ntpscore.core.__file__).with_name(f"_prefix_products{suffix}").exists()
+    flags = Path("/proc/cpuinfo")
+    if not flags.exists():
+        pytest.skip("this system does not say what the processor has")
+    assert (built and "avx512f" in flags.read_text().split()) == module.HAS_KERNEL

@@ -46,7 +46,7 @@ from ntpscore.result import (
 )
 from ntpscore.sampling import UntilKnown
 from ntpscore.text import LabelledText, Task, load_text
-from ntpscore.tokens import TokenizedText, plan_batches, tokenize
+from ntpscore.tokens import BATCH_TOKENS, TokenizedText, plan_batches, tokenize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +86,7 @@ class ScoreConfig:
     shuffles: int = 20
     seed: int = 0
     max_length: int | None = None
-    batch_tokens: int = 4096
+    batch_tokens: int = BATCH_TOKENS
     until: float | None = None
     until_scores: tuple[str, ...] = UNTIL_SCORES
     skip_sanity_check: bool = False

@@ -1,6 +1,7 @@
 """Tests of `ntpscore.models.hidden_states`."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -210,3 +211,29 @@ def test_check_stream_refuses_a_model_without_hidden_states() -> None:
     base.forward = lambda **_: transformers.modeling_outputs.BaseModelOutput(hidden_states=())
     with pytest.raises(ModelError, match="no hidden states"):
         check_stream(language_model)
+
+
+def test_threads_stream_from_one_model_without_seeing_each_other() -> None:
+    language_model = _random("llama")
+    check_stream(language_model)
+    generator = torch.Generator().manual_seed(2)
+    batches = [torch.randint(5, 95, (2, 3 + i % 5), generator=generator) for i in range(60)]
+    alone = [
+        _collect(language_model, range(i % 2, 4), **_inputs(ids)) for i, ids in enumerate(batches)
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(
+            pool.map(
+                lambda i: _collect(language_model, range(i % 2, 4), **_inputs(batches[i])),
+                range(len(batches)),
+            )
+        )
+    for one, other in zip(alone, together, strict=True):
+        assert list(one) == list(other)
+        for layer, hidden_states in one.items():
+            assert torch.equal(hidden_states, other[layer])
+    assert not any(block._forward_pre_hooks for block in language_model.blocks)
+
+
+def _inputs(input_ids: Tensor) -> dict[str, Any]:
+    return {"input_ids": input_ids, "attention_mask": None}

@@ -19,6 +19,7 @@ from ntpscore.forward import check_layers
 from ntpscore.models import LanguageModel
 from ntpscore.provenance import Clock
 from ntpscore.text import LabelledText, recode_labels
+from ntpscore.tokens import BATCH_TOKENS
 
 Solver = Literal["saga", "lbfgs"]
 _SAGA_TOLERANCE, _SAGA_ITERATIONS = 0.01, 1000
@@ -40,7 +41,7 @@ class LogisticConfig:
     layer: int | None = None
     C: float = 1.0
     max_length: int | None = None
-    batch_tokens: int = 4096
+    batch_tokens: int = BATCH_TOKENS
     seed: int = 0
 
     def __post_init__(self) -> None:

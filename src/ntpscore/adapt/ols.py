@@ -19,6 +19,7 @@ from ntpscore.forward import check_layers
 from ntpscore.models import LanguageModel
 from ntpscore.provenance import Clock
 from ntpscore.text import LabelledText, recode_labels
+from ntpscore.tokens import BATCH_TOKENS
 
 # Texts that are brought to float64 at once.
 _TEXTS_AT_ONCE = 4096
@@ -43,7 +44,7 @@ class OlsConfig:
     layers: tuple[int, ...] | None = None
     ridge: bool = False
     max_length: int | None = None
-    batch_tokens: int = 4096
+    batch_tokens: int = BATCH_TOKENS
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -26,6 +26,7 @@ from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
 from ntpscore.provenance import Clock
 from ntpscore.text import LabelledText, Task, recode_labels
+from ntpscore.tokens import BATCH_TOKENS
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class ProbeConfig:
     dropout: float = 0.05
     weight_decay: float = 0.01
     max_length: int | None = None
-    batch_tokens: int = 4096
+    batch_tokens: int = BATCH_TOKENS
     seed: int = 0
 
     def __post_init__(self) -> None:

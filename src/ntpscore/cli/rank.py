@@ -82,7 +82,7 @@ def rank_command(
     trust_remote_code: options.TrustRemoteCode = False,
     shuffles: options.Shuffles = 20,
     seed: options.Seed = 0,
-    batch_tokens: options.BatchTokens = 4096,
+    batch_tokens: options.BatchTokens = 2048,
     skip_sanity_check: options.SkipSanityCheck = False,
 ) -> None:
     """Parse, rank, print."""

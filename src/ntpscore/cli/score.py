@@ -87,7 +87,7 @@ def score_command(
     trust_remote_code: options.TrustRemoteCode = False,
     shuffles: options.Shuffles = 20,
     seed: options.Seed = 0,
-    batch_tokens: options.BatchTokens = 4096,
+    batch_tokens: options.BatchTokens = 2048,
     until: Annotated[
         float | None,
         typer.Option(

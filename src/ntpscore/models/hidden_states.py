@@ -8,10 +8,12 @@ kept. Layer L, after the final norm, is what the base model returns.
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ntpscore.errors import ModelError
 from ntpscore.models.language_model import LanguageModel
@@ -75,6 +77,28 @@ def stream_hidden_states(
         on_layer(language_model.n_layers, output.last_hidden_state)
 
 
+@dataclass(frozen=True)
+class _Stream:
+    """What the pass of one thread does in front of the blocks."""
+
+    wanted: frozenset[int]
+    last: int
+    on_layer: Callable[[int, Tensor], None]
+
+
+class _Running(threading.local):
+    """The stream of the pass that this thread is at."""
+
+    stream: _Stream | None = None
+
+
+_running = _Running()
+# Passes over the same blocks share their hooks: while one thread puts a hook in place, another must
+# not run the block, which might find half of it.
+_hooks_of: dict[int, tuple[int, list[RemovableHandle]]] = {}
+_lock = threading.Lock()
+
+
 @contextmanager
 def _hooks(
     blocks: Sequence[nn.Module],
@@ -82,29 +106,40 @@ def _hooks(
     on_layer: Callable[[int, Tensor], None],
     n_layers: int,
 ) -> Iterator[None]:
-    last = wanted[-1]
-    owner = threading.get_ident()
+    before, key = _running.stream, id(blocks[0])
+    with _lock:
+        passes, handles = _hooks_of.get(key) or (0, _put_hooks(blocks[:n_layers]))
+        _hooks_of[key] = (passes + 1, handles)
+    _running.stream = _Stream(frozenset(wanted), wanted[-1], on_layer)
+    try:
+        yield
+    finally:
+        _running.stream = before
+        with _lock:
+            passes, handles = _hooks_of.pop(key)
+            if passes > 1:
+                _hooks_of[key] = (passes - 1, handles)
+            else:
+                for handle in handles:
+                    handle.remove()
 
+
+def _put_hooks(blocks: Sequence[nn.Module]) -> list[RemovableHandle]:
     def in_front_of(layer: int) -> Callable[..., None]:
         def hook(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if threading.get_ident() != owner:
-                return  # a pass of another thread, which has hooks of its own
-            on_layer(layer, args[0] if args else kwargs["hidden_states"])
-            if layer == last:
+            stream = _running.stream
+            if stream is None or layer not in stream.wanted:
+                return
+            stream.on_layer(layer, args[0] if args else kwargs["hidden_states"])
+            if layer == stream.last:
                 raise _PassFinishedError
 
         return hook
 
-    handles = [
-        blocks[layer].register_forward_pre_hook(in_front_of(layer), with_kwargs=True)
-        for layer in wanted
-        if layer < n_layers
+    return [
+        block.register_forward_pre_hook(in_front_of(layer), with_kwargs=True)
+        for layer, block in enumerate(blocks)
     ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @torch.inference_mode()

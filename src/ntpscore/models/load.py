@@ -44,6 +44,7 @@ from ntpscore.models.hidden_states import check_stream
 from ntpscore.models.language_model import LanguageModel
 from ntpscore.models.packaged import locate_packaged_model
 from ntpscore.models.registry import MODELS, RegisteredModel, find_model
+from ntpscore.models.short_attention import use_short_attention
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -129,6 +130,7 @@ def load_model(
         if device_map is None:
             loaded = loaded.to(target)  # type: ignore[arg-type]  # transformers' stub of `to`
     loaded.eval().requires_grad_(requires_grad=False)
+    use_short_attention(loaded, loaded.device)
     config = loaded.config.get_text_config(decoder=True)
     language_model = LanguageModel(
         model=loaded,

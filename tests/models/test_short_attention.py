@@ -1,0 +1,111 @@
+"""Attention by two products against torch's."""
+
+import pytest
+import torch
+import transformers
+from torch import nn
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from ntpscore.models import LanguageModel
+from ntpscore.models import short_attention as module
+from ntpscore.models.short_attention import NAME, short_attention, use_short_attention
+from tests.models.test_hidden_states import CONFIGS
+
+CPU = torch.device("cpu")
+
+
+class Layer(nn.Module):
+    is_causal = True
+    num_key_value_groups = 1
+
+
+def draw(t: int, heads: int = 6, groups: int = 2, e: int = 8) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(t)
+    # As projections leave them: tokens before heads.
+    return [
+        torch.randn(3, t, n, e, generator=generator).transpose(1, 2)
+        for n in (heads, groups, groups)
+    ]
+
+
+@pytest.mark.parametrize("t", [1, 2, 7, 40, 256, 257])
+@pytest.mark.parametrize("groups", [1, 2, 6])
+@pytest.mark.parametrize("scaling", [None, 0.1])
+def test_short_attention_equals_a_loop_over_tokens(
+    t: int, groups: int, scaling: float | None
+) -> None:
+    layer = Layer()
+    layer.num_key_value_groups = 6 // groups
+    query, key, value = draw(t, groups=groups)
+    with torch.inference_mode():
+        got, weights = short_attention(layer, query, key, value, None, scaling=scaling)
+    assert weights is None
+    assert got.shape == (3, t, 6, 8)
+    for i in {0, t // 2, t - 1}:
+        for head in range(6):
+            group = head // (6 // groups)
+            scores = key[:, group, : i + 1].double() @ query[:, head, i, :, None].double()
+            shares = (scores * (scaling or 8**-0.5)).softmax(1)
+            expected = (shares * value[:, group, : i + 1].double()).sum(1)
+            # float32, of numbers about 1
+            torch.testing.assert_close(got[:, i, head].double(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"attention_mask": torch.ones(1, 1, 5, 5, dtype=torch.bool)},
+        {"attention_mask": None, "is_causal": False},
+        {"attention_mask": None, "position_bias": torch.ones(1, 6, 5, 5)},
+    ],
+)
+def test_what_is_not_plain_is_left_to_transformers(options: dict) -> None:
+    layer = Layer()
+    layer.num_key_value_groups = 3
+    with torch.inference_mode():
+        got, _ = short_attention(layer, *draw(5), **options)
+        expected, _ = sdpa_attention_forward(layer, *draw(5), **options)
+    assert torch.equal(got, expected)
+
+
+def test_training_is_left_to_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(module, "sdpa_attention_forward", lambda *_, **__: calls.append(1))
+    layer = Layer()
+    short_attention(layer, *draw(5), None)
+    with torch.inference_mode():
+        short_attention(layer, *draw(5), None, dropout=0.1)
+        assert len(calls) == 2
+        short_attention(layer, *draw(5), None)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_models_give_the_same_hidden_states(name: str) -> None:
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(CONFIGS[name]()).eval()
+    input_ids = torch.randint(5, 95, (4, 9), generator=torch.Generator().manual_seed(1))
+    states = []
+    for use in (False, True):
+        if use:
+            use_short_attention(model, CPU)
+        with torch.inference_mode():
+            states.append(model.base_model(input_ids, use_cache=False).last_hidden_state)
+    torch.testing.assert_close(states[1], states[0], rtol=1e-4, atol=1e-5)
+
+
+def test_it_is_for_processors_and_for_models_that_take_torchs_attention() -> None:
+    for implementation, device, expected in (
+        ("sdpa", "cpu", NAME),
+        ("sdpa", "cuda", "sdpa"),
+        ("eager", "cpu", "eager"),
+    ):
+        model = transformers.AutoModelForCausalLM.from_config(
+            CONFIGS["llama"](), attn_implementation=implementation
+        )
+        use_short_attention(model, torch.device(device))
+        assert model.config._attn_implementation == expected
+
+
+def test_a_loaded_model_takes_it(tiny_model: LanguageModel) -> None:
+    assert tiny_model.model.config._attn_implementation == NAME

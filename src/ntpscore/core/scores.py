@@ -15,13 +15,14 @@ from torch import Tensor
 
 from ntpscore.core.controls import retained_chance
 from ntpscore.core.geneig import (
+    Centring,
     LabelDirections,
     Metric,
     factor_metric,
     label_directions_of_each,
 )
 from ntpscore.core.moments import LayerMoments, Moments
-from ntpscore.core.subspaces import nested_coordinates, solve_subspaces
+from ntpscore.core.subspaces import Subspaces, nested_coordinates, nested_products, solve_subspaces
 from ntpscore.errors import MomentsError
 
 # Solving a layer takes about so many (d, d) matrices at its peak; layers are solved together as
@@ -97,7 +98,7 @@ def score_layer(moments: LayerMoments) -> LayerScores:
     d, m_V, m_N = moments.width, spaces.V.shape[1], spaces.N.rank
     label_sets = _LabelSets.of(moments, spaces.N, spaces.labels)
     K = spaces.N.whitener
-    T = spaces.Q.T @ K
+    T, T_ascending = nested_products(spaces)
 
     k = torch.arange(1, d + 1, device=T.device)
     used_V = k.clamp(max=m_V)
@@ -106,15 +107,14 @@ def score_layer(moments: LayerMoments) -> LayerScores:
     steps = torch.arange(d, device=T.device)
     algorithm1 = completed.ratios(T, steps[:m_V], steps[:m_N], d)
     # Ascending order: the first columns are those of the smallest eigenvalues.
-    T_ascending = torch.ormqr(*torch.geqrf(spaces.V.flip(1)), K, transpose=True)[:m_V]
     published = completed.ratios(
         T_ascending, _entry_steps(fraction_V, m_V), _entry_steps(fraction_N, m_N).flip(0), d
     )
     published = torch.where(fraction_V > 0, published, float("nan"))
 
-    directions = T @ label_sets.joined  # (m_V, sets·r)
-    per_column = label_sets.split(directions).square()  # (sets, m_V, r)
-    U = label_sets.split(K @ label_sets.joined)  # (sets, d, r)
+    directions = label_sets.split(T @ label_sets.joined)  # (sets, m_V, r)
+    per_column = directions.square()
+    U = label_sets.split(spaces.N.unwhiten(label_sets.joined))  # (sets, d, r)
     U_norms = U.square().sum(1)  # (sets, r)
     inside = _pad(per_column.sum(2).cumsum(1), d)
     supervised = inside / U_norms.sum(1, keepdim=True)
@@ -126,10 +126,10 @@ def score_layer(moments: LayerMoments) -> LayerScores:
         U_norms.sum(1, keepdim=True) * (1 - share) + share * all_norm
     )
     expected = torch.where(k <= r, algorithm1, expected)
-    orthonormal = _orthonormal_columns(U, label_sets.ranks)
-    subspace = _pad((spaces.Q.T @ orthonormal).square().sum(2).cumsum(1), d) / r
+    cosines = _orthonormalised(directions, U, label_sets.ranks)
+    subspace = _pad(cosines.square().sum(2).cumsum(1), d) / r
 
-    probe = _Probe.of(moments, spaces.Q)
+    probe = _Probe.of(moments, spaces, T)
     by_name: dict[ScoreName, Tensor] = {
         "algorithm1": algorithm1,
         "published": published,
@@ -232,13 +232,18 @@ class _LabelSets:
         return products.view(-1, sets, r).permute(1, 0, 2)
 
 
-def _orthonormal_columns(
-    U: Float[Tensor, "sets d r"], ranks: Int[Tensor, " sets"]
-) -> Float[Tensor, "sets d r"]:
-    """Orthonormal bases of the spans of the first `ranks` columns; the other columns zero."""
+def _orthonormalised(
+    directions: Float[Tensor, "sets v r"], U: Float[Tensor, "sets d r"], ranks: Int[Tensor, " sets"]
+) -> Float[Tensor, "sets v r"]:
+    """`Qᵀ B` from `Qᵀ U`, B orthonormal with the span of the first `ranks` columns of U.
+
+    The other columns come out as zeros.
+    """
     used = torch.arange(U.shape[2], device=U.device) < ranks[:, None]
-    basis: Tensor = torch.linalg.qr(U).Q * used[:, None, :]
-    return basis
+    R = torch.linalg.qr(U, mode="r").R
+    R.diagonal(dim1=1, dim2=2)[~used] = 1.0
+    products: Tensor = torch.linalg.solve_triangular(R, directions, upper=True, left=False)
+    return products * used[:, None, :]
 
 
 @dataclass(frozen=True)
@@ -378,20 +383,37 @@ class _Probe:
     rank: int
 
     @classmethod
-    def of(cls, moments: LayerMoments, Q: Float[Tensor, "d v"]) -> "_Probe":
-        N = factor_metric(moments.N_centred)
+    def of(cls, moments: LayerMoments, spaces: Subspaces, T: Float[Tensor, "v m"]) -> "_Probe":
+        """Fit the labels and every shuffle.
+
+        Args:
+            moments: of the layer.
+            spaces: its subspaces.
+            T: (v, m) `Qᵀ K`, from `nested_products`.
+        """
         M = torch.cat([moments.M_centred[None], moments.M_shuffled_centred])
         sets, d, c = M.shape
-        fit = N.whitener.T @ M.permute(1, 0, 2).reshape(d, sets * c)
+        joined = M.permute(1, 0, 2).reshape(d, sets * c)
+        centring = Centring.of(spaces.N, moments.mu, moments.N_centred)
+        if centring is not None and len(T) == d:
+            # What V_k leaves of the fit is its part in the span of K_cᵀ times Q's other columns,
+            # since these are orthogonal to F_c V_k.
+            rank = d
+            fit = centring.stretch(spaces.N.whiten(joined).T).T
+            coordinates = nested_coordinates(centring.stretch(T).flip(0).T, fit).flip(0)
+        else:
+            N = factor_metric(moments.N_centred)
+            rank = N.rank
+            fit = N.whiten(joined)
+            coordinates = nested_coordinates(N.factor @ spaces.Q, fit)
         explained = fit.view(-1, sets, c).square().sum((0, 2))
-        coordinates = nested_coordinates(N.factor @ Q, fit)
         kept = coordinates.view(-1, sets, c).square().sum(2).T.cumsum(1)
         # Of labels that never differ nothing is explained, and nothing can be retained.
         variances = moments.Y_variances
         variances = torch.where(variances > 0, variances, float("nan"))
         r2 = (explained / variances).clamp(max=1.0)
         retained = _pad(kept, d) / torch.where(r2 > 0, explained, float("nan"))[:, None]
-        return cls(retained.clamp(max=1.0), r2, N.rank)
+        return cls(retained.clamp(max=1.0), r2, rank)
 
 
 @dataclass(frozen=True)

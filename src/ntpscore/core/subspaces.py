@@ -90,8 +90,8 @@ def nested_products(
         if not bool(first_failed + last_failed):
             VK = spaces.N.whiten(V).T
             return (
-                torch.linalg.solve_triangular(first, VK, upper=False),
-                torch.linalg.solve_triangular(last, VK.flip(0), upper=False),
+                torch.linalg.solve_triangular(first, VK, upper=False).contiguous(),
+                torch.linalg.solve_triangular(last, VK.flip(0), upper=False).contiguous(),
             )
     both = [torch.ormqr(*torch.geqrf(X), K, transpose=True) for X in (V, V.flip(1))]
     return both[0][: V.shape[1]], both[1][: V.shape[1]]

@@ -27,7 +27,7 @@ ILL = cases.ill_conditioned_cases()
 SINGULAR = cases.singular_cases()
 INVERTIBLE = [*REGULAR, *LARGE, *ILL]
 
-CONDITION_SHARE = 0.1  # power iteration stops within a few per cent of both ends, from below
+CONDITION_SHARE = 0.1  # the Krylov spaces end within a few per cent of both ends, from below
 
 
 def named(chosen: list[Case]) -> pytest.MarkDecorator:

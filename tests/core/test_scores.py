@@ -165,7 +165,7 @@ def whole_bases(moments: LayerMoments) -> list[Tensor]:
     """All columns of U as the code completes them, for the labels and for every shuffle."""
     spaces = solve_subspaces(moments)
     K = spaces.N.whitener
-    completed = _Completed.of(_LabelSets.of(moments, spaces.N, spaces.labels), K)
+    completed = _Completed.of(_LabelSets.of(moments, spaces.N, spaces.labels), spaces.N)
     unit = torch.eye(spaces.N.rank, dtype=K.dtype)
     bases = []
     for Y, YW in zip(completed.reflectors, completed.weighted, strict=True):

@@ -4,6 +4,7 @@ B is factored on its numerical range only: what was kept, what was dropped and h
 conditioned the rest is stands in the result, and nothing is regularised.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,10 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ntpscore.core.triangles import lower_gram, lower_inverse, lower_product, upper_product
 from ntpscore.errors import MomentsError
 
-_POWER_STEPS = 5
-_POWER_VECTORS = 8
+_KRYLOV_STEPS = 5
+_RANDOM_ROWS = 4
 _EPS = torch.finfo(torch.float64).eps
 # However bad the conditioning, a direction with this share of the labels is one.
 _LOOSEST_RANK = 1e-4
@@ -34,22 +36,39 @@ class Metric:
     """A symmetric positive semi-definite B, factored on its numerical range.
 
     Attributes:
+        matrix: (d, d) B itself.
         whitener: (d, m) K with `Kᵀ B K = I` and the range of B as its span.
         factor: (m, d) F with `Fᵀ F = B` on that range.
         rank: m, the numerical rank.
+        triangular: whether K and F are upper triangular.
     """
 
+    matrix: Float[Tensor, "d d"]
     whitener: Float[Tensor, "d m"]
     factor: Float[Tensor, "m d"]
     rank: int
+    triangular: bool = False
+
+    def whiten(self, X: Float[Tensor, "d q"]) -> Float[Tensor, "m q"]:
+        """`Kᵀ X`."""
+        K = self.whitener
+        return lower_product(K.T, X) if self.triangular else K.T @ X
+
+    def unwhiten(self, W: Float[Tensor, "m q"]) -> Float[Tensor, "d q"]:
+        """`K W`."""
+        K = self.whitener
+        return upper_product(K, W) if self.triangular else K @ W
 
     @cached_property
     def condition(self) -> float:
         """Ratio of the largest to the smallest eigenvalue of B that was kept (2-norm).
 
-        Estimated by power iteration, to a few per cent, from below.
+        Estimated in Krylov spaces, to a few per cent, from below.
         """
-        return max(1.0, _largest_eigenvalue(self.factor) * _largest_eigenvalue(self.whitener.T))
+        K, B = self.whitener, self.matrix
+        largest = _largest_eigenvalue(lambda rows: rows @ B, B)
+        inverse = _largest_eigenvalue(lambda rows: rows @ K.T @ K, K)
+        return max(1.0, float(largest * inverse))
 
     @property
     def width(self) -> int:
@@ -89,12 +108,11 @@ def factor_metric(B: Float[Tensor, "d d"]) -> Metric:
     cutoff = relative_cutoff(len(B))
     L, failed = torch.linalg.cholesky_ex(scaled)
     if not bool(failed):
-        identity = torch.eye(len(B), dtype=B.dtype, device=B.device)
-        inverse = torch.linalg.solve_triangular(L, identity, upper=False)
+        inverse = lower_inverse(L)
         # ‖B‖·‖L⁻¹‖² in the Frobenius norm bounds the condition number from above.
         if float(torch.linalg.norm(scaled) * inverse.square().sum()) < 0.1 / cutoff:
             whitener, factor = inverse.T / scale[:, None], L.T * scale
-            return Metric(whitener, factor, len(B))
+            return Metric(B, whitener, factor, len(B), triangular=True)
     values, vectors = torch.linalg.eigh(scaled)
     kept = values > cutoff * values[-1]
     factor = (vectors[:, kept] * values[kept].sqrt()).T * scale
@@ -102,19 +120,78 @@ def factor_metric(B: Float[Tensor, "d d"]) -> Metric:
     # leave the range of B.
     Q, R = torch.linalg.qr(factor.T)
     identity = torch.eye(len(R), dtype=B.dtype, device=B.device)
-    return Metric(Q @ torch.linalg.solve_triangular(R.T, identity, upper=False), factor, len(R))
+    whitener = Q @ torch.linalg.solve_triangular(R.T, identity, upper=False)
+    return Metric(B, whitener, factor, len(R))
 
 
-def _largest_eigenvalue(F: Float[Tensor, "m d"]) -> float:
-    """The largest eigenvalue of `Fᵀ F`, from below."""
+@dataclass(frozen=True)
+class Centring:
+    """What turns a whitener of N into one of the covariance `N − μμᵀ` on the same space.
+
+    `N − μμᵀ = Fᵀ (I − a aᵀ) F` with `a = Kᵀ μ`, so `K (I + g a aᵀ)` whitens it, with
+    `1 + g ‖a‖² = 1 / √(1 − ‖a‖²)`.
+
+    Attributes:
+        a: (d,) the mean in whitened coordinates.
+        g: () the weight of `a aᵀ`.
+    """
+
+    a: Float[Tensor, " d"]
+    g: Float[Tensor, ""]
+
+    @classmethod
+    def of(
+        cls, N: Metric, mu: Float[Tensor, " d"], N_centred: Float[Tensor, "d d"]
+    ) -> "Centring | None":
+        """None unless both matrices are of full rank by the same safe bound as in `factor_metric`.
+
+        Args:
+            N: the second moment, factored.
+            mu: (d,) the mean.
+            N_centred: (d, d) `N − μμᵀ`.
+        """
+        if not N.triangular:
+            return None
+        a = N.whiten(mu[:, None])[:, 0]
+        rest = 1 - a.square().sum()
+        variances = N_centred.diagonal()
+        inverse = N.whitener.square().sum(1) + (N.whitener @ a).square() / rest
+        unit = torch.where(variances > 0, 1 / variances, float("nan"))
+        norm = (unit @ (N_centred.square() @ unit)).sqrt()
+        # A NaN fails the comparison.
+        safe = (rest > 0) & (norm * (variances * inverse).sum() < 0.1 / relative_cutoff(N.width))
+        if not bool(safe):
+            return None
+        return cls(a, 1 / (rest.sqrt() + rest))
+
+    def stretch(self, X: Float[Tensor, "q d"]) -> Float[Tensor, "q d"]:
+        """`X (I + g a aᵀ)`."""
+        return X + self.g * torch.outer(X @ self.a, self.a)
+
+
+def _largest_eigenvalue(
+    product: Callable[[Tensor], Tensor], like: Float[Tensor, "_ m"]
+) -> Float[Tensor, ""]:
+    """The largest eigenvalue of a positive semi-definite operator on m coordinates, from below.
+
+    Args:
+        product: multiplies rows by the operator.
+        like: a tensor of m columns, for its type and device.
+    """
+    blocks = [_random_rows(like)]
+    for _ in range(_KRYLOV_STEPS):
+        rows = product(blocks[-1])
+        blocks.append(rows / rows.norm(dim=1, keepdim=True))
+    basis = torch.linalg.qr(torch.cat(blocks).T).Q.T
+    values: Tensor = torch.linalg.eigvalsh(product(basis) @ basis.T)
+    return values[-1]
+
+
+def _random_rows(like: Float[Tensor, "_ m"]) -> Float[Tensor, "v m"]:
+    """A few rows of fixed random numbers: products with few rows are faster than with columns."""
     generator = torch.Generator().manual_seed(0)
-    start = torch.randn(F.shape[1], _POWER_VECTORS, generator=generator, dtype=F.dtype)
-    block = start.to(F.device)
-    for _ in range(_POWER_STEPS):
-        block = F.T @ (F @ block)
-        block = block / block.norm(dim=0)
-    image = F @ torch.linalg.qr(block).Q
-    return float(torch.linalg.eigvalsh(image.T @ image)[-1])
+    rows = torch.randn(_RANDOM_ROWS, like.shape[1], generator=generator, dtype=like.dtype)
+    return rows.to(like.device)
 
 
 @dataclass(frozen=True)
@@ -126,7 +203,8 @@ class GeneralizedEigen:
         whitened: (m, m) orthonormal eigenvectors in whitened coordinates; arbitrary in sign and
             within equal eigenvalues.
         metric: B, factored.
-        residual: `‖A Aᵀ V − B V Λ‖ / ‖A Aᵀ V‖` in whitened coordinates (Frobenius).
+        residual: `‖A Aᵀ V − B V Λ‖ / ‖A Aᵀ V‖` in whitened coordinates (Frobenius), both norms
+            estimated from the same few random combinations of its rows.
     """
 
     values: Float[Tensor, " m"]
@@ -137,7 +215,7 @@ class GeneralizedEigen:
     @property
     def vectors(self) -> Float[Tensor, "d m"]:
         """(d, m) eigenvectors V, `Vᵀ B V = I`."""
-        return self.metric.whitener @ self.whitened
+        return self.metric.unwhiten(self.whitened)
 
 
 def generalized_eigen(A: Float[Tensor, "d c"], B: Float[Tensor, "d d"]) -> GeneralizedEigen:
@@ -159,12 +237,15 @@ def generalized_eigen(A: Float[Tensor, "d c"], B: Float[Tensor, "d d"]) -> Gener
     if not bool(torch.isfinite(A).all()):
         raise MomentsError("a second moment is NaN or infinite")
     metric = factor_metric(B)
-    reduced = metric.whitener.T @ A
-    gram = reduced @ reduced.T
-    values, vectors = torch.linalg.eigh(gram)
+    reduced = metric.whiten(A)
+    values, vectors = torch.linalg.eigh(lower_gram(reduced))
     values, vectors = values.flip(0).clamp(min=0.0), vectors.flip(1)
-    norm = torch.linalg.norm(gram)
-    residual = float(torch.linalg.norm(gram @ vectors - vectors * values) / norm) if norm else 0.0
+    # ‖G W − W Λ‖ = ‖G − W Λ Wᵀ‖, without a product of two (m, m) matrices.
+    rows = _random_rows(vectors)
+    image = rows @ reduced @ reduced.T
+    norm = torch.linalg.norm(image)
+    off = torch.linalg.norm(image - (rows @ vectors * values) @ vectors.T)
+    residual = float(off / torch.where(norm > 0, norm, 1.0))
     return GeneralizedEigen(values, vectors, metric, residual)
 
 
@@ -201,7 +282,7 @@ def label_directions(M: Float[Tensor, "d c"], metric: Metric) -> LabelDirections
     """
     if not bool(torch.isfinite(M).all()):
         raise MomentsError("a second moment is NaN or infinite")
-    reduced = metric.whitener.T @ M
+    reduced = metric.whiten(M)
     vectors, singular, _ = torch.linalg.svd(reduced, full_matrices=False)
     # The rounding of the moments, which whitening amplifies by at most √condition.
     floor = _EPS * max(reduced.shape) * metric.condition**0.5
@@ -216,12 +297,14 @@ def label_directions_of_each(M: Float[Tensor, "P d c"], metric: Metric) -> list[
     decompositions, and good to the root of the rounding.
     """
     P, d, c = M.shape
-    reduced = metric.whitener.T @ M.permute(1, 0, 2).reshape(d, P * c)
+    reduced = metric.whiten(M.permute(1, 0, 2).reshape(d, P * c))
     reduced = reduced.view(metric.rank, P, c).permute(1, 0, 2)
     values, vectors = torch.linalg.eigh(reduced.transpose(1, 2) @ reduced)
     values, vectors = values.flip(1), vectors.flip(2)
-    found = []
-    for value, vector, one in zip(values, vectors, reduced, strict=True):
-        rank = min(int((value > _EPS * max(one.shape) * value[0]).sum()), *one.shape)
-        found.append(LabelDirections(value[:rank], one @ (vector[:, :rank] / value[:rank].sqrt())))
-    return found
+    seen = values > _EPS * max(metric.rank, c) * values[:, :1]
+    ranks = seen.sum(1).clamp(max=min(metric.rank, c)).tolist()
+    directions = reduced @ (vectors / torch.where(seen, values, 1.0).sqrt()[:, None, :])
+    return [
+        LabelDirections(value[:rank], direction[:, :rank])
+        for value, direction, rank in zip(values, directions, ranks, strict=True)
+    ]

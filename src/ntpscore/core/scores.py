@@ -15,13 +15,14 @@ from torch import Tensor
 
 from ntpscore.core.controls import retained_chance
 from ntpscore.core.geneig import (
+    Centring,
     LabelDirections,
     Metric,
     factor_metric,
     label_directions_of_each,
 )
 from ntpscore.core.moments import LayerMoments, Moments
-from ntpscore.core.subspaces import nested_coordinates, solve_subspaces
+from ntpscore.core.subspaces import Subspaces, nested_coordinates, nested_products, solve_subspaces
 from ntpscore.errors import MomentsError
 
 # Solving a layer takes about so many (d, d) matrices at its peak; layers are solved together as
@@ -97,24 +98,20 @@ def score_layer(moments: LayerMoments) -> LayerScores:
     d, m_V, m_N = moments.width, spaces.V.shape[1], spaces.N.rank
     label_sets = _LabelSets.of(moments, spaces.N, spaces.labels)
     K = spaces.N.whitener
-    T = spaces.Q.T @ K
+    T, T_ascending = nested_products(spaces)
 
     k = torch.arange(1, d + 1, device=T.device)
     used_V = k.clamp(max=m_V)
     fraction_V, fraction_N = k * m_V // d, k * m_N // d
-    completed = _Completed.of(label_sets, K)
-    steps = torch.arange(d, device=T.device)
-    algorithm1 = completed.ratios(T, steps[:m_V], steps[:m_N], d)
+    completed = _Completed.of(label_sets, spaces.N)
+    algorithm1 = completed.ratios(T, used_V, k.clamp(max=m_N))
     # Ascending order: the first columns are those of the smallest eigenvalues.
-    T_ascending = torch.ormqr(*torch.geqrf(spaces.V.flip(1)), K, transpose=True)[:m_V]
-    published = completed.ratios(
-        T_ascending, _entry_steps(fraction_V, m_V), _entry_steps(fraction_N, m_N).flip(0), d
-    )
+    published = completed.reversed().ratios(T_ascending.flip(1), fraction_V, fraction_N)
     published = torch.where(fraction_V > 0, published, float("nan"))
 
-    directions = T @ label_sets.joined  # (m_V, sets·r)
-    per_column = label_sets.split(directions).square()  # (sets, m_V, r)
-    U = label_sets.split(K @ label_sets.joined)  # (sets, d, r)
+    directions = label_sets.split(T @ label_sets.joined)  # (sets, m_V, r)
+    per_column = directions.square()
+    U = label_sets.split(spaces.N.unwhiten(label_sets.joined))  # (sets, d, r)
     U_norms = U.square().sum(1)  # (sets, r)
     inside = _pad(per_column.sum(2).cumsum(1), d)
     supervised = inside / U_norms.sum(1, keepdim=True)
@@ -126,10 +123,10 @@ def score_layer(moments: LayerMoments) -> LayerScores:
         U_norms.sum(1, keepdim=True) * (1 - share) + share * all_norm
     )
     expected = torch.where(k <= r, algorithm1, expected)
-    orthonormal = _orthonormal_columns(U, label_sets.ranks)
-    subspace = _pad((spaces.Q.T @ orthonormal).square().sum(2).cumsum(1), d) / r
+    cosines = _orthonormalised(directions, U, label_sets.ranks)
+    subspace = _pad(cosines.square().sum(2).cumsum(1), d) / r
 
-    probe = _Probe.of(moments, spaces.Q)
+    probe = _Probe.of(moments, spaces, T)
     by_name: dict[ScoreName, Tensor] = {
         "algorithm1": algorithm1,
         "published": published,
@@ -196,11 +193,6 @@ def _pad(sums: Float[Tensor, "s m"], d: int) -> Float[Tensor, "s d"]:
     return torch.cat([sums, last], 1)
 
 
-def _entry_steps(counts: Int[Tensor, " d"], m: int) -> Int[Tensor, " m"]:
-    """For each of m columns the first index of k at which it is among the leading counts[k]."""
-    return torch.searchsorted(counts, torch.arange(1, m + 1, device=counts.device))
-
-
 @dataclass(frozen=True)
 class _LabelSets:
     """The label directions of the labels themselves (first) and of every shuffle.
@@ -232,13 +224,18 @@ class _LabelSets:
         return products.view(-1, sets, r).permute(1, 0, 2)
 
 
-def _orthonormal_columns(
-    U: Float[Tensor, "sets d r"], ranks: Int[Tensor, " sets"]
-) -> Float[Tensor, "sets d r"]:
-    """Orthonormal bases of the spans of the first `ranks` columns; the other columns zero."""
+def _orthonormalised(
+    directions: Float[Tensor, "sets v r"], U: Float[Tensor, "sets d r"], ranks: Int[Tensor, " sets"]
+) -> Float[Tensor, "sets v r"]:
+    """`Qᵀ B` from `Qᵀ U`, B orthonormal with the span of the first `ranks` columns of U.
+
+    The other columns come out as zeros.
+    """
     used = torch.arange(U.shape[2], device=U.device) < ranks[:, None]
-    basis: Tensor = torch.linalg.qr(U).Q * used[:, None, :]
-    return basis
+    R = torch.linalg.qr(U, mode="r").R
+    R.diagonal(dim1=1, dim2=2)[~used] = 1.0
+    products: Tensor = torch.linalg.solve_triangular(R, directions, upper=True, left=False)
+    return products * used[:, None, :]
 
 
 @dataclass(frozen=True)
@@ -255,7 +252,7 @@ class _Completed:
     norms: Float[Tensor, "sets m"]
 
     @classmethod
-    def of(cls, label_sets: _LabelSets, K: Float[Tensor, "d m"]) -> "_Completed":
+    def of(cls, label_sets: _LabelSets, N: Metric) -> "_Completed":
         """Reflectors Y, products Y W, and the squared lengths of all columns of U = K H."""
         packed, tau = torch.geqrf(label_sets.whitened)
         Y = torch.tril(packed, diagonal=-1)
@@ -270,97 +267,120 @@ class _Completed:
             inverse_W, torch.eye(Y.shape[2], dtype=Y.dtype, device=Y.device), upper=True
         )
         weighted = Y @ W
-        joined = weighted.permute(1, 0, 2).reshape(K.shape[1], -1)
-        KX = label_sets.split(K @ joined)  # (sets, d, r)
-        KKX = label_sets.split(K.T @ (K @ joined))  # (sets, m, r)
+        KX = N.unwhiten(weighted.permute(1, 0, 2).reshape(N.rank, -1))
+        KKX = label_sets.split(N.whiten(KX))  # (sets, m, r)
+        KX = label_sets.split(KX)  # (sets, d, r)
         squares = ((Y @ (KX.transpose(1, 2) @ KX)) * Y).sum(2)
-        norms = K.square().sum(0) - 2 * (KKX * Y).sum(2) + squares
+        norms = N.whitener.square().sum(0) - 2 * (KKX * Y).sum(2) + squares
         return cls(Y, weighted, norms)
+
+    def reversed(self) -> "_Completed":
+        """The same columns of U, last one first, for products with K's columns in that order."""
+        return _Completed(self.reflectors.flip(1), self.weighted.flip(1), self.norms.flip(1))
 
     def ratios(
         self,
         T: Float[Tensor, "v m"],
-        row_steps: Int[Tensor, " v"],
-        column_steps: Int[Tensor, " m"],
-        d: int,
+        rows: Int[Tensor, " d"],
+        columns: Int[Tensor, " d"],
     ) -> Float[Tensor, "sets d"]:
-        """`‖P U‖² / ‖U‖²` over the rows of T and columns of U that have entered by each step.
+        """`‖P U‖² / ‖U‖²` over the leading rows of T and columns of U, for each step.
 
         Args:
-            T: (v, m) `Qᵀ K`, Q an orthonormal basis whose rows enter one by one.
-            row_steps: (v,) the step (index of k) at which each row enters.
-            column_steps: (m,) the step at which each column of U enters.
-            d: the number of steps.
+            T: (v, m) `Qᵀ K`, Q an orthonormal basis whose vectors enter one by one.
+            rows: (d,) how many rows of T have entered at each step.
+            columns: (d,) how many columns of U have.
         """
+        stairs = _Stairs.of(T, rows, columns)
         Y = self.reflectors
         sets, m, r = Y.shape
         joined = self.weighted.permute(1, 0, 2).reshape(m, sets * r)
         Z = (T @ joined).view(-1, sets, r).permute(1, 0, 2)  # (sets, v, r): Qᵀ K (I − H) = Z Yᵀ
-        row_last = row_steps[:, None] >= column_steps
-        first = (T - Z[0] @ Y[0].T).square()[None]
-        inside = [_staircase(first, row_last, row_steps, column_steps, d)]
-        if sets > 1:
-            inside.append(self._shuffled(T, Z[1:], Y[1:], row_last, row_steps, column_steps, d))
-        norms = T.new_zeros(sets, d).index_add_(1, column_steps, self.norms).cumsum(1)
+        # Where a shuffle has so many directions the expanded square is no less work.
+        plain = 1 if r * r <= m else sets
+        inside = [stairs.sums(T - z @ y.T)[None] for z, y in zip(Z[:plain], Y, strict=False)]
+        if plain < sets:
+            inside.append(stairs.sums_of_updates(T, Z[1:], Y[1:]))
+        norms = _entered(self.norms, columns)
         ratios: Tensor = torch.cat(inside) / torch.where(norms > 0, norms, float("nan"))
         return ratios
 
-    def _shuffled(
-        self,
-        T: Tensor,
-        Z: Tensor,
-        Y: Tensor,
-        row_last: Tensor,
-        row_steps: Tensor,
-        column_steps: Tensor,
-        d: int,
-    ) -> Float[Tensor, "P d"]:
-        """The staircase sums of `(T − Z Yᵀ)²` for many label sets without forming them.
 
-        The square is expanded; the mixed term needs two products with the masked T for all sets
+@dataclass(frozen=True)
+class _Stairs:
+    """Leading blocks of a (v, m) matrix, from step to step with more rows and columns.
+
+    Attributes:
+        rows: (d,) how many rows the block of each step has.
+        columns: (d,) how many columns.
+        row_steps: (v,) the step at which each row enters.
+        column_steps: (m,) the step at which each column enters.
+        row_last: (v, m) whether an entry is in when its row enters, not only with its column.
+    """
+
+    rows: Int[Tensor, " d"]
+    columns: Int[Tensor, " d"]
+    row_steps: Int[Tensor, " v"]
+    column_steps: Int[Tensor, " m"]
+    row_last: Bool[Tensor, "v m"]
+
+    @classmethod
+    def of(cls, T: Tensor, rows: Int[Tensor, " d"], columns: Int[Tensor, " d"]) -> "_Stairs":
+        """Stairs in a matrix of T's shape."""
+        v, m = T.shape
+        row_steps = torch.searchsorted(rows, torch.arange(1, v + 1, device=T.device))
+        column_steps = torch.searchsorted(columns, torch.arange(1, m + 1, device=T.device))
+        return cls(rows, columns, row_steps, column_steps, row_steps[:, None] >= column_steps)
+
+    def _gather(
+        self, by_row: Float[Tensor, "*sets v"], by_column: Float[Tensor, "*sets m"]
+    ) -> Float[Tensor, "*sets d"]:
+        """Sums over each block from those over the entries that come in with a row or column."""
+        sums = by_row.new_zeros(*by_row.shape[:-1], len(self.rows))
+        sums.index_add_(-1, self.row_steps, by_row).index_add_(-1, self.column_steps, by_column)
+        return sums.cumsum(-1)
+
+    def sums(self, X: Float[Tensor, "v m"]) -> Float[Tensor, " d"]:
+        """Sums of the squares in each block."""
+        by_row = X * self.row_last
+        return self._gather(by_row.square().sum(1), (X - by_row).square().sum(0))
+
+    def sums_of_updates(
+        self, T: Float[Tensor, "v m"], Z: Float[Tensor, "P v r"], Y: Float[Tensor, "P m r"]
+    ) -> Float[Tensor, "P d"]:
+        """Sums of the squares of `T − Z Yᵀ` for many Z and Y, without forming them.
+
+        The square is expanded; the mixed term needs two products with the masked T for all
         together, the last one cumulated r × r products.
         """
         P, m, r = Y.shape
-        if r * r > m:
-            return torch.cat(
-                [
-                    _staircase((T - z @ y.T).square()[None], row_last, row_steps, column_steps, d)
-                    for z, y in zip(Z, Y, strict=True)
-                ]
-            )
+        by_row = T * self.row_last
+        by_column = T - by_row
         Y_joined = Y.permute(1, 0, 2).reshape(m, P * r)
         Z_joined = Z.permute(1, 0, 2).reshape(-1, P * r)
-        T_row = T * row_last
-        T_column = T - T_row
-        mixed_rows = ((T_row @ Y_joined) * Z_joined).view(-1, P, r).sum(2)
-        mixed_columns = ((T_column.T @ Z_joined) * Y_joined).view(-1, P, r).sum(2)
-        mixed = T.new_zeros(d, P)
-        mixed.index_add_(0, row_steps, mixed_rows).index_add_(0, column_steps, mixed_columns)
+        mixed = self._gather(
+            ((by_row @ Y_joined) * Z_joined).view(-1, P, r).sum(2).T,
+            ((by_column.T @ Z_joined) * Y_joined).view(-1, P, r).sum(2).T,
+        )
+        one, other = torch.triu_indices(r, r, device=T.device)
+        weights = torch.where(one == other, 1.0, 2.0).to(T)[:, None]
 
-        def cumulated(X: Tensor, steps: Tensor) -> Tensor:
-            """(P, d, r·r) sums over entered rows of X of their outer products."""
-            outer = (X[:, :, :, None] * X[:, :, None, :]).flatten(2)
-            return X.new_zeros(P, d, r * r).index_add_(1, steps, outer).cumsum_(1)
+        def pairs(X: Float[Tensor, "P q r"], counts: Int[Tensor, " d"]) -> Tensor:
+            """(P, pairs, d) sums over the leading rows of X of products of its columns."""
+            X = X.transpose(1, 2).contiguous()
+            return _entered(X[:, one] * X[:, other], counts)
 
-        last = (cumulated(Z, row_steps) * cumulated(Y, column_steps)).sum(2)
-        plain = _staircase(T.square()[None], row_last, row_steps, column_steps, d)
-        sums: Tensor = plain - 2 * mixed.T.cumsum(1) + last
-        return sums
+        last = (pairs(Z, self.rows) * pairs(Y, self.columns) * weights).sum(1)
+        plain = self._gather(by_row.square().sum(1), by_column.square().sum(0))
+        return plain - 2 * mixed + last
 
 
-def _staircase(
-    squares: Float[Tensor, "s v m"],
-    row_last: Bool[Tensor, "v m"],
-    row_steps: Int[Tensor, " v"],
-    column_steps: Int[Tensor, " m"],
-    d: int,
-) -> Float[Tensor, "s d"]:
-    """Sums over the entries whose row and column have both entered by each step."""
-    by_row = squares * row_last
-    sums = squares.new_zeros(len(squares), d)
-    sums.index_add_(1, row_steps, by_row.sum(2))
-    sums.index_add_(1, column_steps, (squares - by_row).sum(1))
-    return sums.cumsum(1)
+def _entered(
+    terms: Float[Tensor, "*sets q"], counts: Int[Tensor, " d"]
+) -> Float[Tensor, "*sets d"]:
+    """Sums over the leading counts[k] terms, for each k."""
+    sums = torch.nn.functional.pad(terms.cumsum(-1), (1, 0))
+    return sums[..., counts]
 
 
 @dataclass(frozen=True)
@@ -378,20 +398,37 @@ class _Probe:
     rank: int
 
     @classmethod
-    def of(cls, moments: LayerMoments, Q: Float[Tensor, "d v"]) -> "_Probe":
-        N = factor_metric(moments.N_centred)
+    def of(cls, moments: LayerMoments, spaces: Subspaces, T: Float[Tensor, "v m"]) -> "_Probe":
+        """Fit the labels and every shuffle.
+
+        Args:
+            moments: of the layer.
+            spaces: its subspaces.
+            T: (v, m) `Qᵀ K`, from `nested_products`.
+        """
         M = torch.cat([moments.M_centred[None], moments.M_shuffled_centred])
         sets, d, c = M.shape
-        fit = N.whitener.T @ M.permute(1, 0, 2).reshape(d, sets * c)
+        joined = M.permute(1, 0, 2).reshape(d, sets * c)
+        centring = Centring.of(spaces.N, moments.mu, moments.N_centred)
+        if centring is not None and len(T) == d:
+            # What V_k leaves of the fit is its part in the span of K_cᵀ times Q's other columns,
+            # since these are orthogonal to F_c V_k.
+            rank = d
+            fit = centring.stretch(spaces.N.whiten(joined).T).T
+            coordinates = nested_coordinates(centring.stretch(T).flip(0).T, fit).flip(0)
+        else:
+            N = factor_metric(moments.N_centred)
+            rank = N.rank
+            fit = N.whiten(joined)
+            coordinates = nested_coordinates(N.factor @ spaces.Q, fit)
         explained = fit.view(-1, sets, c).square().sum((0, 2))
-        coordinates = nested_coordinates(N.factor @ Q, fit)
         kept = coordinates.view(-1, sets, c).square().sum(2).T.cumsum(1)
         # Of labels that never differ nothing is explained, and nothing can be retained.
         variances = moments.Y_variances
         variances = torch.where(variances > 0, variances, float("nan"))
         r2 = (explained / variances).clamp(max=1.0)
         retained = _pad(kept, d) / torch.where(r2 > 0, explained, float("nan"))[:, None]
-        return cls(retained.clamp(max=1.0), r2, N.rank)
+        return cls(retained.clamp(max=1.0), r2, rank)
 
 
 @dataclass(frozen=True)

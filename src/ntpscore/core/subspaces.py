@@ -1,6 +1,7 @@
 """The two subspaces of a layer: V, which next-token prediction uses, and U, which labels need."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from ntpscore.core.geneig import (
     label_directions,
 )
 from ntpscore.core.moments import LayerMoments
+from ntpscore.core.triangles import lower_gram
 
 
 @dataclass(frozen=True)
@@ -24,16 +26,20 @@ class Subspaces:
     Attributes:
         next_token: the eigenpairs of (C1 C1ᵀ, C0).
         V: (d, m) its vectors, largest eigenvalue first; its first k columns are V_k.
-        Q: (d, m) orthonormal; its first k columns span what the first k of V span.
         N: the metric of the mean token.
         labels: the label-carrying eigenpairs of (M Mᵀ, N).
     """
 
     next_token: GeneralizedEigen
     V: Float[Tensor, "d m"]
-    Q: Float[Tensor, "d m"]
     N: Metric
     labels: LabelDirections
+
+    @cached_property
+    def Q(self) -> Float[Tensor, "d m"]:
+        """(d, m) orthonormal; its first k columns span what the first k of V span."""
+        Q: Tensor = torch.linalg.qr(self.V).Q
+        return Q
 
     @property
     def U(self) -> Float[Tensor, "d r"]:
@@ -51,15 +57,44 @@ def solve_subspaces(moments: LayerMoments) -> Subspaces:
         Next Token Perception Score, theorem 1.
     """
     next_token = generalized_eigen(moments.C1, moments.C0)
-    V = next_token.vectors
     N = factor_metric(moments.N)
     return Subspaces(
         next_token=next_token,
-        V=V,
-        Q=torch.linalg.qr(V).Q,
+        V=next_token.vectors,
         N=N,
         labels=label_directions(moments.M, N),
     )
+
+
+# Orthonormal bases by Cholesky factors lose as many digits as the condition number of C0 has.
+_SAFE_CONDITION = 1e10
+
+
+def nested_products(
+    spaces: Subspaces,
+) -> tuple[Float[Tensor, "v m"], Float[Tensor, "v m"]]:
+    """`Qᵀ K` for the whitener K of N, where Q is nested in V's first and in V's last columns.
+
+    Both Q are arbitrary in the signs of their columns.
+
+    Returns:
+        (v, m) where the first k rows belong to the first k columns of V, and (v, m) where they
+        belong to the last k.
+    """
+    V, K = spaces.V, spaces.N.whitener
+    if spaces.next_token.metric.condition < _SAFE_CONDITION:
+        # V = Q R with Rᵀ R = Vᵀ V, so that Qᵀ K = R⁻ᵀ Vᵀ K.
+        gram = lower_gram(V.T)
+        first, first_failed = torch.linalg.cholesky_ex(gram)
+        last, last_failed = torch.linalg.cholesky_ex(gram.flip(0, 1).T)
+        if not bool(first_failed + last_failed):
+            VK = spaces.N.whiten(V).T
+            return (
+                torch.linalg.solve_triangular(first, VK, upper=False).contiguous(),
+                torch.linalg.solve_triangular(last, VK.flip(0), upper=False).contiguous(),
+            )
+    both = [torch.ormqr(*torch.geqrf(X), K, transpose=True) for X in (V, V.flip(1))]
+    return both[0][: V.shape[1]], both[1][: V.shape[1]]
 
 
 # A column whose part outside the span of those before it is below this share of its length is

@@ -12,6 +12,8 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from ntpscore.models.fused import causal_softmax_, serves
+
 NAME = "ntpscore_short_attention"
 # All scores of a batch are held at once, so that memory grows with the square of the length.
 _LONGEST = 256
@@ -63,14 +65,16 @@ def short_attention(
             dropout=dropout, scaling=scaling, is_causal=is_causal, **options,
         )  # fmt: skip
         return output
-    ahead = torch.full((t, t), float("-inf"), dtype=query.dtype).triu(1).repeat(heads // groups, 1)
-    scores = torch.baddbmm(
-        ahead,
-        query.reshape(b * groups, -1, e),
-        key.reshape(b * groups, t, e).transpose(1, 2),
-        alpha=e**-0.5 if scaling is None else scaling,
-    )
-    mixed = scores.softmax(2) @ value.reshape(b * groups, t, e)
+    scaling = e**-0.5 if scaling is None else scaling
+    queries = query.reshape(b * groups, -1, e)
+    keys = key.reshape(b * groups, t, e).transpose(1, 2)
+    if serves(queries):
+        shares = causal_softmax_(queries @ keys, scaling)
+    else:
+        ahead = torch.full((t, t), float("-inf"), dtype=query.dtype).triu(1)
+        ahead = ahead.repeat(heads // groups, 1)
+        shares = torch.baddbmm(ahead, queries, keys, alpha=scaling).softmax(2)
+    mixed = shares @ value.reshape(b * groups, t, e)
     return mixed.view(b, heads, t, e).transpose(1, 2), None
 
 

@@ -1,14 +1,20 @@
 """What a score is worth: its level by chance and under shuffled labels."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 _RIDGES = 256
+_KRYLOV_STEPS = 8
 
 
 def retained_chance(
-    N_centred: Float[Tensor, "d d"], M_centred: Float[Tensor, "d c"], k: Int[Tensor, " q"]
+    N_centred: Float[Tensor, "d d"],
+    M_centred: Float[Tensor, "d c"],
+    k: Int[Tensor, " q"],
+    inverse: Callable[[Tensor], Tensor] | None = None,
 ) -> Float[Tensor, " q"]:
     """The mean of `retained` where V's k columns are drawn at random.
 
@@ -21,6 +27,8 @@ def retained_chance(
         N_centred: (d, d) covariance of the mean token.
         M_centred: (d, c) its covariance with the labels.
         k: how many random directions, each from 0 to d.
+        inverse: multiplies rows by the inverse of N_centred, if it has one at hand; spares its
+            eigenvectors.
 
     Returns:
         One value in [0, 1] per entry of k.
@@ -29,19 +37,49 @@ def retained_chance(
         Dereziński, Liang, Liao, Mahoney 2020, "Precise expressions for random projections"
         (arXiv 2006.10653), theorem 1.
     """
-    values, vectors = torch.linalg.eigh(N_centred)
-    floor = values[-1] * torch.finfo(values.dtype).eps * len(values)
-    seen = values > floor
-    values = values[seen]
-    power = (vectors[:, seen].T @ M_centred).square().sum(1)
-    fit = (power / values).sum()
+    d, c = M_centred.shape
+    if inverse is not None and 2 * (2 * _KRYLOV_STEPS + 1) * c <= d:
+        values = torch.linalg.eigvalsh(N_centred)
+        places, power = _krylov_measure(N_centred, M_centred, inverse)
+    else:
+        values, vectors = torch.linalg.eigh(N_centred)
+        seen = values > values[-1] * torch.finfo(values.dtype).eps * d
+        values = values[seen]
+        places, power = values, (vectors[:, seen].T @ M_centred).square().sum(1)
+    fit = (power / places).sum()
     # γ from far above the largest to far below the smallest eigenvalue, so that k runs 0 … rank.
     ends = torch.log10(torch.stack([values[-1] * 1e4 * len(values), values[0] * 1e-4]))
     ridges = torch.logspace(float(ends[0]), float(ends[1]), _RIDGES).to(values)
-    shrunk = values + ridges[:, None]
-    freedom = (values / shrunk).sum(1)
-    kept = (power / shrunk).sum(1) / torch.where(fit > 0, fit, float("nan"))
+    freedom = (values / (values + ridges[:, None])).sum(1)
+    kept = (power / (places + ridges[:, None])).sum(1) / torch.where(fit > 0, fit, float("nan"))
     return interpolate(k.to(values.dtype), freedom, kept).clamp(0.0, 1.0)
+
+
+def _krylov_measure(
+    N: Float[Tensor, "d d"], M: Float[Tensor, "d c"], inverse: Callable[[Tensor], Tensor]
+) -> tuple[Float[Tensor, " q"], Float[Tensor, " q"]]:
+    """Places and weights w with `Σ w / (place + γ)` close to `tr Mᵀ (N + γ I)⁻¹ M` for every γ ≥ 0.
+
+    They are the Ritz values of N in the space that powers of N and of its inverse make of M, which
+    reaches both ends of the spectrum: exact for γ = 0, elsewhere good to 1e-4 of that on spectra
+    of eight decades.
+    """
+    up = down = torch.linalg.qr(M).Q.T
+    basis = up
+
+    def join(rows: Tensor) -> Tensor:
+        """New orthonormal rows; of dependent ones, once normalised, the rest is projected out."""
+        for _ in range(2):
+            rows = torch.linalg.qr((rows - rows @ basis.T @ basis).T).Q.T
+        return rows
+
+    for _ in range(_KRYLOV_STEPS):
+        up = join(up @ N)
+        basis = torch.cat([basis, up])
+        down = join(inverse(down))
+        basis = torch.cat([basis, down])
+    places, vectors = torch.linalg.eigh(basis @ N @ basis.T)
+    return places, (vectors.T @ (basis @ M)).square().sum(1)
 
 
 def interpolate(

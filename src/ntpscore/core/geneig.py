@@ -126,16 +126,18 @@ def factor_metric(B: Float[Tensor, "d d"]) -> Metric:
 
 @dataclass(frozen=True)
 class Centring:
-    """What turns a whitener of N into one of the covariance `N − μμᵀ` on the same space.
+    """What turns a whitener K of N into one of the covariance `N − μμᵀ` on the same space.
 
     `N − μμᵀ = Fᵀ (I − a aᵀ) F` with `a = Kᵀ μ`, so `K (I + g a aᵀ)` whitens it, with
     `1 + g ‖a‖² = 1 / √(1 − ‖a‖²)`.
 
     Attributes:
+        N: the second moment, factored.
         a: (d,) the mean in whitened coordinates.
         g: () the weight of `a aᵀ`.
     """
 
+    N: Metric
     a: Float[Tensor, " d"]
     g: Float[Tensor, ""]
 
@@ -162,11 +164,16 @@ class Centring:
         safe = (rest > 0) & (norm * (variances * inverse).sum() < 0.1 / relative_cutoff(N.width))
         if not bool(safe):
             return None
-        return cls(a, 1 / (rest.sqrt() + rest))
+        return cls(N, a, 1 / (rest.sqrt() + rest))
 
     def stretch(self, X: Float[Tensor, "q d"]) -> Float[Tensor, "q d"]:
         """`X (I + g a aᵀ)`."""
-        return X + self.g * torch.outer(X @ self.a, self.a)
+        return torch.addmm(X, (X @ self.a)[:, None], (self.g * self.a)[None])
+
+    def inverse(self, rows: Float[Tensor, "q d"]) -> Float[Tensor, "q d"]:
+        """Rows times the inverse of the covariance."""
+        K = self.N.whitener
+        return self.stretch(self.stretch(rows @ K)) @ K.T
 
 
 def _largest_eigenvalue(

@@ -126,7 +126,9 @@ def score_layer(moments: LayerMoments) -> LayerScores:
     cosines = _orthonormalised(directions, U, label_sets.ranks)
     subspace = _pad(cosines.square().sum(2).cumsum(1), d) / r
 
-    probe = _Probe.of(moments, spaces, T)
+    N_centred = moments.N_centred
+    centring = Centring.of(spaces.N, moments.mu, N_centred)
+    probe = _Probe.of(moments, spaces, centring, T)
     by_name: dict[ScoreName, Tensor] = {
         "algorithm1": algorithm1,
         "published": published,
@@ -141,7 +143,9 @@ def score_layer(moments: LayerMoments) -> LayerScores:
     chance["retained"] = torch.where(
         probe.retained[0].isnan(),
         float("nan"),
-        retained_chance(moments.N_centred, moments.M_centred, used_V),
+        retained_chance(
+            N_centred, moments.M_centred, used_V, centring.inverse if centring else None
+        ),
     )
     nowhere = torch.zeros(d, dtype=torch.bool, device=T.device)
     rank = int(label_sets.ranks[0])
@@ -398,18 +402,24 @@ class _Probe:
     rank: int
 
     @classmethod
-    def of(cls, moments: LayerMoments, spaces: Subspaces, T: Float[Tensor, "v m"]) -> "_Probe":
+    def of(
+        cls,
+        moments: LayerMoments,
+        spaces: Subspaces,
+        centring: Centring | None,
+        T: Float[Tensor, "v m"],
+    ) -> "_Probe":
         """Fit the labels and every shuffle.
 
         Args:
             moments: of the layer.
             spaces: its subspaces.
+            centring: from N to its covariance, where both are of full rank.
             T: (v, m) `Qᵀ K`, from `nested_products`.
         """
         M = torch.cat([moments.M_centred[None], moments.M_shuffled_centred])
         sets, d, c = M.shape
         joined = M.permute(1, 0, 2).reshape(d, sets * c)
-        centring = Centring.of(spaces.N, moments.mu, moments.N_centred)
         if centring is not None and len(T) == d:
             # What V_k leaves of the fit is its part in the span of K_cᵀ times Q's other columns,
             # since these are orthogonal to F_c V_k.

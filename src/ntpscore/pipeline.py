@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,6 +44,7 @@ from ntpscore.result import (
     layer_record,
     make_folder,
     without_nan,
+    write_moments,
 )
 from ntpscore.sampling import UntilKnown
 from ntpscore.text import LabelledText, Task, load_text
@@ -320,9 +322,13 @@ def score_text(
         )
         run = _Pass(language_model, text, tokens, layers, config, folder, clock, shown, observe)
         warnings += run.go()
-        with clock("solve"):
+        # Writing the moments waits for the disk, solving for the processor.
+        with clock("solve"), ThreadPoolExecutor(1) as background:
+            saving = background.submit(write_moments, run.moments, folder) if folder else None
             shown.start("solving", len(layers), unit="layers")
             table = score_moments(run.moments, lambda _layer: shown.advance(1))
+            if saving is not None:
+                saving.result()
     rows = layer_record(table)
     best = {name: asdict(found) for name in SCORES if (found := find_best(table, name)) is not None}
     record: dict[str, Any] = {
@@ -350,7 +356,7 @@ def score_text(
     result = ScoreResult(record, table=table, moments=run.moments)
     if folder is not None:
         with clock("write"):
-            result.write_tables(folder, every_k=every_k)
+            result.write_table(folder, every_k=every_k)
     record["seconds"] = clock.seconds()
     if folder is not None:
         result.write_record(folder)

@@ -323,16 +323,16 @@ class ScoreResult:
             OutputError: the folder can't be written.
         """
         folder = make_folder(folder)
-        self.write_tables(folder, every_k=every_k)
+        if self._folder is None or self._folder.resolve() != folder.resolve():
+            write_moments(self.moments, folder)
+        self.write_table(folder, every_k=every_k)
         self.write_record(folder)
         return folder
 
-    def write_tables(self, folder: Path, *, every_k: bool = False) -> None:
-        """Write `scores.csv` and `moments.safetensors`; see `save`."""
-        # An earlier record must not stand beside tables of another run.
+    def write_table(self, folder: Path, *, every_k: bool = False) -> None:
+        """Write `scores.csv`; see `save`."""
+        # An earlier record must not stand beside a table of another run.
         (folder / "result.json").unlink(missing_ok=True)
-        if self._folder is None or self._folder.resolve() != folder.resolve():
-            self.moments.save(folder / "moments.safetensors")
         frame = self.table(every_k=every_k)[list(COLUMNS)]
         write_text(folder / "scores.csv", frame.to_csv(index=False, lineterminator="\n"))
 
@@ -340,6 +340,17 @@ class ScoreResult:
         """Write `result.json`, which makes the folder complete; see `save`."""
         write_text(folder / "result.json", to_json(self.record))
         self._folder = folder
+
+
+def write_moments(moments: "Moments", folder: Path) -> None:
+    """Write `moments.safetensors` into a result folder.
+
+    Raises:
+        MomentsError: the file can't be written.
+    """
+    # An earlier record must not stand beside moments of another run.
+    (folder / "result.json").unlink(missing_ok=True)
+    moments.save(folder / "moments.safetensors")
 
 
 def load_result(folder: str | Path) -> ScoreResult:

@@ -66,6 +66,23 @@ def test_comparison_is_of_data_sets_left_out() -> None:
     assert table.loc["headroom", "covered"] == np.mean(held)
 
 
+def test_errors_weigh_data_sets_alike_however_many_models_they_were_run_with() -> None:
+    points = made_points(2, of_headroom=0.3, noise=0.1)
+    # Three data sets with three models, the others with one.
+    unequal = points[(points["model"] == "m0") | points["data"].isin(["d0", "d1", "d2"])]
+    table = calibrate_gain(unequal).comparison.set_index("predictor")
+    by_data = []
+    for data in unequal["data"].unique():
+        rest, out = unequal[unequal["data"] != data], unequal[unequal["data"] == data]
+        by_data.append((out["lora_gain"] - rest["lora_gain"].median()).to_numpy())
+    assert table.loc["constant", "mae"] == pytest.approx(
+        np.mean([np.abs(off).mean() for off in by_data]), abs=CLOSED_FORM
+    )
+    assert table.loc["constant", "rmse"] == pytest.approx(
+        np.sqrt(np.mean([(off**2).mean() for off in by_data])), abs=CLOSED_FORM
+    )
+
+
 @pytest.mark.parametrize(
     ("law", "predictor"),
     [

@@ -41,6 +41,27 @@ def test_every_rule_reads_the_score_where_it_says() -> None:
             assert row["value"] == grid["value"][layer][j]
 
 
+def test_two_thirds_of_ten_layers_is_the_sixth_and_k_stays_on_the_grid() -> None:
+    (record, *_) = made_up_records(1, layers=10)
+    for row, k90 in zip(record["record"]["layers"], [1, 40] * 5, strict=True):
+        row["next_token_k90"] = k90  # of 40: beyond the grid, which ends at 38
+    chosen = chosen_scores([record]).set_index(["score", "rule"])
+    grid = record["scores"]["retained"]["value"]
+    assert chosen.loc[("retained", "depth 2/3, k/d 0.5"), "layer"] == 6
+    assert chosen.loc[("retained", "depth 2/3, k90"), "value"] == grid[6][0]
+    assert chosen.loc[("retained", "last layer, k90"), "value"] == grid[9][18]
+
+
+def test_a_peak_is_above_the_shuffles() -> None:
+    (record, *_) = made_up_records(1)
+    record["scores"]["subspace"]["z"][2][5] = -50.0
+    record["scores"]["subspace"]["z"][1][7] = 9.0
+    chosen = chosen_scores([record]).set_index(["score", "rule"])
+    assert chosen.loc[("subspace", "z peak"), "layer"] == 1
+    value = record["scores"]["subspace"]["value"][1][7]
+    assert chosen.loc[("subspace", "z peak"), "value"] == value
+
+
 def test_a_rule_without_anything_to_go_by_has_no_row() -> None:
     (record, *_) = made_up_records(1)
     record["scores"]["retained"]["z"] = [[None] * 19] * 4

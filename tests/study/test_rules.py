@@ -12,7 +12,9 @@ from scipy.stats import spearmanr
 from ntpscore.errors import DataError
 from ntpscore.study import rules, tables
 from ntpscore.study.rules import BEST, LEFT_OUT, RULES, chosen_scores, compare_rules
+from ntpscore.study.sweep import make_sweep
 from tests.cli_run import run_cli
+from tests.reference import study as literal
 from tests.study.studies import made_up_records
 
 
@@ -89,6 +91,12 @@ def test_r_of_a_rule_is_that_of_the_values_it_chose() -> None:
     assert (best["r"] < 0).all()
     assert (best["p"] > 0.01).all()
     assert set(table["rule"]) == {*RULES, BEST, LEFT_OUT}
+    left_out = table[(table["rule"] == LEFT_OUT) & (table["outcome"] == "lora_gain")]
+    cells = tables.mean_over_seeds(tables.scores_table(records))
+    gains = tables.mean_over_seeds(outcomes)
+    sweep = make_sweep(cells, gains, score="supervised", outcome="lora_gain")
+    r, _ = literal.left_out_data(sweep.values.tolist(), sweep.outcomes.tolist(), -1)
+    assert left_out.set_index("score").loc["supervised", "r"] == pytest.approx(-r)
 
 
 def test_too_little_to_compare_is_told() -> None:

@@ -98,6 +98,12 @@ class TestCells:
         }  # fmt: skip
         gain = outcomes["lora_accuracy"] - outcomes["probe_accuracy"]
         assert outcomes["lora_gain"] == pytest.approx(gain)
+        by_method = {record["method"]: record["record"] for record in records}
+        layers = by_method["score"]["layers"]
+        assert outcomes["ols_mse"] == layers[-1]["ols_mse"] != layers[0]["ols_mse"]
+        logistic = by_method["logistic"]
+        assert outcomes["logistic_accuracy"] == logistic["train"]["accuracy"]
+        assert outcomes["logistic_test_accuracy"] == logistic["converged"]["test"]["accuracy"]
         losses = losses_table(records)
         assert losses.groupby("method")["step"].max().to_dict() == {"lora": 2, "probe": 2}
         rescored = scores_table(records, rescored=True)

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -248,6 +249,89 @@ def test_a_model_that_cannot_be_loaded_is_told_and_the_others_are_ranked(
         rank_models(data, [tmp_path / "nowhere"], config=CONFIG)
 
 
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (MemoryError(), "memory ran out"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "memory ran out"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate"), "memory ran out"),
+        (torch.linalg.LinAlgError("eigh did not converge"), "linear algebra failed: eigh did"),
+        (np.linalg.LinAlgError("SVD did not converge"), "linear algebra failed: SVD did"),
+    ],
+)
+def test_a_model_that_fails_is_freed_and_the_next_one_is_ranked(
+    tiny_model_dir: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    failure: Exception, reason: str,
+) -> None:  # fmt: skip
+    copy = shutil.copytree(tiny_model_dir, tmp_path / "copy")
+    loaded: list[weakref.ref[LanguageModel]] = []
+    alive: list[int] = []
+
+    def load(*arguments, **options) -> LanguageModel:
+        alive.append(sum(one() is not None for one in loaded))
+        model = load_model(*arguments, **options)
+        loaded.append(weakref.ref(model))
+        return model
+
+    def fail_once(*arguments, **options):
+        if len(loaded) == 1:
+            # One that the parameters keep alive would keep its traceback, and that the model.
+            raise type(failure)(*failure.args)
+        return score_text(*arguments, **options)
+
+    monkeypatch.setattr("ntpscore.rank.load_model", load)
+    monkeypatch.setattr("ntpscore.rank.score_text", fail_once)
+    ranking = rank_models(data, [tiny_model_dir, copy], config=CONFIG, layer="last")
+    assert alive == [0, 0]
+    assert list(ranking.failures) == [str(tiny_model_dir)]
+    assert ranking.failures[str(tiny_model_dir)].startswith(reason)
+    assert set(ranking.table()["model"]) == {str(copy)}
+
+
+def test_an_error_that_no_model_is_to_blame_for_is_raised(
+    models: tuple[LanguageModel, LanguageModel], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_, **__):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("ntpscore.rank.score_text", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        rank_models(data, models, config=CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (np.linalg.LinAlgError("Singular matrix"), "linear algebra failed: Singular matrix"),
+        (torch.linalg.LinAlgError("not converged"), "linear algebra failed: not converged"),
+        (MemoryError(), "memory ran out"),
+    ],
+)
+def test_a_metric_that_fails_on_a_model_has_a_reason_and_the_others_stand(
+    models: tuple[LanguageModel, LanguageModel], data: Path, monkeypatch: pytest.MonkeyPatch,
+    failure: Exception, reason: str,
+) -> None:  # fmt: skip
+    lda = METRICS["lda"].function
+
+    def fail_when_narrow(features, labels) -> float:
+        if features.shape[1] == models[1].width:
+            raise failure
+        return lda(features, labels)
+
+    monkeypatch.setitem(METRICS, "lda", replace(METRICS["lda"], function=fail_when_narrow))
+    ranking = rank_models(data, models, config=CONFIG, layer="last")
+    assert not ranking.failures
+    wide, narrow = (rows_of(ranking, "last", model) for model in models)
+    assert narrow.loc["lda", "reason"].startswith(reason)
+    assert pd.isna(narrow.loc["lda", "value"])
+    assert pd.isna(narrow.loc["lda", "rank"])
+    assert wide.loc["lda", "rank"] == 1
+    assert narrow.loc["gbc", "rank"] in (1, 2)
+    # A consensus is of metrics that all models have.
+    counted = [name for name, one in METRICS.items() if not one.baseline and name != "lda"]
+    assert wide.loc[CONSENSUS, "value"] == pytest.approx(wide.loc[counted, "rank"].mean())
+
+
 def test_an_infinite_evidence_ranks_first_with_its_reason(
     models: tuple[LanguageModel, LanguageModel], data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,6 +443,30 @@ def test_ties_share_a_rank_and_the_next_skips() -> None:
     assert rank_with_ties(merits) == {"f": 1, "c": 2, "b": 2, "d": 4, "a": 5}
     assert rank_with_ties({"a": math.inf, "b": math.inf}) == {"a": 1, "b": 1}
     assert rank_with_ties({"a": math.nan}) == {}
+
+
+def test_what_rounding_leaves_apart_is_a_tie() -> None:
+    assert rank_with_ties({"a": 3.0, "b": 3.0 * (1 + 0.9e-6)}) == {"a": 1, "b": 1}
+    assert rank_with_ties({"a": 3.0, "b": 3.0 * (1 + 1.1e-6)}) == {"b": 1, "a": 2}
+    # The rounding of a value near 1 is large beside its distance from 1.
+    sizes = {"a": 1.0001, "b": 1.0001 + 1e-7}
+    merits = {name: -abs(size - 1) for name, size in sizes.items()}
+    assert rank_with_ties(merits) == {"a": 1, "b": 2}
+    assert rank_with_ties(merits, sizes) == {"a": 1, "b": 1}
+
+
+def test_values_that_differ_by_rounding_are_shown_as_ties(
+    models: tuple[LanguageModel, LanguageModel], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("alpha_req", 1.0001), ("rank_me", 7.0)):
+        found = iter((value, value * (1 + 1e-7)))
+        function = lambda _, found=found: next(found)  # noqa: E731
+        monkeypatch.setitem(METRICS, name, replace(METRICS[name], function=function))
+    ranking = rank_models(data, models, config=CONFIG, layer="last")
+    for model in models:
+        rows = rows_of(ranking, "last", model)
+        assert rows.loc[["alpha_req", "rank_me"], "rank"].tolist() == [1, 1]
+        assert rows.loc[["alpha_req", "rank_me"], "tied"].all()
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(-5, 5).map(float), max_size=8))

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import psutil
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch import Tensor
 from ntpscore.core.pooling import mean_tokens
 from ntpscore.core.scores import SCORES
 from ntpscore.errors import MetricError, ModelError, NtpscoreError
-from ntpscore.forward import check_layers
+from ntpscore.forward import check_layers, is_out_of_memory
 from ntpscore.metrics import METRICS, Metric
 from ntpscore.models import LanguageModel, NextTokenDistributions, load_model
 from ntpscore.pipeline import STAGES, ScoreConfig, refuse_options, score_text
@@ -35,8 +36,9 @@ CONSENSUS = "consensus"
 RANKED_BY = (*SCORES, *METRICS)
 COLUMNS = ("at", "model", "metric", "layer", "k", "value", "rank", "tied", "reason")
 Place = Literal["last", "best", "chosen"]
-# Values closer than this, relative to the larger, are one value: what rounding leaves apart.
-_TIE = 1e-9
+# Values closer than this, relative to the larger, are one value: what the rounding of a pass in
+# float32 leaves apart.
+_TIE = 1e-6
 _MEMORY_MARGIN = 0.9
 
 
@@ -166,10 +168,11 @@ def rank_models(
 
     Metrics are computed on the last layer, and again on the layer whose `r2_adjusted` is largest;
     the six scores stand at the layer and k where `score` finds that they say most. Values equal
-    within 1e-9 (relative) share a rank. The consensus is the mean rank over the metrics that are
+    within 1e-6 (relative) share a rank. The consensus is the mean rank over the metrics that are
     defined for every model and are no baseline; the six scores take no part in it.
 
-    A model that can't be loaded or read does not stop the others: see `RankResult.failures`.
+    A model that can't be loaded or read, or runs out of memory, does not stop the others: see
+    `RankResult.failures`. Nor does a metric that fails on one model: its row says why.
 
     Args:
         data: as in `score`.
@@ -232,20 +235,17 @@ def rank_models(
     judged: dict[str, _Judged] = {}
     errors: dict[str, str] = {}
     for name, model in zip(names, models, strict=True):
-        clock = Clock(STAGES)
         try:
-            with clock("load_model"), Progress(progress) as shown:
-                shown.start(f"loading {name}", None)
-                language_model = model if isinstance(model, LanguageModel) else load_model(
-                    model, dtype=dtype, device=device, device_map=device_map,
-                    trust_remote_code=trust_remote_code,
-                )  # fmt: skip
-            judged[name] = _judge(language_model, text, config, layer, clock, progress)
-            del language_model
-        except NtpscoreError as error:
-            errors[name] = str(error)
-        # Two models together may not fit; cycles among modules keep the last one alive.
+            judged[name] = _load_and_judge(
+                name, model, text, config, layer, progress, model_options
+            )
+        except (NtpscoreError, RuntimeError, MemoryError, np.linalg.LinAlgError) as error:
+            errors[name] = _reason(error)
+        # Two models together may not fit; cycles among modules, and what the traceback of a failure
+        # holds, keep the last one alive.
         gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
     if not judged:
         reasons = "\n".join(f"  {name}: {reason}" for name, reason in errors.items())
         raise NtpscoreError(f"no model could be ranked:\n{reasons}")
@@ -279,6 +279,39 @@ def rank_models(
     if folder is not None:
         result.save(folder)
     return result
+
+
+def _load_and_judge(
+    name: str,
+    model: "str | Path | LanguageModel",
+    text: LabelledText,
+    config: ScoreConfig,
+    layer: Literal["both", "last", "best"] | int,
+    progress: bool | None,
+    model_options: dict[str, Any],
+) -> _Judged:
+    """Every metric of one model, of which nothing else stays: it is loaded in here alone."""
+    clock = Clock(STAGES)
+    with clock("load_model"), Progress(progress) as shown:
+        shown.start(f"loading {name}", None)
+        loaded = model if isinstance(model, LanguageModel) else load_model(model, **model_options)
+    return _judge(loaded, text, config, layer, clock, progress)
+
+
+def _reason(error: Exception) -> str:
+    """Why a model or a metric has no value.
+
+    Raises:
+        Exception: the error itself, where it is a bug and nothing that a model is to blame for.
+    """
+    if isinstance(error, NtpscoreError):
+        return str(error)
+    if is_out_of_memory(error):
+        return "memory ran out: use --max-texts, --max-length or --layer last"
+    # That of torch is a RuntimeError, public though its stubs say otherwise.
+    if isinstance(error, np.linalg.LinAlgError | torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+        return f"linear algebra failed: {error}"
+    raise error
 
 
 def _check(
@@ -462,8 +495,8 @@ def _from_next_token(
 def _value_of(metric: Metric, layer: int | None, compute: Callable[[], float]) -> _Value:
     try:
         value = compute()
-    except NtpscoreError as error:
-        return _Value(math.nan, layer, reason=str(error))
+    except (NtpscoreError, RuntimeError, MemoryError, np.linalg.LinAlgError) as error:
+        return _Value(math.nan, layer, reason=_reason(error))
     if math.isinf(value):
         return _Value(value, layer, reason=f"{metric.name} has no bound: least squares fits all")
     return _Value(value, layer)
@@ -500,7 +533,12 @@ def _rows(at: Place, judged: dict[str, _Judged], sort_by: str) -> list[dict[str,
         }
         for metric in RANKED_BY
     }
-    ranks = {metric: rank_with_ties(merits[metric]) for metric in RANKED_BY}
+    ranks = {
+        metric: rank_with_ties(
+            merits[metric], {name: abs(values[metric].value) for name, values in table.items()}
+        )
+        for metric in RANKED_BY
+    }
     counted = [
         name
         for name, metric in METRICS.items()
@@ -533,19 +571,29 @@ def _rows(at: Place, judged: dict[str, _Judged], sort_by: str) -> list[dict[str,
     ]
 
 
-def rank_with_ties(merits: dict[str, float]) -> dict[str, int]:
+def rank_with_ties(
+    merits: dict[str, float], sizes: dict[str, float] | None = None
+) -> dict[str, int]:
     """Ranks from 1, the highest merit first; equal merits share a rank, and the next ones skip.
 
-    Merits within 1e-9 of the first of their group, relative to the larger, are equal.
+    Merits within 1e-6 of the first of their group, relative to the larger, are equal.
 
     Args:
         merits: by name; NaN is left out.
+        sizes: what the differences are relative to; of the merits themselves if None. A merit may
+            be the small distance of a value from 1, in which the value's rounding is large.
     """
     known = {name: merit for name, merit in merits.items() if not math.isnan(merit)}
+    sizes = sizes or {name: abs(merit) for name, merit in known.items()}
     ranks: dict[str, int] = {}
-    group = math.nan
+    best: str | None = None
     for position, name in enumerate(sorted(known, key=lambda one: -known[one]), start=1):
-        if not math.isclose(known[name], group, rel_tol=_TIE):
-            group, rank = known[name], position
+        if best is None or not _equal(known[best], known[name], max(sizes[best], sizes[name])):
+            best, rank = name, position
         ranks[name] = rank
     return ranks
+
+
+def _equal(one: float, other: float, size: float) -> bool:
+    # Infinite ones have no difference; an infinite size would make all others equal.
+    return one == other or (math.isfinite(size) and abs(one - other) <= _TIE * size)

@@ -13,6 +13,7 @@ from ntpscore.cli.rank import parse_layer
 from ntpscore.cli.rank_tables import print_ranking
 from ntpscore.errors import NtpscoreError
 from ntpscore.metrics import METRICS
+from ntpscore.models import load_model
 from ntpscore.rank import COLUMNS, RANKED_BY, RankResult
 from tests.cli_run import run_cli
 from tests.labelled_texts import make_rows, write_rows
@@ -70,6 +71,25 @@ def test_a_model_that_fails_is_told_with_code_1_and_the_others_are_ranked(
     assert record["models"][1]["error"]
     assert f"not ranked: {models[1]}: " in printed.err
     assert "Traceback" not in printed.err
+
+
+def test_a_model_that_memory_runs_out_for_is_told_with_code_1(
+    data: Path, models: tuple[Path, Path], capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    loads = []
+
+    def load(*arguments, **options):
+        loads.append(arguments)
+        if len(loads) == 1:
+            raise MemoryError
+        return load_model(*arguments, **options)
+
+    monkeypatch.setattr("ntpscore.rank.load_model", load)
+    assert run_cli("rank", data, *models, *FAST, "--csv") == 1
+    printed = capsys.readouterr()
+    assert set(pd.read_csv(io.StringIO(printed.out))["model"]) == {str(models[1])}
+    assert f"not ranked: {models[0]}: memory ran out" in printed.err
 
 
 @pytest.mark.parametrize(

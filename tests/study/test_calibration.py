@@ -120,6 +120,9 @@ def test_the_place_of_the_score_is_used_where_it_helps() -> None:
     ]
     assert told[0] + 0.15 == pytest.approx(told[1], abs=1e-9)
     assert told[0] + 0.3 == pytest.approx(told[2], abs=1e-9)
+    # At another's score it stands between being below and above that one.
+    equal = forecast_gain(scored(middle, retained=scores[5], model="m1"), rich)["gain"]
+    assert told[0] + 0.3 * 5.5 / 12 == pytest.approx(equal, abs=1e-9)
 
 
 def test_a_calibration_comes_back_from_its_file(evidence: Evidence, tmp_path: Path) -> None:

@@ -66,6 +66,47 @@ def test_comparison_is_of_data_sets_left_out() -> None:
     assert table.loc["headroom", "covered"] == np.mean(held)
 
 
+def test_errors_weigh_data_sets_alike_however_many_models_they_were_run_with() -> None:
+    points = made_points(2, of_headroom=0.3, noise=0.1)
+    # Three data sets with three models, the others with one.
+    unequal = points[(points["model"] == "m0") | points["data"].isin(["d0", "d1", "d2"])]
+    table = calibrate_gain(unequal).comparison.set_index("predictor")
+    by_data = []
+    for data in unequal["data"].unique():
+        rest, out = unequal[unequal["data"] != data], unequal[unequal["data"] == data]
+        by_data.append((out["lora_gain"] - rest["lora_gain"].median()).to_numpy())
+    assert table.loc["constant", "mae"] == pytest.approx(
+        np.mean([np.abs(off).mean() for off in by_data]), abs=CLOSED_FORM
+    )
+    assert table.loc["constant", "rmse"] == pytest.approx(
+        np.sqrt(np.mean([(off**2).mean() for off in by_data])), abs=CLOSED_FORM
+    )
+
+
+def test_intervals_weigh_data_sets_alike_however_many_models_they_were_run_with() -> None:
+    # Whose many models make the interval narrow, whose few make it wide.
+    points = made_points(4, data_sets=8, of_headroom=0.3, noise=0.0)
+    noise = {f"d{i}": size for i, size in enumerate([0.0] * 4 + [0.1, -0.15, 0.2, -0.25])}
+    points["lora_gain"] += points["data"].map(noise)
+    unequal = points[(points["model"] == "m0") | points["data"].isin(["d0", "d1", "d2", "d3"])]
+    calibration = calibrate_gain(unequal, coverage=0.5)
+    assert calibration.predictor == "headroom"
+    lists = [unequal[name].tolist() for name in ("headroom", "lora_gain", "data")]
+    for headroom in np.linspace(*calibration.headroom_range, 9):
+        found = calibration.forecast(headroom)
+        expected = literal.jackknife_plus(*lists, headroom, 0.5)
+        assert (found.low, found.high) == pytest.approx(expected, abs=CLOSED_FORM)
+
+
+def test_places_run_from_the_lowest_score_of_a_model_to_its_highest() -> None:
+    points = made_points(0)
+    few = points[(points["model"] == "m0") | (points["data"].isin(["d3", "d4"]))]
+    few = few[(few["model"] != "m2") | (few["data"] == "d3")]
+    places = calibrate_gain(few).points.groupby("model")["place"].agg(["min", "max"])
+    assert places.loc["m0"].tolist() == places.loc["m1"].tolist() == [0, 1]
+    assert places.loc["m2"].tolist() == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("law", "predictor"),
     [

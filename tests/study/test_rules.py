@@ -12,7 +12,9 @@ from scipy.stats import spearmanr
 from ntpscore.errors import DataError
 from ntpscore.study import rules, tables
 from ntpscore.study.rules import BEST, LEFT_OUT, RULES, chosen_scores, compare_rules
+from ntpscore.study.sweep import make_sweep
 from tests.cli_run import run_cli
+from tests.reference import study as literal
 from tests.study.studies import made_up_records
 
 
@@ -39,6 +41,27 @@ def test_every_rule_reads_the_score_where_it_says() -> None:
             j = min(max(j, 0), 18)
             assert row["layer"] == layer
             assert row["value"] == grid["value"][layer][j]
+
+
+def test_two_thirds_of_ten_layers_is_the_sixth_and_k_stays_on_the_grid() -> None:
+    (record, *_) = made_up_records(1, layers=10)
+    for row, k90 in zip(record["record"]["layers"], [1, 40] * 5, strict=True):
+        row["next_token_k90"] = k90  # of 40: beyond the grid, which ends at 38
+    chosen = chosen_scores([record]).set_index(["score", "rule"])
+    grid = record["scores"]["retained"]["value"]
+    assert chosen.loc[("retained", "depth 2/3, k/d 0.5"), "layer"] == 6
+    assert chosen.loc[("retained", "depth 2/3, k90"), "value"] == grid[6][0]
+    assert chosen.loc[("retained", "last layer, k90"), "value"] == grid[9][18]
+
+
+def test_a_peak_is_above_the_shuffles() -> None:
+    (record, *_) = made_up_records(1)
+    record["scores"]["subspace"]["z"][2][5] = -50.0
+    record["scores"]["subspace"]["z"][1][7] = 9.0
+    chosen = chosen_scores([record]).set_index(["score", "rule"])
+    assert chosen.loc[("subspace", "z peak"), "layer"] == 1
+    value = record["scores"]["subspace"]["value"][1][7]
+    assert chosen.loc[("subspace", "z peak"), "value"] == value
 
 
 def test_a_rule_without_anything_to_go_by_has_no_row() -> None:
@@ -68,6 +91,12 @@ def test_r_of_a_rule_is_that_of_the_values_it_chose() -> None:
     assert (best["r"] < 0).all()
     assert (best["p"] > 0.01).all()
     assert set(table["rule"]) == {*RULES, BEST, LEFT_OUT}
+    left_out = table[(table["rule"] == LEFT_OUT) & (table["outcome"] == "lora_gain")]
+    cells = tables.mean_over_seeds(tables.scores_table(records))
+    gains = tables.mean_over_seeds(outcomes)
+    sweep = make_sweep(cells, gains, score="supervised", outcome="lora_gain")
+    r, _ = literal.left_out_data(sweep.values.tolist(), sweep.outcomes.tolist(), -1)
+    assert left_out.set_index("score").loc["supervised", "r"] == pytest.approx(-r)
 
 
 def test_too_little_to_compare_is_told() -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -97,6 +98,12 @@ class TestCells:
         }  # fmt: skip
         gain = outcomes["lora_accuracy"] - outcomes["probe_accuracy"]
         assert outcomes["lora_gain"] == pytest.approx(gain)
+        by_method = {record["method"]: record["record"] for record in records}
+        layers = by_method["score"]["layers"]
+        assert outcomes["ols_mse"] == layers[-1]["ols_mse"] != layers[0]["ols_mse"]
+        logistic = by_method["logistic"]
+        assert outcomes["logistic_accuracy"] == logistic["train"]["accuracy"]
+        assert outcomes["logistic_test_accuracy"] == logistic["converged"]["test"]["accuracy"]
         losses = losses_table(records)
         assert losses.groupby("method")["step"].max().to_dict() == {"lora": 2, "probe": 2}
         rescored = scores_table(records, rescored=True)
@@ -468,12 +475,12 @@ def test_the_study_commands(
     assert len(list(results.glob("*/*.json"))) == 8
     assert not list((tmp_path / "build" / "study" / "small").glob("*/score-0"))
     assert run_cli("study", "tables", results, "--permutations", 20) == 0
-    assert "probe accuracy" in capsys.readouterr().out
+    assert re.search("^ model +data ", capsys.readouterr().out, re.MULTILINE)
     few = ("study", "tables", results, "--permutations", 20, "--score", "r2")
     assert run_cli(*few, "--out", tmp_path / "tables") == 0
     printed = capsys.readouterr()
-    assert "left out" in printed.out
-    assert "probe accuracy" not in printed.out
+    assert "given r2" in printed.out
+    assert not re.search("^ model +data ", printed.out, re.MULTILINE)
     summary = pd.read_csv(tmp_path / "tables" / "summary.csv", keep_default_na=False)
     assert set(summary["score"]) == {"r2"}
     assert run_cli(*few, "--outcome", "ols_mse", "--without", "one", "--json") == 0

@@ -106,15 +106,32 @@ def test_scores_are_set_against_r2_of_the_last_layer_too() -> None:
     assert without["r_fixed_given_r2"].isna().all()
 
 
-def test_rows_of_models_are_over_the_data_sets_that_all_have() -> None:
+def test_rows_of_models_are_over_all_their_data_sets_and_that_of_all_over_the_shared() -> None:
     cells, outcomes = study(np.random.default_rng(1))
+    cells = cells[cells["score"] == "subspace"]
     lacking = outcomes[~((outcomes["model"] == "large") & (outcomes["data"] == "d7"))]
-    table = summary_table(cells[cells["score"] == "subspace"], lacking, config=QUICK)
-    assert (table["n"] == 7).all()
-    alone = cells[(cells["score"] == "subspace") & (cells["model"] == "small")]
-    table = summary_table(alone, lacking, config=QUICK)
-    assert table["model"].tolist() == ["small"] * 3
-    assert (table["n"] == 8).all()
+    table = summary_table(cells, lacking, config=QUICK).set_index(["model", "outcome"])
+    assert table["n"].groupby("model").unique().map(list).to_dict() == {
+        "small": [8], "large": [7], "all": [7],
+    }  # fmt: skip
+    # One permutation of the data sets can't serve both.
+    assert table.loc[["small", "large"], "p_family"].isna().all()
+    assert (table.loc["all", "p_family"] == table.loc["all", "p_best"]).all()
+    alone = summary_table(cells[cells["model"] == "small"], lacking, config=QUICK)
+    assert alone["model"].tolist() == ["small"] * 3
+    for column in ("n", "r_fixed", "r_best", "p_best", "r_left_out"):
+        assert alone[column].tolist() == table.loc["small", column].tolist()
+
+
+def test_a_model_with_too_few_data_sets_does_not_take_the_others_along() -> None:
+    cells, outcomes = study(np.random.default_rng(1))
+    cells = cells[cells["score"] == "subspace"]
+    few = outcomes[(outcomes["model"] == "small") | outcomes["data"].isin(["d0", "d1", "d2"])]
+    table = summary_table(cells, few, config=QUICK).set_index("model")
+    assert (table.loc["small", "n"] == 8).all()
+    assert (table.loc["small", "reason"] == "").all()
+    assert table.loc["large", "reason"].str.contains("under large").all()
+    assert table.loc["all", "reason"].str.contains("under small, large").all()
 
 
 def test_a_score_that_is_defined_nowhere_says_why_beside_the_others() -> None:
@@ -149,6 +166,57 @@ def test_row_of_one_model(outcome: str) -> None:
     promise, good = (-x[-1], y) if outcome == "lora_gain" else (x[-1], -y)
     assert row["tau_fixed"] == pytest.approx(-weighted_kendall(promise, good))
     assert row["regret_fixed"] == pytest.approx(regret_at_1(promise, good))
+
+
+def test_best_configuration_is_set_against_the_headroom() -> None:
+    sweep = random_sweep(np.random.default_rng(2), configurations=9)
+    headroom = np.random.default_rng(3).random((1, 12))
+    row = summary_row(replace(sweep, headroom=headroom), QUICK)
+    best = int(row["best_layer"])  # type: ignore[call-overload]
+    assert best not in (0, 8)
+    expected = partial_spearman(sweep.values[0, best], sweep.outcomes[0], headroom[0])
+    assert row["r_best_given_headroom"] == pytest.approx(expected)
+
+
+def test_interval_of_the_fixed_configuration_is_that_of_its_own_r() -> None:
+    sweep = random_sweep(np.random.default_rng(6), configurations=9)
+    row = summary_row(sweep, QUICK)
+    alone = replace(
+        sweep, values=sweep.values[:, -1:], layers=sweep.layers[-1:], k_fractions=np.array([0.5])
+    )
+    one = summary_row(alone, QUICK)
+    assert row["best_layer"] != row["fixed_layer"]
+    for name in ("fixed_low", "fixed_high", "r_fixed"):
+        assert row[name] == pytest.approx(one[name])
+
+
+def test_share_of_the_expected_sign_is_of_models_too() -> None:
+    sweep = random_sweep(np.random.default_rng(7), models=3, configurations=11, sign=-1)
+    r = [[spearman(x, y) for x in own] for own, y in zip(sweep.values, sweep.outcomes, strict=True)]
+    share = summary_row(sweep, QUICK)["share_expected"]
+    assert share == pytest.approx(np.mean(np.array(r) < 0))
+    assert share != pytest.approx(np.mean(np.mean(r, axis=0) < 0))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_r_without_a_data_set_or_a_model_has_the_sign_it_has(sign: int) -> None:
+    sweep = random_sweep(np.random.default_rng(5), models=3, sign=sign, signal=0.9)
+    row = summary_row(sweep, QUICK)
+    for name in ("r_fixed", "r_best", "r_left_out", "r_left_out_model"):
+        assert sign * row[name] > 0.5  # type: ignore[operator]
+
+
+def test_an_r_of_zero_has_no_sign() -> None:
+    # Orders of nine data sets that have nothing in common: their products of ranks add up to
+    # nothing, but for the rounding.
+    rng = np.random.default_rng(0)
+    y = np.arange(9.0)
+    orders = (rng.permutation(9) for _ in range(5000))
+    orders = [x for x in orders if (x - 4) @ (y - 4) == 0][:40]
+    sweep = random_sweep(rng, configurations=len(orders), data_sets=9)
+    flat = replace(sweep, values=np.array([orders], dtype=float), outcomes=y[None])
+    assert summary_row(flat, QUICK)["share_expected"] == 0
+    assert summary_row(replace(flat, sign=-1), QUICK)["share_expected"] == 0
 
 
 def test_row_of_several_models_takes_means_and_chooses_models() -> None:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ntpscore.errors import DataError
-from ntpscore.study.sweep import Sweep, make_sweep
+from ntpscore.study.sweep import OUTCOMES, Sweep, make_sweep, tie_rounding
 
 DATA = ["a", "b", "c", "d", "e"]
 
@@ -58,6 +58,19 @@ def test_models_are_set_side_by_side_by_depth_and_shared_k() -> None:
     assert sweep.values[1, :, 0] == pytest.approx([0.5, 3.5, 6.5])
 
 
+def test_layers_of_a_deeper_model_are_the_nearest_in_depth() -> None:
+    both = pd.concat([cells(4), cells(6, "big")])
+    sweep = sweep_of(both, pd.concat([outcomes(), outcomes("big")]))
+    assert sweep.layers[::2].tolist() == [[0, 0], [1, 2], [2, 3], [3, 5]]
+
+
+def test_a_score_should_rise_with_accuracies_and_fall_with_errors_and_gains() -> None:
+    assert OUTCOMES == {
+        "ols_mse": -1, "logistic_accuracy": 1, "probe_accuracy": 1, "lora_accuracy": 1,
+        "lora_gain": -1,
+    }  # fmt: skip
+
+
 def test_scores_without_layer_and_k_have_one_configuration() -> None:
     of = cells(1, ks=(0.5,)).assign(layer=np.nan, k_fraction=np.nan)
     sweep = sweep_of(of, outcomes())
@@ -81,6 +94,38 @@ def test_nothing_is_imputed() -> None:
     assert sweep.layers[:, 0].tolist() == [0, 1, 2, 2]
     empty = of["data"] == "c"
     assert "c" in sweep_of(of.assign(value=of["value"].mask(empty)), outcomes()).dropped
+
+
+def test_what_rounding_leaves_apart_is_equal() -> None:
+    row = np.array([0.3, 0.1 + 0.2, 0.5, 0.5 * (1 + 0.9e-6), 0.5 * (1 + 2.5e-6), -0.1, np.nan])
+    found = tie_rounding(row)
+    assert found[0] == found[1] == pytest.approx(0.3)
+    assert found[2] == found[3] == 0.5
+    assert found[4] == row[4]
+    assert found[5] == -0.1
+    assert np.isnan(found[6])
+    # A difference of nothing is nothing beside the others.
+    assert tie_rounding(np.array([[1e-17, 0.0, 0.7], [-1e-17, 1e-9, 0.7]])).tolist() == [
+        [0.0, 0.0, 0.7], [-1e-17, 1e-9, 0.7],
+    ]  # fmt: skip
+    endless = np.array([np.inf, 2.0, np.inf, -np.inf, 2.0 + 1e-9, 3.0])
+    assert tie_rounding(endless).tolist() == [np.inf, 2.0, np.inf, -np.inf, 2.0, 3.0]
+
+
+def test_rounding_is_no_order_of_scores_or_outcomes() -> None:
+    of = cells(1, ks=(0.25, 0.5))
+    # As r2 with fewer texts than features.
+    saturated = of["k_fraction"] == 0.25
+    noise = np.random.default_rng(0).random(len(of)) * 1e-13
+    of["value"] = of["value"].mask(saturated, 1 - noise)
+    to = outcomes()
+    to["value"] = [0.3, 0.1 + 0.2, 0.5, 0.7, 0.9]
+    sweep = sweep_of(of, to)
+    assert sweep.undefined == 1
+    assert sweep.k_fractions.tolist() == [0.5]
+    assert sweep.outcomes[0, 0] == sweep.outcomes[0, 1]
+    with pytest.raises(DataError, match="no configuration of 's' is defined on, and differs over"):
+        sweep_of(of[saturated], to)
 
 
 def test_the_last_layer_stays_the_last_where_it_is_undefined() -> None:

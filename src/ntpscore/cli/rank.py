@@ -11,8 +11,8 @@ from ntpscore.errors import NtpscoreError
 EXAMPLES = """
 Rank causal language models for one data set by every metric, without training.
 
-[b]DATA[/b] and each [b]MODEL[/b] are given as for score. A model that can't be loaded is told at
-the end, with exit code 1; the others are ranked all the same.
+[b]DATA[/b] and each [b]MODEL[/b] are given as for score. A model that can't be loaded, or
+that memory runs out for, is told at the end, with exit code 1; the others are ranked all the same.
 
 [b]Examples[/b]
 

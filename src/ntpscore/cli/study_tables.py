@@ -4,6 +4,7 @@ import math
 
 import pandas as pd
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from ntpscore.cli.tables import LAYOUT
@@ -15,6 +16,17 @@ from ntpscore.study.runner import STATES, StudyStatus
 from ntpscore.study.summary import ALL_MODELS
 
 _MOST_FAILURES = 10
+# More than any table needs.
+_UNLIMITED = 10_000
+
+
+def _print_whole(shown: Table) -> None:
+    """Print a table as wide as it is: a long line can be read, a number cut short can't."""
+    console = Console()
+    endless = console.options.update(max_width=_UNLIMITED)
+    needed = Measurement.get(console, endless, shown).maximum
+    console.width = max(console.width, needed)
+    console.print(shown)
 
 
 def print_status(plan: Plan, status: StudyStatus) -> None:
@@ -33,7 +45,7 @@ def print_status(plan: Plan, status: StudyStatus) -> None:
     for (model, method), part in status.cells.groupby(["model", "method"], sort=False):
         counts = part["state"].value_counts()
         shown.add_row(str(model), str(method), *(str(counts.get(s, 0) or "–") for s in STATES))
-    console.print(shown)
+    _print_whole(shown)
     lines = [f"running: {name}" for name in status.cells.query("state == 'running'")["name"]]
     failed = status.cells[status.cells["state"] == "failed"]
     lines += [
@@ -68,10 +80,16 @@ def print_outcomes(outcomes: pd.DataFrame) -> None:
     shown.add_column("model")
     shown.add_column("data")
     for outcome in wide.columns:
-        shown.add_column(str(outcome).replace("_", " "), justify="right")
+        shown.add_column(str(outcome).replace("_", "\n"), justify="right")
     for (model, data), values in zip(wide.index, wide.to_numpy(), strict=True):
         shown.add_row(str(model), str(data), *map(_decimals, values))
-    Console().print(shown)
+    _print_whole(shown)
+
+
+_COLUMNS = (
+    "n", "fixed", "p", "tau", "regret", "best", "layer", "k/d", "p", "interval", "data\nout",
+    "model\nout", "sign", "given\nh", "given\nr2",
+)  # fmt: skip
 
 
 def print_summary(summary: pd.DataFrame) -> None:
@@ -80,7 +98,7 @@ def print_summary(summary: pd.DataFrame) -> None:
     Args:
         summary: as `summary_table` returns it.
     """
-    console = Console()
+    lines: list[str] = []
     rows = summary[summary["reason"] == ""]
     for (outcome, model, without), part in rows.groupby(
         ["outcome", "model", "without"], sort=False
@@ -89,37 +107,52 @@ def print_summary(summary: pd.DataFrame) -> None:
         title = f"{outcome}: {whose}" + (f", without {without}" if without else "")
         shown = Table(title=title, **LAYOUT)
         shown.add_column("score", no_wrap=True)
-        for column in ("n", "fixed", "p", "best", "layer", "k/d", "p", "interval", "left out",
-                       "sign", "given h", "given r2"):  # fmt: skip
+        columns = [*_COLUMNS]
+        if model != ALL_MODELS:
+            columns.remove("model\nout")
+        for column in columns:
             shown.add_column(column, justify="right", no_wrap=True)
         for _, row in part.iterrows():
+            r_left_out_model = [_signed(row["r_left_out_model"])] if model == ALL_MODELS else []
             shown.add_row(
                 str(row["score"]),
                 f"{row['n']:.0f}",
                 _signed(row["r_fixed"]),
                 _decimals(row["p_fixed"]),
+                _signed(row["tau_fixed"]),
+                _decimals(row["regret_fixed"]),
                 _signed(row["r_best"]),
                 _layer(row["best_layer"]),
                 _share(row["best_k_fraction"]),
                 _decimals(row["p_best"]),
-                f"{_signed(row['best_low'])} … {_signed(row['best_high'])}",
+                f"{_signed(row['best_low'])}…{_signed(row['best_high'])}",
                 _signed(row["r_left_out"]),
+                *r_left_out_model,
                 f"{row['share_expected']:.0%}",
                 _signed(row["r_fixed_given_headroom"]),
                 _signed(row["r_fixed_given_r2"]),
             )
-        console.print(shown)
-    reasons = summary.loc[summary["reason"] != "", ["score", "outcome", "reason"]]
-    lines = [f"{r['score']}, {r['outcome']}: {r['reason']}" for _, r in reasons.iterrows()]
+        _print_whole(shown)
+    for _, row in summary[summary["reason"] != ""].iterrows():
+        of_model = "" if row["model"] == ALL_MODELS else f", {row['model']}"
+        lines.append(f"{row['score']}, {row['outcome']}{of_model}: {row['reason']}")
     lines += [
         "Spearman's r over n data sets. fixed: last layer, k/d = 0.5, chosen before any result,",
-        "and its p. best: of every layer and k, its p by permuting the data sets with the choice",
-        "inside, its interval one that holds for all configurations at once. left out: each data",
-        "set at the configuration that is best on the others. sign: how many configurations have",
-        "the sign that theory asks for. given h, given r2: partial r of the fixed one, with the",
-        "headroom (one minus the probe's accuracy) or r2 of the last layer held fixed.",
+        "its p, weighted Kendall's tau, and the regret of choosing by it, a data set or, of",
+        "several models, a model. best: of every layer and k, its p by permuting the data sets",
+        "with the choice inside, its interval one that holds for all configurations at once. data",
+        "out: each data set at the configuration that is best on the others. sign: how many",
+        "configurations have the sign that theory asks for. given h, given r2: partial r of the",
+        "fixed one, with the headroom (one minus the probe's accuracy) or r2 of the last layer",
+        "held fixed.",
     ]
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    if (rows["model"] == ALL_MODELS).any():
+        lines += [
+            "all models together: means of their r, at layers of like depth, over the data sets",
+            "that all have; model out: each model at the configuration that is best on the others,",
+            "of the same data sets.",
+        ]
+    Console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def print_rules(rows: pd.DataFrame, outcome: str) -> None:
@@ -152,7 +185,7 @@ def print_rules(rows: pd.DataFrame, outcome: str) -> None:
                 for score in scores
             ]
             shown.add_row(str(rule), *cells)
-        console.print(shown)
+        _print_whole(shown)
     console.print(
         "Spearman's r over data sets, with one-sided p in brackets. The rules see no outcome; the\n"
         "best of the sweep does, and its p allows for that; left out: each data set read at the\n"
@@ -202,7 +235,7 @@ def print_published(table: pd.DataFrame) -> None:
         )
         last = model
     console = Console()
-    console.print(shown)
+    _print_whole(shown)
     lines = [
         "",
         "Spearman's r of the published score with each outcome over the data sets; every second",
@@ -246,7 +279,7 @@ def print_forecast(evidence: Evidence, headroom: float | None, forecast: Forecas
             f"{row.width:.2f}",
         )
     console = Console()
-    console.print(shown)
+    _print_whole(shown)
     points, mae = calibration.points, table["mae"]
     low, high = calibration.headroom_range
     lines = [

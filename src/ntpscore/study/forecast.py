@@ -64,9 +64,9 @@ class Calibration:
     Attributes:
         predictor: the one that `forecast` uses.
         comparison: a row per predictor: its mean and root mean square error on the data sets left
-            out (`mae`, `rmse`); and of the intervals made without them the share of points that
-            they hold (`covered`), of data sets half of whose points they hold
-            (`data_sets_covered`), and their mean width.
+            out, which weigh alike however many models they were run with (`mae`, `rmse`); and of
+            the intervals made without them the share of points that they hold (`covered`), of data
+            sets half of whose points they hold (`data_sets_covered`), and their mean width.
         hangs_on: data sets without which the choice would be another.
         coverage: what the intervals aim at.
         basis: what headrooms are.
@@ -142,7 +142,7 @@ def calibrate_gain(
     one in the headroom and the score's place among its model's data sets (scores of different
     models and configurations are on no common scale). Each is fitted without a data set, all models
     of it, and tried on that. A richer one is used only if its mean absolute error is below that
-    of all simpler ones.
+    of all simpler ones, every data set weighing alike.
 
     Args:
         points: one per model and data set: model, data, headroom, score and lora_gain.
@@ -157,12 +157,12 @@ def calibrate_gain(
     rows = []
     for predictor in PREDICTORS:
         seen = _Points.of(points, predictor, basis)
-        off = _left_out_errors(seen)
+        off, weights = _left_out_errors(seen), seen.weights()
         rows.append(
             {
                 "predictor": predictor,
-                "mae": float(np.abs(off).mean()),
-                "rmse": float(np.sqrt((off**2).mean())),
+                "mae": float(weights @ np.abs(off)),
+                "rmse": float(np.sqrt(weights @ off**2)),
                 **_left_out_coverage(seen, coverage),
             }
         )
@@ -182,7 +182,10 @@ def calibrate_gain(
 
 
 def _chosen_predictor(points: pd.DataFrame, basis: Basis) -> Predictor:
-    errors = {p: np.abs(_left_out_errors(_Points.of(points, p, basis))).mean() for p in PREDICTORS}
+    errors = {}
+    for predictor in PREDICTORS:
+        seen = _Points.of(points, predictor, basis)
+        errors[predictor] = float(seen.weights() @ np.abs(_left_out_errors(seen)))
     if errors["headroom_and_score"] < min(errors["headroom"], errors["constant"]):
         return "headroom_and_score"
     return "headroom" if errors["headroom"] < errors["constant"] else "constant"
@@ -249,6 +252,11 @@ class _Points:
             np.unique(self.data[chosen], return_inverse=True)[1],
         )
 
+    def weights(self) -> Values:
+        """(n,) with a sum of 1, the same for each data set, shared by its points."""
+        counts = np.bincount(self.data)
+        return np.asarray(1 / (len(counts) * counts[self.data]))
+
     def data_sets(self) -> Iterator[npt.NDArray[np.bool_]]:
         for i in range(self.data.max() + 1):
             yield self.data == i
@@ -295,15 +303,13 @@ def _jackknife_plus(points: _Points, features: Values, bounds: Values, coverage:
     """
     off = np.abs(_left_out_errors(points))
     guesses = np.empty((len(features), len(off)))
-    weights = np.empty(len(off))
     data_sets = int(points.data.max()) + 1
     for out in points.data_sets():
         guesses[:, out] = _fit_and_predict(points[~out], features)[:, None]
-        weights[out] = 1 / (data_sets * out.sum())
     level = coverage * (data_sets + 1) / data_sets
     ends = (
-        -_weighted_quantile(-(guesses - off), weights, level),
-        _weighted_quantile(guesses + off, weights, level),
+        -_weighted_quantile(-(guesses - off), points.weights(), level),
+        _weighted_quantile(guesses + off, points.weights(), level),
     )
     return np.clip(np.column_stack(ends), bounds[:, :1], bounds[:, 1:])
 

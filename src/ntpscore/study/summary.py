@@ -1,7 +1,7 @@
 """One row per score, outcome and model: the best r never stands alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -25,6 +25,8 @@ from ntpscore.study.sweep import OUTCOMES, Sweep, check_tables, make_sweep
 
 ALL_MODELS = "all"
 _LESS_IS_BETTER = ("ols_mse",)
+# An r of zero comes out of its sum as a little more or less.
+_ZERO = 1e-12
 COLUMNS = (
     "model", "score", "outcome", "without", "n", "expected", "configurations", "undefined",
     "fixed_layer", "fixed_k_fraction", "r_fixed", "fixed_low", "fixed_high", "p_fixed",
@@ -110,7 +112,7 @@ def summary_row(
         "best_high": high,
         "p_best": test.p_best,
         "p_family": test.p_family,
-        "share_expected": float((by_model > 0).mean()),
+        "share_expected": float((by_model > _ZERO).mean()),
         "r_best_given_headroom": _given_headroom(sweep, best),
     }
     left_out = leave_one_out_selection(
@@ -151,8 +153,9 @@ def summary_table(
 ) -> pd.DataFrame:
     """A row per score, outcome and model, and for all models together, with and without data sets.
 
-    The rows of one score and outcome are over the data sets that all models have, and `p_family` is
-    corrected for the configurations of all of them; not for the number of scores and outcomes.
+    A model's row is over the data sets that it has, that of all models over those that all have.
+    `p_family` is corrected for the configurations of all models, not for the number of scores and
+    outcomes; it is missing where the models' data sets differ, which one permutation can't serve.
 
     Args:
         cells: see `ntpscore.study.sweep`.
@@ -165,7 +168,7 @@ def summary_table(
 
     Returns:
         The columns of `COLUMNS`; `without` is empty where nothing is left out. Where there is
-        nothing to correlate, one row for all models says why in `reason`.
+        nothing to correlate, a row of that model, or one of all models, says why in `reason`.
 
     Raises:
         DataError: columns are missing, a value stands twice, there is no known outcome, a data set
@@ -188,25 +191,57 @@ def summary_table(
         kept = cells[cells["score"].isin([score, "r2"]) & (cells["data"] != omitted)]
         reached = outcomes[outcomes["data"] != omitted]
         sign = (score_signs or {}).get(score, 1)
-        try:
-            together = make_sweep(kept, reached, score=score, outcome=outcome, score_sign=sign)
-        except DataError as error:
-            row = {"model": ALL_MODELS, "score": score, "outcome": outcome, "reason": str(error)}
-            rows.append(row | {"without": omitted})
-            continue
-        kept = kept[kept["data"].isin(together.data)]
-        sweeps = [
-            make_sweep(kept, reached, score=score, outcome=outcome, models=[model], score_sign=sign)
-            for model in together.models
-        ]
-        tests = max_statistic_test(sweeps, permutations=config.permutations, seed=config.seed)
-        rows += [
-            summary_row(sweep, config, test=test) | {"without": omitted}
-            for sweep, test in zip(sweeps, tests, strict=True)
-        ]
-        if len(sweeps) > 1:
-            rows.append(summary_row(together, config) | {"without": omitted})
+        found = _rows_of(kept, reached, score, outcome, sign, config)
+        rows += [row | {"without": omitted} for row in found]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _rows_of(
+    cells: pd.DataFrame,
+    outcomes: pd.DataFrame,
+    score: str,
+    outcome: str,
+    score_sign: int,
+    config: SummaryConfig,
+) -> list[dict[str, object]]:
+    """The rows of one score and outcome: of each model, then of all where there are more."""
+
+    def sweep_of(models: list[str] | None) -> Sweep:
+        return make_sweep(
+            cells, outcomes, score=score, outcome=outcome, models=models, score_sign=score_sign
+        )
+
+    keys: dict[str, object] = {"score": score, "outcome": outcome}
+    models = cells.loc[cells["score"] == score, "model"].unique()
+    sweeps, failed = [], []
+    for model in models:
+        try:
+            sweeps.append(sweep_of([model]))
+        except DataError as error:
+            failed.append(keys | {"model": model, "reason": str(error)})
+    tests = _tests(sweeps, config)
+    rows = [
+        summary_row(sweep, config, test=test) for sweep, test in zip(sweeps, tests, strict=True)
+    ]
+    if sweeps:
+        rows += failed
+    if len(models) != 1 or not sweeps:
+        try:
+            rows.append(summary_row(sweep_of(None), config))
+        except DataError as error:
+            rows.append(keys | {"model": ALL_MODELS, "reason": str(error)})
+    return rows
+
+
+def _tests(sweeps: Sequence[Sweep], config: SummaryConfig) -> list[MaxStatistic]:
+    """Of the models of one score and outcome: together where their data sets are the same."""
+    if len({sweep.data for sweep in sweeps}) == 1:
+        return max_statistic_test(sweeps, permutations=config.permutations, seed=config.seed)
+    alone = [
+        max_statistic_test([sweep], permutations=config.permutations, seed=config.seed)[0]
+        for sweep in sweeps
+    ]
+    return [replace(test, p_family=float("nan")) for test in alone]
 
 
 def fixed_configuration(sweep: Sweep, k_fraction: float) -> int | None:

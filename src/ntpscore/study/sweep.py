@@ -26,6 +26,9 @@ OUTCOMES = {
 }
 CELL_COLUMNS = ("model", "data", "layer", "k_fraction", "score", "value")
 OUTCOME_COLUMNS = ("model", "data", "outcome", "value")
+# Values closer than this, relative to the larger, are one value, and what is this small beside the
+# largest of its row is nothing: rounding has no order that a rank may see.
+_TIE, _NOTHING = 1e-6, 1e-12
 # Three data sets can be ordered in six ways: no p-value would be below 1/6.
 FEWEST_DATA_SETS = 4
 
@@ -43,8 +46,8 @@ class Sweep:
         layers: (C, m) the layer of each model; -1 where the score has none.
         last: (m,) the last layer of each model, defined or not.
         k_fractions: (C,) k/d; NaN where the score has none.
-        values: (m, C, n) without NaN.
-        outcomes: (m, n) without NaN.
+        values: (m, C, n) without NaN; what differs by rounding alone over the data sets is equal.
+        outcomes: (m, n) without NaN; likewise.
         headroom: (m, n) one minus the accuracy of the linear probe; None where it is not known.
         r2: (m, n) what least squares explains of the labels on the last layer; likewise.
         undefined: configurations left out since they have no value on some data set, or the same
@@ -85,7 +88,9 @@ def make_sweep(
 
     Nothing is imputed. A data set without the outcome, or without any value of the score, under one
     of the models is left out for all of them; then a configuration without a value on one of those
-    left, or with the same value on all of them, is left out.
+    left, or with the same value on all of them, is left out. Values within 1e-6 of each other,
+    relative to the larger, are the same: least squares with fewer texts than features has an r2 of
+    one on every data set, and the last digits of it are no order.
 
     Args:
         cells: see the module; the score `r2`, where it is there, gives `Sweep.r2`.
@@ -129,6 +134,7 @@ def make_sweep(
             f"{', '.join(names)}: correlations need {FEWEST_DATA_SETS}"
         )
     layers, k_fractions, values = _side_by_side([grid[kept] for grid in by_model])
+    values = tie_rounding(values)
     varies = (values != values[:, :, :1]).any(axis=2).all(axis=0)
     defined = varies & ~np.isnan(values).any(axis=(0, 2))
     if not defined.any():
@@ -136,7 +142,7 @@ def make_sweep(
             f"no configuration of {score!r} is defined on, and differs over, the {len(kept)} data "
             "sets"
         )
-    reached = targets[kept].to_numpy(dtype=np.float64)
+    reached = tie_rounding(targets[kept].to_numpy(dtype=np.float64))
     for model, row in zip(names, reached, strict=True):
         if (row == row[0]).all():
             raise DataError(f"{outcome} of {model} is {row[0]} on every data set: nothing to order")
@@ -157,6 +163,32 @@ def make_sweep(
         undefined=int((~defined).sum()),
         dropped=tuple(data for data in every if data not in kept),
     )
+
+
+def tie_rounding(values: Values) -> Values:
+    """Values along the last axis, those that differ by rounding alone made equal.
+
+    A mean over seeds or a difference of two accuracies rounds to one of several neighbours; ranks
+    would see an order in that.
+
+    Args:
+        values: (…, n); NaN and infinite ones stay what they are.
+    """
+    order = values.argsort(axis=-1)
+    ordered = np.take_along_axis(values, order, axis=-1)
+    sizes = np.where(np.isfinite(ordered), np.abs(ordered), 0.0)
+    slack = np.maximum(
+        _TIE * np.maximum(sizes[..., 1:], sizes[..., :-1]),
+        _NOTHING * sizes.max(axis=-1, keepdims=True),
+    )
+    with np.errstate(invalid="ignore"):  # of infinite ones
+        apart = ~(np.diff(ordered, axis=-1) <= slack)
+    place = np.arange(1, values.shape[-1])
+    first = np.zeros(values.shape, dtype=np.int64)
+    first[..., 1:] = np.maximum.accumulate(np.where(apart, place, 0), axis=-1)
+    tied = np.empty_like(values)
+    np.put_along_axis(tied, order, np.take_along_axis(ordered, first, axis=-1), axis=-1)
+    return tied
 
 
 def check_tables(cells: pd.DataFrame, outcomes: pd.DataFrame) -> None:
@@ -181,7 +213,7 @@ def _check_table(table: pd.DataFrame, columns: tuple[str, ...], name: str) -> No
 
 
 def _all_known(table: pd.DataFrame) -> Values | None:
-    return None if table.isna().any(axis=None) else table.to_numpy(dtype=np.float64)
+    return None if table.isna().any(axis=None) else tie_rounding(table.to_numpy(dtype=np.float64))
 
 
 def at_last_layer(cells: pd.DataFrame) -> pd.DataFrame:

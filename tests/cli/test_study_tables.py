@@ -1,0 +1,86 @@
+"""The tables of a study, as a terminal or a pipe of any width shows them."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ntpscore.cli.study_tables import print_outcomes, print_rules, print_summary
+from ntpscore.study.summary import COLUMNS, SummaryConfig, summary_table
+
+DATA = [f"a data set with a long name {i}" for i in range(5)]
+QUICK = SummaryConfig(permutations=20, left_out_permutations=20, resamples=20)
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = [
+        (model, data, outcome, rng.random())
+        for model in ("one", "two")
+        for data in DATA
+        for outcome in ("lora_gain", "probe_accuracy", "logistic_test_accuracy")
+    ]
+    return pd.DataFrame(rows, columns=["model", "data", "outcome", "value"])
+
+
+@pytest.fixture(scope="module")
+def summary(outcomes: pd.DataFrame) -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    rows = [
+        (model, data, layer, k, "published", rng.random())
+        for model in ("one", "two", "three")
+        for data in DATA
+        for layer in range(3)
+        for k in (0.25, 0.5)
+    ]
+    cells = pd.DataFrame(rows, columns=["model", "data", "layer", "k_fraction", "score", "value"])
+    gains = outcomes[outcomes["outcome"] == "lora_gain"]
+    both = summary_table(cells[cells["model"] != "three"], gains, config=QUICK)
+    third = summary_table(cells, gains, config=QUICK)
+    assert tuple(both.columns) == COLUMNS
+    return pd.concat([both, third[third["model"] == "three"]])
+
+
+@pytest.mark.parametrize("width", ["30", "80", "200"])
+def test_no_number_is_cut_however_narrow_the_terminal(
+    outcomes: pd.DataFrame, summary: pd.DataFrame, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, width: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("COLUMNS", width)
+    print_outcomes(outcomes)
+    printed = capsys.readouterr().out
+    wide = outcomes.pivot_table(index=["model", "data"], columns="outcome", values="value")
+    for (model, data), row in wide.iterrows():
+        (line,) = re.findall(f" {model} +{data} .*", printed)
+        assert sorted(line.split()[-3:]) == sorted(f"{value:.3f}" for value in row)
+    print_summary(summary)
+    printed = capsys.readouterr().out
+    # One per model, and of all together.
+    lines = re.findall("^ published .*", printed, re.MULTILINE)
+    assert len(lines) == 3
+    for line, (_, row) in zip(lines, summary.iterrows(), strict=False):
+        found = line.split()[1:]
+        assert found[:6] == [
+            "5", f"{row['r_fixed']:+.2f}", f"{row['p_fixed']:.3f}", f"{row['tau_fixed']:+.2f}",
+            f"{row['regret_fixed']:.3f}", f"{row['r_best']:+.2f}",
+        ]  # fmt: skip
+        assert found[9] == f"{row['best_low']:+.2f}…{row['best_high']:+.2f}"
+        left_out = [row["r_left_out"], row["r_left_out_model"]]
+        assert found[10:-3] == [f"{r:+.2f}" for r in left_out if not np.isnan(r)]
+    assert len(lines[2].split()) == len(lines[0].split()) + 1
+    assert "all models together" in printed
+    assert "published, lora_gain, three: " in printed
+
+
+def test_rules_are_not_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    rows = pd.DataFrame(
+        [("m", score, "lora_gain", 9, "last layer, k/d 0.5", -0.5, 0.125) for score in "abcdef"],
+        columns=["model", "score", "outcome", "n", "rule", "r", "p"],
+    )
+    print_rules(rows, "lora_gain")
+    assert capsys.readouterr().out.count("-0.50 (0.125)") == 6

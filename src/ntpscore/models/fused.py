@@ -7,6 +7,7 @@ AVX-512. Everything else goes the way of `transformers`.
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ def fuse_blocks(model: nn.Module) -> list[str]:
     for name, module in model.named_modules():
         forward = _forward_of(module)
         if forward is not None and _agrees(module, forward):
-            module.forward = _where_served(module.forward, forward)  # type: ignore[method-assign]
+            module.forward = _where_served(module.forward, forward)
             fused.append(name)
     return fused
 
@@ -68,7 +69,7 @@ def causal_softmax_(scores: Tensor, scaling: float) -> Tensor:
     return scores
 
 
-def _forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+def _forward_of(module: Any) -> Callable[[Tensor], Tensor] | None:
     """A faster forward for modules that look like ones it is for."""
     if all(hasattr(module, name) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")):
         return _gated(module)
@@ -79,7 +80,7 @@ def _forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
     return None
 
 
-def _gated(module: nn.Module) -> Callable[[Tensor], Tensor]:
+def _gated(module: Any) -> Callable[[Tensor], Tensor]:
     def forward(x: Tensor) -> Tensor:
         gate, up = module.gate_proj(x), module.up_proj(x)
         kernel.silu_mul(gate.data_ptr(), up.data_ptr(), gate.numel())
@@ -89,7 +90,7 @@ def _gated(module: nn.Module) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def _normed(module: nn.Module, eps: float) -> Callable[[Tensor], Tensor]:
+def _normed(module: Any, eps: float) -> Callable[[Tensor], Tensor]:
     def forward(x: Tensor) -> Tensor:
         x, weight = x.contiguous(), module.weight
         out, width = torch.empty_like(x), weight.shape[0]
@@ -112,7 +113,7 @@ def _where_served(
 
 
 @torch.inference_mode()
-def _agrees(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> bool:
+def _agrees(module: Any, forward: Callable[[Tensor], Tensor]) -> bool:
     """Whether a module of bfloat16 parameters computes on made-up rows what `forward` does."""
     parameters = list(module.parameters())
     if any(p.dtype != torch.bfloat16 or p.device.type != "cpu" for p in parameters):

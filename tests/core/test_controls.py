@@ -6,7 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ntpscore.core.controls import interpolate, retained_chance, shuffled_labels
+from ntpscore.core.controls import (
+    _krylov_measure,
+    interpolate,
+    retained_chance,
+    shuffled_labels,
+)
 from tests.reference import scores
 from tests.tolerances import SCORE, SIGMAS
 
@@ -59,6 +64,38 @@ def test_retained_chance_runs_from_nothing_to_all(rank: int) -> None:
 def test_retained_chance_without_any_fit_is_not_a_number() -> None:
     found = retained_chance(torch.eye(3).double(), torch.zeros(3, 2).double(), torch.tensor([1, 2]))
     assert bool(found.isnan().all())
+
+
+KRYLOV = 3e-3  # what the last steps of a Krylov space may change
+
+
+@pytest.mark.parametrize("decades", [0, 2, 4, 8])
+@pytest.mark.parametrize("labels", ["all", "largest", "dependent", "none"])
+def test_retained_chance_needs_no_eigenvectors(decades: int, labels: str) -> None:
+    d = 304
+    generator = torch.Generator().manual_seed(decades)
+    turn = torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64)).Q
+    values = torch.logspace(0, -decades, d, dtype=torch.float64)
+    N, inverse = (turn * values) @ turn.T, (turn / values) @ turn.T
+    N = (N + N.T) / 2
+    size = {"largest": values, "none": torch.zeros_like(values)}.get(labels, values.sqrt())
+    weights = torch.randn(d, 3, generator=generator, dtype=torch.float64)
+    M = turn @ (size[:, None] * weights)
+    if labels == "dependent":
+        M[:, 2] = -M[:, 0] - M[:, 1]
+    k = torch.arange(0, d + 1)
+    slow = retained_chance(N, M, k)
+    quick = retained_chance(N, M, k, lambda rows: rows @ inverse)
+    torch.testing.assert_close(quick, slow, rtol=0, atol=KRYLOV, equal_nan=True)
+    trusted = _krylov_measure(N, M, lambda rows: rows @ inverse) is not None
+    # Too many decades of equally used directions don't converge.
+    expected = {("all", 2): True, ("all", 8): False}
+    assert trusted == expected.get((labels, decades), trusted)
+
+
+def test_retained_chance_of_many_label_columns_takes_eigenvectors() -> None:
+    M = torch.randn(30, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert _krylov_measure(torch.eye(30).double(), M, lambda rows: rows) is None
 
 
 def test_interpolate_starts_at_the_origin_and_ends_flat() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ntpscore.core.geneig import (
+    Centring,
     Metric,
     factor_metric,
     generalized_eigen,
@@ -283,3 +284,57 @@ def test_scale_of_coordinates_changes_no_eigenvalue_and_no_rank(scale: float) ->
     overlap = (back.T @ moments.C0 @ plain.vectors).abs()
     assert float((overlap - torch.eye(8)).abs().max()) < 10 * tolerance
     assert scaled.metric.condition > 1e9
+
+
+# From a second moment to its covariance
+
+
+def centring_of(case: Case) -> tuple[Centring | None, Metric, Tensor]:
+    moments = layer_of(case)
+    N = factor_metric(moments.N)
+    return Centring.of(N, moments.mu, moments.N_centred), N, moments.N_centred
+
+
+@named([case for case in INVERTIBLE if "constant" not in case.name])
+def test_a_stretched_whitener_whitens_the_covariance(case: Case) -> None:
+    centring, N, covariance = centring_of(case)
+    assert centring is not None
+    K = centring.stretch(N.whitener)
+    unit = torch.eye(case.d, dtype=K.dtype)
+    tolerance = conditioned(metric_condition(layer_of(case)))
+    assert float((K.T @ covariance @ K - unit).abs().max()) < tolerance
+    direct = factor_metric(covariance)
+    assert direct.rank == case.d
+    # A relative error: the inverse is as large as the condition number.
+    inverse = centring.inverse(unit)
+    judge = direct.whitener @ direct.whitener.T
+    assert float((inverse - judge).norm() / judge.norm()) < tolerance
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0, 1e2, 1e3])
+def test_centring_takes_any_size_of_the_mean(size: float) -> None:
+    covariance = random_metric(torch.logspace(0, -2, 12, dtype=torch.float64))
+    mu = size * torch.linspace(-1, 1, 12, dtype=torch.float64)
+    N = factor_metric(covariance + torch.outer(mu, mu))
+    centring = Centring.of(N, mu, covariance)
+    assert centring is not None
+    K = centring.stretch(N.whitener)
+    unit = torch.eye(12, dtype=K.dtype)
+    tolerance = conditioned(1e2 * max(1.0, 10 * size**2))
+    assert float((K.T @ covariance @ K - unit).abs().max()) < tolerance
+
+
+@named(
+    [
+        *SINGULAR,
+        cases.with_constant_column(REGULAR[0], value=0.1),
+        cases.with_constant_column(REGULAR[0], value=1e6),
+        cases.few_texts_case(n=8),  # N has rank 8, its covariance 7
+    ]
+)
+def test_a_covariance_without_an_inverse_is_not_centred_so(case: Case) -> None:
+    centring, N, covariance = centring_of(case)
+    if centring is not None:
+        assert N.rank == factor_metric(covariance).rank == case.d
+    if factor_metric(covariance).rank < case.d:
+        assert centring is None

@@ -1,5 +1,7 @@
 """V and U of a layer, and coordinates nested in leading columns."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ntpscore.core.subspaces import nested_coordinates, solve_subspaces
+from ntpscore.core.subspaces import nested_coordinates, nested_products, solve_subspaces
 from ntpscore.errors import MomentsError
 from tests.core.feeding import feed, gaps_after, layer_of, metric_condition, tolerance_at, twin_of
 from tests.reference import cases, exact, scores
@@ -75,6 +77,35 @@ def test_one_token_texts_have_no_autoregressive_subspace() -> None:
     case = cases.one_token_case()
     with pytest.raises(MomentsError, match="every text has a single token"):
         solve_subspaces(feed(case).layer(0))
+
+
+@named([*INVERTIBLE, *SINGULAR])
+def test_nested_products_hold_the_whitener_in_both_nested_bases(case: Case) -> None:
+    moments = layer_of(case)
+    spaces = solve_subspaces(moments)
+    K = spaces.N.whitener
+    condition = metric_condition(moments)
+    for rows, V in zip(nested_products(spaces), (spaces.V, spaces.V.flip(1)), strict=True):
+        assert rows.shape == (V.shape[1], K.shape[1])
+        judge = (torch.linalg.qr(V).Q.T @ K).square().cumsum(0)
+        off = (rows.square().cumsum(0) - judge).abs() / K.square().sum(0)
+        assert float(off.max()) < conditioned(condition)
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e6, 1e9, 1e11, 1e13])
+def test_nested_products_hold_as_many_digits_as_the_condition_leaves(condition: float) -> None:
+    d = 40
+    turn = torch.linalg.qr(random_matrix(d, d)).Q
+    C0 = (turn * torch.logspace(0, -float(np.log10(condition)), d, dtype=torch.float64)) @ turn.T
+    C0 = (C0 + C0.T) / 2
+    moments = replace(layer_of(cases.classification_case(d=d, n=200)), C0=C0)
+    spaces = solve_subspaces(moments)
+    assert spaces.next_token.metric.condition > 0.5 * condition
+    K = spaces.N.whitener
+    for rows, V in zip(nested_products(spaces), (spaces.V, spaces.V.flip(1)), strict=True):
+        judge = (torch.linalg.qr(V).Q.T @ K).square().cumsum(0)
+        off = (rows.square().cumsum(0) - judge).abs() / K.square().sum(0)
+        assert float(off.max()) < conditioned(condition)
 
 
 # Nested coordinates

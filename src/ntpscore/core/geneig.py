@@ -22,6 +22,17 @@ _EPS = torch.finfo(torch.float64).eps
 _LOOSEST_RANK = 1e-4
 
 
+def check_finite(moment: Tensor) -> None:
+    """Refuse a moment with an entry that is NaN or infinite.
+
+    Raises:
+        MomentsError: there is one.
+    """
+    # One pass and no mask: any such entry makes the sum one too.
+    if not bool(moment.sum().isfinite()):
+        raise MomentsError("a second moment is NaN or infinite")
+
+
 def relative_cutoff(width: int) -> float:
     """Eigenvalues of the equilibrated metric below this share of the largest count as zero.
 
@@ -94,8 +105,7 @@ def factor_metric(B: Float[Tensor, "d d"]) -> Metric:
     Raises:
         MomentsError: B is not finite, or is zero.
     """
-    if not bool(torch.isfinite(B).all()):
-        raise MomentsError("a second moment is NaN or infinite")
+    check_finite(B)
     diagonal = B.diagonal()
     if not bool((diagonal > 0).any()):
         raise MomentsError(
@@ -241,8 +251,7 @@ def generalized_eigen(A: Float[Tensor, "d c"], B: Float[Tensor, "d d"]) -> Gener
     Source:
         Next Token Perception Score, eq. 8 (and Ghojogh et al. 2019, arXiv 1903.11240).
     """
-    if not bool(torch.isfinite(A).all()):
-        raise MomentsError("a second moment is NaN or infinite")
+    check_finite(A)
     metric = factor_metric(B)
     reduced = metric.whiten(A)
     values, vectors = torch.linalg.eigh(lower_gram(reduced))
@@ -287,8 +296,7 @@ def label_directions(M: Float[Tensor, "d c"], metric: Metric) -> LabelDirections
     Source:
         Next Token Perception Score, eq. 9; rank(M Mᵀ) ≤ c, so no (d, d) eigenproblem is needed.
     """
-    if not bool(torch.isfinite(M).all()):
-        raise MomentsError("a second moment is NaN or infinite")
+    check_finite(M)
     reduced = metric.whiten(M)
     vectors, singular, _ = torch.linalg.svd(reduced, full_matrices=False)
     # The rounding of the moments, which whitening amplifies by at most √condition.

@@ -1,6 +1,6 @@
 """The six scores of a layer, for every k at once.
 
-One QR factorisation V = QR nests all subspaces span(V_k): with `T = Qᵀ K` (K an N-orthonormal
+One factorisation V = QR nests all subspaces span(V_k): with `T = Qᵀ K` (K an N-orthonormal
 basis) every projection norm that a score needs is a sum over a leading block of squares.
 """
 

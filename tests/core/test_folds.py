@@ -160,6 +160,8 @@ def test_estimates_are_jackknives_of_scores_without_each_fold() -> None:
     full, without = scores(None), [scores(j) for j in range(FEWEST_FOLDS)]
     for name in ESTIMATED:
         value, reach = literal_jackknife([one[name] for one in without], full[name], 60, 100)
+        if name not in ("r2", "r2_adjusted"):
+            reach += abs(value - full[name])  # nobody knows that their bias falls as 1/n
         # The solver's rounding, times what the jackknife makes of differences: K − 1.
         assert found[name].value == pytest.approx(value, abs=1e-7)
         assert found[name].half_width == pytest.approx(reach, abs=1e-7)

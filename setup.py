@@ -6,6 +6,6 @@ setup(
     ext_modules=[
         # Without a compiler, or on another processor, torch does the same.
         Extension(f"ntpscore.{name}", [f"src/ntpscore/{name.replace('.', '/')}.c"], optional=True)
-        for name in ("core._prefix_products", "models._fused")
+        for name in ("core._prefix_products", "models._causal_softmax")
     ]
 )

@@ -38,7 +38,6 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from ntpscore.errors import ModelError
-from ntpscore.models.fused import fuse_blocks
 from ntpscore.models.gemma_tokenizer import build_gemma_tokenizer, has_gemma_tokenizer
 from ntpscore.models.gguf_header import GgufHeader, read_gguf_header
 from ntpscore.models.hidden_states import check_stream
@@ -132,7 +131,6 @@ def load_model(
             loaded = loaded.to(target)  # type: ignore[arg-type]  # transformers' stub of `to`
     loaded.eval().requires_grad_(requires_grad=False)
     use_short_attention(loaded, loaded.device)
-    fuse_blocks(loaded)
     config = loaded.config.get_text_config(decoder=True)
     language_model = LanguageModel(
         model=loaded,

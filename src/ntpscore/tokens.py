@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ BATCH_TOKENS = 2048
 # Padding of a batch, as a share of the most tokens it may have: smaller batches cost more than the
 # padding they save.
 _PADDING_SHARE = 0.03
+# Of the budget, in search of an even number of batches.
+_SHARES_OF_BUDGET = (0.97, 0.94, 0.91, 0.88)
 
 
 @dataclass(frozen=True)
@@ -71,20 +74,31 @@ def tokenize(
 
 
 def plan_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Batches of text indices, longest texts first, each within a budget of padded tokens.
+    """Batches of text indices of about the same length, each within a budget of padded tokens.
 
-    Longest first, so that a batch too large for the memory shows at once.
+    Smaller batches come first: where several are read at once, a batch that is faster than the one
+    before it would have to wait for it at every layer. Their number is even where it can be, so that
+    two at once end together.
 
     Args:
         lengths: tokens of each text.
         batch_tokens: most tokens of a batch, padding included; a longer text is alone.
     """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    first = _cut(order, lengths, batch_tokens)
+    smaller = (_cut(order, lengths, int(share * batch_tokens)) for share in _SHARES_OF_BUDGET)
+    chosen = next((plan for plan in chain([first], smaller) if len(plan) % 2 == 0), first)
+    return sorted(chosen, key=lambda batch: len(batch) * lengths[batch[0]])
+
+
+def _cut(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Batches of texts in this order, in which none is longer than the one before it."""
     batches: list[list[int]] = []
     longest = padding = 0
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+    for index in order:
         padding += longest - lengths[index]
-        full = not batches or (len(batches[-1]) + 1) * longest > batch_tokens
-        if full or padding > _PADDING_SHARE * batch_tokens:
+        full = not batches or (len(batches[-1]) + 1) * longest > budget
+        if full or padding > _PADDING_SHARE * budget:
             batches.append([])
             longest, padding = lengths[index], 0
         batches[-1].append(index)

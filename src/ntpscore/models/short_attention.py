@@ -59,6 +59,7 @@ def short_attention(
     if (
         attention_mask is not None or not causal or special or dropout or t > _LONGEST
         or key.shape[2] != t or value.shape[3] != e or torch.is_grad_enabled()
+        or query.device.type != "cpu"  # of a model that was moved, or is spread over devices
     ):  # fmt: skip
         output: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask,
@@ -68,7 +69,7 @@ def short_attention(
     scaling = e**-0.5 if scaling is None else scaling
     queries = query.reshape(b * groups, -1, e)
     keys = key.reshape(b * groups, t, e).transpose(1, 2)
-    if serves(queries):
+    if serves(queries, keys) and scaling > 0:
         shares = causal_softmax_(queries @ keys, scaling)
     else:
         ahead = torch.full((t, t), float("-inf"), dtype=query.dtype).triu(1)

@@ -149,10 +149,17 @@ def test_plan_batches_keeps_budget_and_every_text() -> None:
     assert sorted(i for batch in batches for i in batch) == list(range(8))
     padded = [len(batch) * max(lengths[i] for i in batch) for batch in batches]
     assert padded == sorted(padded)
-    assert len(batches) % 2 == 0
     for batch in batches:
         longest = max(lengths[i] for i in batch)
         assert len(batch) * longest <= 18 or len(batch) == 1
+
+
+def test_plan_batches_makes_an_even_number_where_it_can() -> None:
+    rng = np.random.default_rng(0)
+    for n in range(300, 320):
+        assert len(pipeline.plan_batches(rng.integers(3, 40, n).tolist(), 512)) % 2 == 0
+    assert len(pipeline.plan_batches([5, 5, 5], 15)) == 1
+    assert pipeline.plan_batches([], 15) == []
 
 
 class TestTasks:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,6 +87,7 @@ class BatchReader:
         self._ids = ids
         self._clock = clock
         self._stage = stage
+        self._lock = threading.Lock()
         self.largest_batch = sys.maxsize
 
     def read(
@@ -122,18 +124,18 @@ class BatchReader:
 
         def work() -> None:
             nonlocal begun
-            while True:
-                with lock:
-                    if begun == len(batches) or (begun and not go_on()):
-                        return
-                    number, batch = begun, batches[begun]
-                    begun += 1
-                try:
+            try:
+                while True:
+                    with lock:
+                        if begun == len(batches) or (begun and not go_on()):
+                            return
+                        number, batch = begun, batches[begun]
+                        begun += 1
                     self._read(batch, layers, part, partial(turns.take, number), share)
                     turns.take(number, _END, partial(on_batch, batch), last=True)
-                except BaseException:
-                    turns.stop()
-                    raise
+            except BaseException:
+                turns.stop()
+                raise
 
         if passes < 2:
             work()
@@ -174,7 +176,8 @@ class BatchReader:
                 f"memory ran out on a single text of {length} tokens: use --max-length, fewer "
                 "--layers or a narrower --dtype"
             )
-        self.largest_batch = len(indices) * length // 2
+        with self._lock:  # another batch may have run out of memory at fewer tokens meanwhile
+            self.largest_batch = min(self.largest_batch, len(indices) * length // 2)
         if input_ids.device.type == "cuda":
             torch.cuda.empty_cache()
         self._read_halves(indices, left, part, take_turn, share, last=last)
@@ -237,10 +240,20 @@ class BatchReader:
 
 def _passes_at_once(language_model: LanguageModel) -> int:
     """How many threads may run the model at the same time."""
-    known = type(language_model.model).__module__.startswith("transformers.")
+    model = language_model.model
+    known = type(model).__module__.startswith("transformers.")
     if language_model.device.type != "cpu" or not language_model.streams or not known:
         return 1  # a model's own code may keep state from one call to the next
+    if any(_follows_length(module) for module in model.modules()):
+        return 1
     return min(torch.get_num_threads(), _MOST_PASSES)
+
+
+def _follows_length(module: Any) -> bool:
+    """Whether these are rotary embeddings that write their frequencies anew for each batch."""
+    kinds = getattr(module, "rope_type", None)
+    kinds = kinds.values() if isinstance(kinds, dict) else [kinds]
+    return any(kind == "longrope" or "dynamic" in str(kind) for kind in kinds)
 
 
 def _run_in_threads(work: Callable[[], None], threads: int, stop: Callable[[], None]) -> None:
@@ -252,8 +265,8 @@ def _run_in_threads(work: Callable[[], None], threads: int, stop: Callable[[], N
 
     try:
         with ThreadPoolExecutor(threads, initializer=use_share) as pool:
-            running = [pool.submit(work) for _ in range(threads)]
             try:
+                running = [pool.submit(work) for _ in range(threads)]
                 errors = [error for one in running if (error := one.exception()) is not None]
             except BaseException:
                 stop()

@@ -77,8 +77,8 @@ def plan_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
     """Batches of text indices of about the same length, each within a budget of padded tokens.
 
     Smaller batches come first: where several are read at once, a batch that is faster than the one
-    before it would have to wait for it at every layer. Their number is even where it can be, so that
-    two at once end together.
+    before it would have to wait for it at every layer. Their number is even where it can be, so
+    that two at once end together.
 
     Args:
         lengths: tokens of each text.

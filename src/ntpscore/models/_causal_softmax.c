@@ -57,7 +57,8 @@ AVX512 static inline void store(__mmask16 mask, bfloat16 *at, __m512 value)
     _mm256_mask_storeu_epi16(at, mask, narrow(value));
 }
 
-/* e^x to about 2e-7 of itself: 2^n times a polynomial on half a unit to either side. */
+/* e^x to about 2e-7 of itself, and 1e-7 |x| where x is large: 2^n times a polynomial on half a unit
+   to either side. */
 AVX512 static inline __m512 exponential(__m512 x)
 {
     __m512 y = _mm512_mul_ps(x, _mm512_set1_ps(1.44269504088896f));
@@ -76,7 +77,8 @@ AVX512 static inline __m512 exponential(__m512 x)
 }
 
 /* scores = softmax(scaling scores) of each row over its position and those before it, zero beyond;
-   rows go through the positions 0 ... length - 1 again and again. */
+   rows go through the positions 0 ... length - 1 again and again. Scaling, above zero, comes after
+   the subtraction: the largest score is then exactly zero, whatever its size. */
 AVX512 static void causal_softmax(bfloat16 *scores, float scaling, long rows, long length)
 {
     __m512 factor = _mm512_set1_ps(scaling);
@@ -85,8 +87,7 @@ AVX512 static void causal_softmax(bfloat16 *scores, float scaling, long rows, lo
         __m512 most = _mm512_set1_ps(-INFINITY);
         for (long at = 0; at < seen; at += LANES) {
             __mmask16 mask = lanes(at, seen);
-            __m512 value = _mm512_mul_ps(load(mask, scores + at), factor);
-            most = _mm512_mask_max_ps(most, mask, most, value);
+            most = _mm512_mask_max_ps(most, mask, most, load(mask, scores + at));
         }
         __m512 largest = _mm512_set1_ps(_mm512_reduce_max_ps(most));
         float values[LENGTH_LIMIT];
@@ -94,7 +95,7 @@ AVX512 static void causal_softmax(bfloat16 *scores, float scaling, long rows, lo
         for (long at = 0; at < seen; at += LANES) {
             __mmask16 mask = lanes(at, seen);
             __m512 value = exponential(
-                _mm512_fmsub_ps(load(mask, scores + at), factor, largest));
+                _mm512_mul_ps(_mm512_sub_ps(load(mask, scores + at), largest), factor));
             _mm512_mask_storeu_ps(values + at, mask, value);
             sum = _mm512_mask_add_ps(sum, mask, sum, value);
         }

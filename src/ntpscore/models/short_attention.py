@@ -64,6 +64,7 @@ def short_attention(
     if (
         attention_mask is not None or not causal or special or dropout or t > _LONGEST
         or key.shape[2] != t or value.shape[3] != e or torch.is_grad_enabled()
+        or query.device.type != "cpu"  # of a model that was moved, or is spread over devices
     ):  # fmt: skip
         output: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask,
@@ -87,7 +88,8 @@ def _causal_softmax(scores: Tensor, scaling: float, length: int) -> Tensor:
         length: of the texts.
     """
     # The kernel has one thread, and so has each of the passes that run at once.
-    if HAS_KERNEL and scores.dtype == torch.bfloat16 and torch.get_num_threads() == 1:
+    one_thread = torch.get_num_threads() == 1
+    if HAS_KERNEL and one_thread and scores.dtype == torch.bfloat16 and scaling > 0:
         scores = scores.contiguous()
         kernel.causal_softmax(scores.data_ptr(), scaling, scores.numel() // length, length)
         return scores

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ntpscore.core.controls import shuffled_labels
 from ntpscore.core.moments import (
+    Batch,
     LayerMoments,
     Moments,
     NonFiniteError,
@@ -353,6 +354,35 @@ def test_non_finite_hidden_states_are_named(value: float) -> None:
     with pytest.raises(NonFiniteError, match=r"layer 5 .* text 2"):
         moments.add_layer(5, hidden_states[1], batch)
     assert all(torch.equal(getattr(moments, name), value) for name, value in before.items())
+
+
+def test_a_layer_is_added_without_a_copy_to_the_host() -> None:
+    """A tensor without data can't be copied: whatever asks for a value fails."""
+    moments = Moments(1, 5, 2, 3, device="meta")
+    Y, Y_shuffled = torch.zeros(4, 2, device="meta"), torch.zeros(3, 4, 2, device="meta")
+    lengths = torch.ones(4, dtype=torch.long, device="meta")
+    order = torch.zeros(4, 6, dtype=torch.long, device="meta")
+    for where in (None, order):
+        batch = Batch((4, 6), lengths, where, 4, 17, Y.double(), Y_shuffled.double())
+        moments.add_layer(0, torch.zeros(4, 6, 5, dtype=torch.bfloat16, device="meta"), batch)
+        assert [layer for layer, _ in batch.unchecked] == [0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card")
+def test_sums_on_a_graphics_card_are_those_of_the_processor() -> None:
+    hidden_states, mask = (one.cuda() for one in pad_texts(CASE, layout="holes"))
+    labels = torch.from_numpy(CASE.Y).cuda()
+    moments = Moments(1, CASE.d, CASE.c, 2, device="cuda")
+    shuffled = labels[shuffled_labels(len(labels), 2, 0).cuda()]
+    batch = moments.batch(mask, labels, shuffled)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        moments.add_layer(0, hidden_states, batch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    moments.add_labels(batch)
+    on_processor = Moments(1, CASE.d, CASE.c, 2) + moments
+    assert_same_sums(on_processor, feed(CASE, layout="holes", shuffles=2))
 
 
 def test_adding_a_layer_that_is_not_there_is_refused() -> None:

@@ -1,5 +1,7 @@
 """The products of prefix sums against loops over tokens, by torch and by the compiled kernel."""
 
+import importlib
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -232,6 +234,18 @@ def test_the_kernel_refuses_to_write_elsewhere(sums: Tensor) -> None:
             add_prefix_products(states, lengths, *pair)
     with pytest.raises(ValueError, match="contiguous float64"):
         add_gram(torch.zeros(2, 10, dtype=torch.float64), sums)
+
+
+def test_without_a_compiled_kernel_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = module.HAS_KERNEL
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "ntpscore.core._prefix_products", None)
+        patch.delattr(ntpscore.core, "_prefix_products", raising=False)
+        importlib.reload(module)
+        assert not module.HAS_KERNEL
+        assert_equals_literal(random_states(4, 7, 29), [7, 3, 1, 6])
+    importlib.reload(module)
+    assert before == module.HAS_KERNEL
 
 
 def test_the_kernel_is_used_where_it_was_built_and_the_processor_has_avx512() -> None:

@@ -1,5 +1,7 @@
 """Attention by two products against torch's."""
 
+import importlib
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +10,7 @@ import transformers
 from torch import nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+import ntpscore.models
 from ntpscore.models import LanguageModel
 from ntpscore.models import short_attention as module
 from ntpscore.models.short_attention import NAME, short_attention, use_short_attention
@@ -93,6 +96,21 @@ def test_softmax_equals_a_loop_over_rows(
     torch.testing.assert_close(got.double(), expected, rtol=2**-8, atol=1e-5)
     ahead = torch.ones(length, length, dtype=torch.bool).triu(1).repeat(3, 1)
     assert not got[:, ahead].any()
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_without_a_compiled_kernel_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = module.HAS_KERNEL
+    scores = torch.randn(2, 9, 9, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "ntpscore.models._causal_softmax", None)
+        patch.delattr(ntpscore.models, "_causal_softmax", raising=False)
+        importlib.reload(module)
+        assert not module.HAS_KERNEL
+        got = module._causal_softmax(scores.clone(), 0.5, 9)
+    importlib.reload(module)
+    assert before == module.HAS_KERNEL
+    torch.testing.assert_close(got.double(), literal_softmax(scores, 0.5), rtol=2**-8, atol=1e-5)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -562,9 +562,10 @@ def test_a_loaded_model_is_fused_and_still_trains(tiny_model_dir: Path) -> None:
     config = peft.LoraConfig(
         r=2, target_modules=["gate_proj", "up_proj", "down_proj"], init_lora_weights=False
     )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.random.fork_rng():
         # Of names that newer versions of transformers have given up.
         warnings.simplefilter("ignore", FutureWarning)
+        torch.manual_seed(0)
         tuned = peft.get_peft_model(model, config)
     input_ids = torch.arange(5, 14)[None]
     output = tuned(input_ids=input_ids, labels=input_ids)
@@ -573,9 +574,9 @@ def test_a_loaded_model_is_fused_and_still_trains(tiny_model_dir: Path) -> None:
     assert len(trained) == 18
     assert all(one.grad is not None and one.grad.abs().sum() > 0 for one in trained)
     with torch.no_grad():
-        torch.testing.assert_close(
-            tuned(input_ids=input_ids).logits, output.logits.detach(), rtol=0.1, atol=0.05
-        )
+        logits = output.logits.float()
+        error = (tuned(input_ids=input_ids).logits.float() - logits).norm() / logits.norm()
+        assert error <= 2.0**-5  # of three blocks, with adapters that add more roundings
         with tuned.disable_adapter():
             changed = (tuned(input_ids=input_ids).logits - output.logits).abs().max()
     assert changed > 0.1

@@ -26,7 +26,7 @@ typedef uint16_t bfloat16;
 enum { LANES = 16, LENGTH_LIMIT = 256 };
 
 /* Lanes of the vector that begins at `at` of a row of `length`. */
-AVX512 static inline __mmask16 lanes(long at, long length)
+AVX512 static inline __mmask16 lanes(Py_ssize_t at, Py_ssize_t length)
 {
     return length - at >= LANES ? 0xffff : (__mmask16)((1u << (length - at)) - 1);
 }
@@ -58,7 +58,8 @@ AVX512 static inline void store(__mmask16 mask, bfloat16 *at, __m512 value)
     _mm256_mask_storeu_epi16(at, mask, narrow(value));
 }
 
-/* e^x to about 2e-7 of itself, and 1e-7 |x| where x is large: 2^n times a polynomial on half a unit to either side. */
+/* e^x to about 2e-7 of itself, 1e-7 |x| where x is large: 2^n times a polynomial on half a unit to
+   either side. */
 AVX512 static inline __m512 exponential(__m512 x)
 {
     __m512 y = _mm512_mul_ps(x, _mm512_set1_ps(1.44269504088896f));
@@ -77,9 +78,9 @@ AVX512 static inline __m512 exponential(__m512 x)
 }
 
 /* gate = silu(gate) up */
-AVX512 static void silu_mul(bfloat16 *gate, const bfloat16 *up, long n)
+AVX512 static void silu_mul(bfloat16 *gate, const bfloat16 *up, Py_ssize_t n)
 {
-    for (long at = 0; at < n; at += LANES) {
+    for (Py_ssize_t at = 0; at < n; at += LANES) {
         __mmask16 mask = lanes(at, n);
         __m512 x = load(mask, gate + at);
         __m512 one = _mm512_set1_ps(1.0f);
@@ -91,16 +92,17 @@ AVX512 static void silu_mul(bfloat16 *gate, const bfloat16 *up, long n)
 
 /* out = weight x / root mean square of the row */
 AVX512 static void rms_norm(
-    const bfloat16 *x, const bfloat16 *weight, float eps, long rows, long width, bfloat16 *out)
+    const bfloat16 *x, const bfloat16 *weight, float eps, Py_ssize_t rows, Py_ssize_t width,
+    bfloat16 *out)
 {
-    for (long row = 0; row < rows; row++, x += width, out += width) {
+    for (Py_ssize_t row = 0; row < rows; row++, x += width, out += width) {
         __m512 sum = _mm512_setzero_ps();
-        for (long at = 0; at < width; at += LANES) {
+        for (Py_ssize_t at = 0; at < width; at += LANES) {
             __m512 value = load(lanes(at, width), x + at);
             sum = _mm512_fmadd_ps(value, value, sum);
         }
         __m512 scale = _mm512_set1_ps(1.0f / sqrtf(_mm512_reduce_add_ps(sum) / width + eps));
-        for (long at = 0; at < width; at += LANES) {
+        for (Py_ssize_t at = 0; at < width; at += LANES) {
             __mmask16 mask = lanes(at, width);
             __m512 normed = widen(narrow(_mm512_mul_ps(load(mask, x + at), scale)));
             store(mask, out + at, _mm512_mul_ps(normed, load(mask, weight + at)));
@@ -111,20 +113,21 @@ AVX512 static void rms_norm(
 /* scores = softmax(scaling scores) of each row over its position and those before it, zero beyond;
    rows go through the positions 0 ... length - 1 again and again. Scaling, above zero, comes after
    the subtraction: the largest score is then exactly zero, whatever its size. */
-AVX512 static void causal_softmax(bfloat16 *scores, float scaling, long rows, long length)
+AVX512 static void causal_softmax(
+    bfloat16 *scores, float scaling, Py_ssize_t rows, Py_ssize_t length)
 {
     __m512 factor = _mm512_set1_ps(scaling);
-    for (long row = 0; row < rows; row++, scores += length) {
-        long seen = row % length + 1;
+    for (Py_ssize_t row = 0; row < rows; row++, scores += length) {
+        Py_ssize_t seen = row % length + 1;
         __m512 most = _mm512_set1_ps(-INFINITY);
-        for (long at = 0; at < seen; at += LANES) {
+        for (Py_ssize_t at = 0; at < seen; at += LANES) {
             __mmask16 mask = lanes(at, seen);
             most = _mm512_mask_max_ps(most, mask, most, load(mask, scores + at));
         }
         __m512 largest = _mm512_set1_ps(_mm512_reduce_max_ps(most));
         float values[LENGTH_LIMIT];
         __m512 sum = _mm512_setzero_ps();
-        for (long at = 0; at < seen; at += LANES) {
+        for (Py_ssize_t at = 0; at < seen; at += LANES) {
             __mmask16 mask = lanes(at, seen);
             __m512 value = exponential(
                 _mm512_mul_ps(_mm512_sub_ps(load(mask, scores + at), largest), factor));
@@ -132,7 +135,7 @@ AVX512 static void causal_softmax(bfloat16 *scores, float scaling, long rows, lo
             sum = _mm512_mask_add_ps(sum, mask, sum, value);
         }
         __m512 share = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(sum));
-        for (long at = 0; at < length; at += LANES) {
+        for (Py_ssize_t at = 0; at < length; at += LANES) {
             __mmask16 mask = seen > at ? lanes(at, seen) : 0;
             __m512 value = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, values + at), share);
             store(lanes(at, length), scores + at, _mm512_maskz_mov_ps(mask, value));
@@ -163,8 +166,8 @@ static PyObject *call_silu_mul(PyObject *self, PyObject *args)
 {
     (void)self;
     unsigned long long gate, up;
-    long n;
-    if (!PyArg_ParseTuple(args, "KKl", &gate, &up, &n))
+    Py_ssize_t n;
+    if (!PyArg_ParseTuple(args, "KKn", &gate, &up, &n))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
     silu_mul(AT(gate), AT(up), n);
@@ -177,8 +180,8 @@ static PyObject *call_rms_norm(PyObject *self, PyObject *args)
     (void)self;
     unsigned long long x, weight, out;
     float eps;
-    long rows, width;
-    if (!PyArg_ParseTuple(args, "KKfllK", &x, &weight, &eps, &rows, &width, &out))
+    Py_ssize_t rows, width;
+    if (!PyArg_ParseTuple(args, "KKfnnK", &x, &weight, &eps, &rows, &width, &out))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
     rms_norm(AT(x), AT(weight), eps, rows, width, AT(out));
@@ -191,11 +194,11 @@ static PyObject *call_causal_softmax(PyObject *self, PyObject *args)
     (void)self;
     unsigned long long scores;
     float scaling;
-    long rows, length;
-    if (!PyArg_ParseTuple(args, "Kfll", &scores, &scaling, &rows, &length))
+    Py_ssize_t rows, length;
+    if (!PyArg_ParseTuple(args, "Kfnn", &scores, &scaling, &rows, &length))
         return NULL;
     if (length > LENGTH_LIMIT) {
-        PyErr_Format(PyExc_ValueError, "rows of %ld scores, at most %d", length, LENGTH_LIMIT);
+        PyErr_Format(PyExc_ValueError, "rows of %zd scores, at most %d", length, LENGTH_LIMIT);
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS

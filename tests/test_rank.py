@@ -372,16 +372,16 @@ def test_features_survive_memory_that_runs_out(
     ranking: RankResult,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    add_layer = Moments.add_layer
+    prepare_layer = Moments.prepare_layer
     seen = []
 
     def short_of_memory(self, layer, hidden_states, *arguments):
         if layer == 1 and len(hidden_states) > 5:
             seen.append(len(hidden_states))
             raise torch.OutOfMemoryError
-        return add_layer(self, layer, hidden_states, *arguments)
+        return prepare_layer(self, layer, hidden_states, *arguments)
 
-    monkeypatch.setattr(Moments, "add_layer", short_of_memory)
+    monkeypatch.setattr(Moments, "prepare_layer", short_of_memory)
     halved = rank_models(data, models[1:], config=CONFIG, layer="last")
     assert not seen  # layer 1 is not read
     halved = rank_models(data, models[1:], config=CONFIG)

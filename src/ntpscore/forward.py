@@ -117,8 +117,9 @@ class BatchReader:
             ModelError: a single text is too large for the memory.
         """
         turns = _Turns(layers)
-        passes = min(_passes_at_once(self._language_model), len(batches))
-        share = 1 / max(1, passes)
+        # Not fewer for fewer batches: rounding must not hang on where a run was interrupted.
+        passes = _passes_at_once(self._language_model)
+        share = 1 / max(1, min(passes, len(batches)))
         lock = threading.Lock()
         begun = 0
 

@@ -524,12 +524,14 @@ class _Pass:
         of_fold = None if fold is None else fold.batch(attention_mask, labels)
 
         def on_layer(layer: int, hidden_states: Tensor) -> None:
-            # Before the sums: if memory runs out in one of them, the layer comes again.
+            # If memory runs out the layer comes again, so sums are added once nothing can fail.
             self.observe(layer, indices, hidden_states, batch.lengths)
             hidden_states = hidden_states.to(self.device)
-            self.moments.add_layer(layer, hidden_states, batch)
+            adds = [self.moments.prepare_layer(layer, hidden_states, batch)]
             if fold is not None and of_fold is not None and layer in fold.layers:
-                fold.add_layer(layer, hidden_states, of_fold)
+                adds.append(fold.prepare_layer(layer, hidden_states, of_fold))
+            for add in adds:
+                add()
 
         def finish() -> None:
             self.moments.add_labels(batch)

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from ntpscore.core import prefix_products
 from ntpscore.core.controls import shuffled_labels
 from ntpscore.core.moments import (
     Batch,
@@ -390,6 +392,55 @@ def test_adding_a_layer_that_is_not_there_is_refused() -> None:
     with pytest.raises(MomentsError, match="layer 1"):
         moments.add_layer(1, STATES[0], moments.batch(MASK, LABELS))
     assert_nothing_added(moments)
+
+
+class ShortOfMemory(TorchDispatchMode):
+    """Memory runs out at the operation of this number that needs some."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.left = at
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if not func.is_view and not name.endswith("_") and name != "_local_scalar_dense":
+            self.left -= 1
+            if self.left == 0:
+                raise torch.OutOfMemoryError
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kernel", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_layer_of_which_memory_ran_out_can_come_again(
+    kernel: bool, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it ran out: nothing was added then, or all of it."""
+    monkeypatch.setattr(prefix_products, "HAS_KERNEL", kernel and prefix_products.HAS_KERNEL)
+    states = torch.randn(3, 4, 30, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 1])
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    expected = Moments(1, 30, 2, 1)
+    expected.update(states[None], torch.ones(3, 4), labels, labels[None])
+    failed = 0
+    for at in itertools.count(1):
+        moments = Moments(1, 30, 2, 1)
+        batch = moments.batch(torch.ones(3, 4), labels, labels[None])
+        try:
+            with ShortOfMemory(at):
+                moments.add_layer(0, states, batch)
+        except torch.OutOfMemoryError:
+            failed += 1
+            assert_nothing_added(moments)
+            moments.add_layer(0, states, batch)
+        moments.add_labels(batch)
+        for name in SUMS:
+            assert torch.equal(getattr(moments, name), getattr(expected, name))
+        if failed < at:
+            break
+    torch.set_num_threads(before)
+    assert failed > 5
 
 
 def test_hidden_states_that_nobody_waited_for_are_checked_at_the_end() -> None:

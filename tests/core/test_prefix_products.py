@@ -167,6 +167,21 @@ def test_one_token_texts_have_no_pairs_whatever_the_padding(extra: int) -> None:
 
 
 @pytest.mark.usefixtures("way")
+def test_lengths_may_be_of_any_integers() -> None:
+    states, expected = random_states(4, 7, 9), [7, 3, 1, 6]
+    for dtype in (torch.int32, torch.int16):
+        lengths = torch.tensor(expected, dtype=dtype)
+        assert torch.equal(
+            prefix_totals(states, lengths)[0], prefix_totals(states, torch.tensor(expected))[0]
+        )
+        C = torch.zeros(2, 2, 9, 9, dtype=torch.float64)
+        add_prefix_products(states, lengths, *C[0])
+        add_prefix_products(states, torch.tensor(expected), *C[1])
+        assert torch.equal(C[0, 1], C[1, 1])
+        assert torch.equal(C[0, 0].triu(), C[1, 0].triu())
+
+
+@pytest.mark.usefixtures("way")
 def test_hidden_states_may_be_a_view() -> None:
     states = random_states(6, 5, 4).transpose(0, 1)
     assert not states.is_contiguous()

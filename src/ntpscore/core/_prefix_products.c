@@ -14,7 +14,6 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
@@ -37,10 +36,10 @@ typedef struct {
     const char *states; /* (texts, positions, width), contiguous */
     int type;
     const int64_t *lengths;
-    long texts, positions, width;
+    Py_ssize_t texts, positions, width;
 } Batch;
 
-static const long SIZES[N_TYPES] = {2, 2, 4, 8};
+static const Py_ssize_t SIZES[N_TYPES] = {2, 2, 4, 8};
 
 AVX512 static inline __m512d load8(const char *at, int type)
 {
@@ -61,9 +60,9 @@ AVX512 static inline __m512d load8(const char *at, int type)
 }
 
 /* Eight columns from `column` on of one token; zeros beyond the width. */
-AVX512 static inline __m512d token8(const Batch *batch, const char *token, long column)
+AVX512 static inline __m512d token8(const Batch *batch, const char *token, Py_ssize_t column)
 {
-    long left = batch->width - column, size = SIZES[batch->type];
+    Py_ssize_t left = batch->width - column, size = SIZES[batch->type];
     if (left >= 8)
         return load8(token + column * size, batch->type);
     char rest[64] = {0};
@@ -76,18 +75,18 @@ AVX512 static inline __m512d token8(const Batch *batch, const char *token, long 
    first. */
 AVX512 static double totals(const Batch *batch, double *total)
 {
-    long d = batch->width, size = SIZES[batch->type];
+    Py_ssize_t d = batch->width, size = SIZES[batch->type];
     __m512d power = _mm512_setzero_pd();
-    for (long text = 0; text < batch->texts; text++) {
+    for (Py_ssize_t text = 0; text < batch->texts; text++) {
         const char *first = batch->states + text * batch->positions * d * size;
-        for (long column = 0; column < d; column += 8) {
+        for (Py_ssize_t column = 0; column < d; column += 8) {
             __m512d sum = token8(batch, first, column);
-            for (long i = 1; i < batch->lengths[text]; i++) {
+            for (Py_ssize_t i = 1; i < batch->lengths[text]; i++) {
                 __m512d x = token8(batch, first + i * d * size, column);
                 sum = _mm512_add_pd(sum, x);
                 power = _mm512_fmadd_pd(x, x, power);
             }
-            long left = d - column;
+            Py_ssize_t left = d - column;
             __mmask8 kept = left >= 8 ? 0xff : (__mmask8)((1 << left) - 1);
             _mm512_mask_storeu_pd(total + text * d + column, kept, sum);
         }
@@ -98,7 +97,7 @@ AVX512 static double totals(const Batch *batch, double *total)
 /* C (8 x 24, rows `stride` apart) += sum over k rows of a^T b, where a is a line of 8 columns in a
    panel and b a whole panel. */
 AVX512 static void tile(
-    const double *a, const double *b, long k, double *C, long stride)
+    const double *a, const double *b, Py_ssize_t k, double *C, Py_ssize_t stride)
 {
 #define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
 #define ZERO(i) __m512d l##i = _mm512_setzero_pd(), m##i = l##i, r##i = l##i;
@@ -117,11 +116,11 @@ AVX512 static void tile(
         _mm512_storeu_pd(row + 16, _mm512_add_pd(_mm512_loadu_pd(row + 16), r##i));                \
     }
 #define FETCH(i)                                                                                   \
-    for (long at = 0; at < PANEL; at += 8)                                                         \
+    for (Py_ssize_t at = 0; at < PANEL; at += 8)                                                   \
         _mm_prefetch((const char *)(C + i * stride + at), _MM_HINT_T0);
     EACH(FETCH) /* the sums are far away: they come while the products are made */
     EACH(ZERO)
-    for (long row = 0; row < k; row++, a += PANEL, b += PANEL) {
+    for (Py_ssize_t row = 0; row < k; row++, a += PANEL, b += PANEL) {
         __m512d left = _mm512_load_pd(b), middle = _mm512_load_pd(b + 8),
                 right = _mm512_load_pd(b + 16);
         EACH(STEP)
@@ -136,44 +135,46 @@ AVX512 static void tile(
 
 /* `tile` where C has only `rows` x `columns` entries there. */
 AVX512 static void edge_tile(
-    const double *a, const double *b, long k, double *C, long stride, long rows, long columns)
+    const double *a, const double *b, Py_ssize_t k, double *C, Py_ssize_t stride, Py_ssize_t rows,
+    Py_ssize_t columns)
 {
     double whole[TILE * PANEL] = {0};
     tile(a, b, k, whole, PANEL);
-    for (long i = 0; i < rows; i++)
-        for (long j = 0; j < columns; j++)
+    for (Py_ssize_t i = 0; i < rows; i++)
+        for (Py_ssize_t j = 0; j < columns; j++)
             C[i * stride + j] += whole[i * PANEL + j];
 }
 
 /* Where column and row of a packed matrix are. */
-static inline long place(long column, long row)
+static inline Py_ssize_t place(Py_ssize_t column, Py_ssize_t row)
 {
     return column / PANEL * PANEL * ROWS + row * PANEL + column % PANEL;
 }
 
 /* Every `step`th panel of columns of the results, from `first` on. */
 typedef struct {
-    long first, step;
+    Py_ssize_t first, step;
 } Share;
 
 /* Adds the products of k packed rows: S^T S, of which only tiles on or above the diagonal, and S^T X
    unless X is NULL. */
 AVX512 static void add_rows(
-    const double *S, const double *X, long k, long d, Share share, double *C0, double *C1)
+    const double *S, const double *X, Py_ssize_t k, Py_ssize_t d, Share share, double *C0,
+    double *C1)
 {
-    long panels = (d + PANEL - 1) / PANEL;
-    for (long start = 0; start < d; start += BLOCK) {
-        long end = start + BLOCK < d ? start + BLOCK : d;
-        for (long panel = share.first; panel < panels; panel += share.step) {
-            long column = panel * PANEL;
-            long columns = d - column < PANEL ? d - column : PANEL;
+    Py_ssize_t panels = (d + PANEL - 1) / PANEL;
+    for (Py_ssize_t start = 0; start < d; start += BLOCK) {
+        Py_ssize_t end = start + BLOCK < d ? start + BLOCK : d;
+        for (Py_ssize_t panel = share.first; panel < panels; panel += share.step) {
+            Py_ssize_t column = panel * PANEL;
+            Py_ssize_t columns = d - column < PANEL ? d - column : PANEL;
             for (int pair = 0; pair < (X ? 2 : 1); pair++) {
                 const double *b = (pair ? X : S) + place(column, 0);
                 double *C = pair ? C1 : C0;
-                long last = !pair && column + columns < end ? column + columns : end;
-                for (long i = start; i < last; i += TILE) {
+                Py_ssize_t last = !pair && column + columns < end ? column + columns : end;
+                for (Py_ssize_t i = start; i < last; i += TILE) {
                     const double *a = S + place(i, 0);
-                    long rows = d - i < TILE ? d - i : TILE;
+                    Py_ssize_t rows = d - i < TILE ? d - i : TILE;
                     double *at = C + i * d + column;
                     if (rows == TILE && columns == PANEL)
                         tile(a, b, k, at, d);
@@ -185,24 +186,25 @@ AVX512 static void add_rows(
     }
 }
 
-/* Returns 0, or -1 where there is no memory. */
-AVX512 static int products(const Batch *batch, Share share, double *C0, double *C1)
+/* Doubles that a call needs to work in: a row, and two packed matrices. The caller brings them, so
+   that no call fails for want of memory once others have added their share. */
+static Py_ssize_t scratch_length(Py_ssize_t width)
 {
-    long d = batch->width, size = SIZES[batch->type];
-    long padded = (d + PANEL - 1) / PANEL * PANEL;
-    size_t bytes = sizeof(double) * (size_t)padded;
-    double *sum = NULL, *S = NULL, *X = NULL;
-    int failed = -1;
-    if (posix_memalign((void **)&sum, 64, bytes) || posix_memalign((void **)&S, 64, bytes * ROWS) ||
-        posix_memalign((void **)&X, 64, bytes * ROWS))
-        goto end;
-    failed = 0;
-    long k = 0;
-    for (long text = 0; text < batch->texts; text++) {
+    return (width + PANEL - 1) / PANEL * PANEL * (1 + 2 * ROWS);
+}
+
+AVX512 static void products(
+    const Batch *batch, Share share, double *C0, double *C1, double *scratch)
+{
+    Py_ssize_t d = batch->width, size = SIZES[batch->type];
+    Py_ssize_t padded = (d + PANEL - 1) / PANEL * PANEL;
+    double *sum = scratch, *S = sum + padded, *X = S + padded * ROWS;
+    Py_ssize_t k = 0;
+    for (Py_ssize_t text = 0; text < batch->texts; text++) {
         const char *token = batch->states + text * batch->positions * d * size;
-        memset(sum, 0, bytes);
-        for (long i = 0; i + 1 < batch->lengths[text]; i++, token += d * size) {
-            for (long column = 0; column < padded; column += 8) {
+        memset(sum, 0, sizeof(double) * (size_t)padded);
+        for (Py_ssize_t i = 0; i + 1 < batch->lengths[text]; i++, token += d * size) {
+            for (Py_ssize_t column = 0; column < padded; column += 8) {
                 __m512d now = _mm512_add_pd(
                     _mm512_load_pd(sum + column), token8(batch, token, column));
                 _mm512_store_pd(sum + column, now);
@@ -218,32 +220,23 @@ AVX512 static int products(const Batch *batch, Share share, double *C0, double *
     }
     if (k)
         add_rows(S, X, k, d, share, C0, C1);
-end:
-    free(sum);
-    free(S);
-    free(X);
-    return failed;
 }
 
-/* C += rows^T rows, on and above the diagonal. Returns 0, or -1 where there is no memory. */
-AVX512 static int gram(const double *rows, long n, long d, Share share, double *C)
+/* C += rows^T rows, on and above the diagonal. */
+AVX512 static void gram(
+    const double *rows, Py_ssize_t n, Py_ssize_t d, Share share, double *C, double *packed)
 {
-    long padded = (d + PANEL - 1) / PANEL * PANEL;
-    double *packed = NULL;
-    if (posix_memalign((void **)&packed, 64, sizeof(double) * (size_t)padded * ROWS))
-        return -1;
+    Py_ssize_t padded = (d + PANEL - 1) / PANEL * PANEL;
     Batch batch = {NULL, FLOAT64, NULL, 0, 0, d};
-    for (long start = 0; start < n; start += ROWS) {
-        long k = n - start < ROWS ? n - start : ROWS;
-        for (long row = 0; row < k; row++)
-            for (long column = 0; column < padded; column += 8)
+    for (Py_ssize_t start = 0; start < n; start += ROWS) {
+        Py_ssize_t k = n - start < ROWS ? n - start : ROWS;
+        for (Py_ssize_t row = 0; row < k; row++)
+            for (Py_ssize_t column = 0; column < padded; column += 8)
                 _mm512_store_pd(
                     packed + place(column, row),
                     token8(&batch, (const char *)(rows + (start + row) * d), column));
         add_rows(packed, NULL, k, d, share, C, NULL);
     }
-    free(packed);
-    return 0;
 }
 
 #endif /* HAS_KERNEL */
@@ -261,14 +254,23 @@ static PyObject *is_supported(PyObject *self, PyObject *none)
 
 #if HAS_KERNEL
 
+static PyObject *call_scratch_length(PyObject *self, PyObject *args)
+{
+    (void)self;
+    Py_ssize_t width;
+    if (!PyArg_ParseTuple(args, "n", &width))
+        return NULL;
+    return PyLong_FromSsize_t(scratch_length(width));
+}
+
 static PyObject *prefix_totals(PyObject *self, PyObject *args)
 {
     (void)self;
     unsigned long long states, lengths, total;
     int type;
-    long texts, positions, width;
+    Py_ssize_t texts, positions, width;
     if (!PyArg_ParseTuple(
-            args, "KiKlllK", &states, &type, &lengths, &texts, &positions, &width, &total))
+            args, "KiKnnnK", &states, &type, &lengths, &texts, &positions, &width, &total))
         return NULL;
     Batch batch = {(const char *)(uintptr_t)states, type, (const int64_t *)(uintptr_t)lengths,
                    texts, positions, width};
@@ -282,39 +284,38 @@ static PyObject *prefix_totals(PyObject *self, PyObject *args)
 static PyObject *add_prefix_products(PyObject *self, PyObject *args)
 {
     (void)self;
-    unsigned long long states, lengths, C0, C1;
+    unsigned long long states, lengths, C0, C1, scratch;
     int type;
-    long texts, positions, width;
+    Py_ssize_t texts, positions, width;
     Share share;
     if (!PyArg_ParseTuple(
-            args, "KiKlllllKK", &states, &type, &lengths, &texts, &positions, &width, &share.first,
-            &share.step, &C0, &C1))
+            args, "KiKnnnnnKKK", &states, &type, &lengths, &texts, &positions, &width, &share.first,
+            &share.step, &C0, &C1, &scratch))
         return NULL;
     Batch batch = {(const char *)(uintptr_t)states, type, (const int64_t *)(uintptr_t)lengths,
                    texts, positions, width};
-    int failed;
     Py_BEGIN_ALLOW_THREADS
-    failed = products(&batch, share, (double *)(uintptr_t)C0, (double *)(uintptr_t)C1);
+    products(
+        &batch, share, (double *)(uintptr_t)C0, (double *)(uintptr_t)C1,
+        (double *)(uintptr_t)scratch);
     Py_END_ALLOW_THREADS
-    if (failed)
-        return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
 
 static PyObject *add_gram(PyObject *self, PyObject *args)
 {
     (void)self;
-    unsigned long long rows, C;
-    long n, width;
+    unsigned long long rows, C, scratch;
+    Py_ssize_t n, width;
     Share share;
-    if (!PyArg_ParseTuple(args, "KllllK", &rows, &n, &width, &share.first, &share.step, &C))
+    if (!PyArg_ParseTuple(
+            args, "KnnnnKK", &rows, &n, &width, &share.first, &share.step, &C, &scratch))
         return NULL;
-    int failed;
     Py_BEGIN_ALLOW_THREADS
-    failed = gram((const double *)(uintptr_t)rows, n, width, share, (double *)(uintptr_t)C);
+    gram(
+        (const double *)(uintptr_t)rows, n, width, share, (double *)(uintptr_t)C,
+        (double *)(uintptr_t)scratch);
     Py_END_ALLOW_THREADS
-    if (failed)
-        return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
 
@@ -323,14 +324,18 @@ static PyObject *add_gram(PyObject *self, PyObject *args)
 static PyMethodDef METHODS[] = {
     {"is_supported", is_supported, METH_NOARGS, "Whether this processor can run the others."},
 #if HAS_KERNEL
+    {"scratch_length", call_scratch_length, METH_VARARGS,
+     "(width): doubles, on a multiple of 64 bytes, that each call of add_... needs to work in."},
     {"prefix_totals", prefix_totals, METH_VARARGS,
      "(states, type, lengths, texts, positions, width, total): write the sum of each text's tokens;"
      " returns the power of all tokens but the first."},
     {"add_prefix_products", add_prefix_products, METH_VARARGS,
-     "(states, type, lengths, texts, positions, width, first, step, C0, C1): add the products of the"
-     " batch, to the upper triangle of C0 and to all of C1, in every step-th panel of columns."},
+     "(states, type, lengths, texts, positions, width, first, step, C0, C1, scratch): add the"
+     " products of the batch, to the upper triangle of C0 and to all of C1, in every step-th panel"
+     " of columns."},
     {"add_gram", add_gram, METH_VARARGS,
-     "(rows, n, width, first, step, C): add the products of float64 rows, to the upper triangle of"
+     "(rows, n, width, first, step, C, scratch): add the products of float64 rows, to the upper"
+     " triangle of"
      " C, in every step-th panel of columns."},
 #endif
     {NULL, NULL, 0, NULL},

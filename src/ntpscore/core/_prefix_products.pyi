@@ -1,4 +1,5 @@
 def is_supported() -> bool: ...
+def scratch_length(width: int, /) -> int: ...
 def prefix_totals(
     states: int,
     type: int,  # noqa: A002
@@ -20,6 +21,9 @@ def add_prefix_products(
     step: int,
     C0: int,
     C1: int,
+    scratch: int,
     /,
 ) -> None: ...
-def add_gram(rows: int, n: int, width: int, first: int, step: int, C: int, /) -> None: ...
+def add_gram(
+    rows: int, n: int, width: int, first: int, step: int, C: int, scratch: int, /
+) -> None: ...

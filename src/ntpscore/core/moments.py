@@ -6,7 +6,7 @@ ntpscore reports about a layer is a function of these sums.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ntpscore.core.prefix_products import (
     DTYPE,
-    add_gram,
-    add_prefix_products,
     prefix_totals,
+    prepare_gram,
+    prepare_prefix_products,
     symmetric,
 )
 from ntpscore.errors import MomentsError
@@ -273,6 +273,23 @@ class Moments:
             MomentsError: as `update`; nothing was added then. On a graphics card, which would have
                 to be waited for, a hidden state that is not finite is found by `add_labels`.
         """
+        self.prepare_layer(layer, hidden_states, batch)()
+
+    def prepare_layer(
+        self, layer: int, hidden_states: Float[Tensor, "b t d"], batch: "Batch"
+    ) -> Callable[[], None]:
+        """All of `add_layer` that can fail, or needs memory; the adding is left to a call.
+
+        So that a layer of which memory ran out on the way can come again, in parts.
+
+        Args:
+            layer: as `add_layer`.
+            hidden_states: as `add_layer`; not to be changed before the call.
+            batch: as `add_layer`.
+
+        Raises:
+            MomentsError: as `add_layer`.
+        """
         i = self._index(layer)
         self._check(batch, hidden_states)
         hidden_states = batch.aligned(hidden_states)
@@ -283,14 +300,23 @@ class Moments:
         else:
             batch.unchecked.append((layer, finite))
         mean = total / batch.lengths[:, None]
-        add_prefix_products(hidden_states, batch.lengths, self.sum_C0[i], self.sum_C1[i])
-        add_gram(mean, self.sum_N[i])
         M_all = mean.T @ batch.Y_joined
         M_all = M_all.view(self.width, -1, self.n_outputs).permute(1, 0, 2)
-        self.sum_M[i] += M_all[0]
-        self.sum_M_shuffled[i] += M_all[1:]
-        self.sum_mean[i] += mean.sum(0)
-        self.sum_next_power[i] += next_power
+        sum_of_means = mean.sum(0)
+        add_products = prepare_prefix_products(
+            hidden_states, batch.lengths, self.sum_C0[i], self.sum_C1[i]
+        )
+        add_to_N = prepare_gram(mean, self.sum_N[i])
+
+        def add() -> None:
+            add_products()
+            add_to_N()
+            self.sum_M[i] += M_all[0]
+            self.sum_M_shuffled[i] += M_all[1:]
+            self.sum_mean[i] += sum_of_means
+            self.sum_next_power[i] += next_power
+
+        return add
 
     def add_labels(self, batch: "Batch") -> None:
         """Add the labels and counts of a batch; see `add_layer`.

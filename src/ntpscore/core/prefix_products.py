@@ -5,6 +5,7 @@ graphics cards and everywhere else, with the same result but for the order of th
 """
 
 import itertools
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -45,7 +46,7 @@ def prefix_totals(
         tokens = _tokens(hidden_states, lengths)
         return tokens.sum(1), tokens[:, 1:].square().sum()
     states = _readable(hidden_states)
-    lengths = lengths.contiguous()
+    lengths = _readable_lengths(lengths)
     total = torch.empty(b, d, dtype=DTYPE)
     power = kernel.prefix_totals(
         states.data_ptr(), _TYPES[states.dtype], lengths.data_ptr(), b, t, d, total.data_ptr()
@@ -71,25 +72,43 @@ def add_prefix_products(
     Source:
         Next Token Perception Score, eqs. 21-25: `X L1 L1ᵀ Xᵀ` and `X L1 L2ᵀ Xᵀ`.
     """
+    prepare_prefix_products(hidden_states, lengths, C0, C1)()
+
+
+def prepare_prefix_products(
+    hidden_states: Float[Tensor, "b t d"],
+    lengths: Int[Tensor, " b"],
+    C0: Float[Tensor, "d d"],
+    C1: Float[Tensor, "d d"],
+) -> Callable[[], None]:
+    """All of `add_prefix_products` that needs memory; the adding is left to a call.
+
+    So that sums of which memory ran out on the way were not changed. See `add_prefix_products`.
+    """
     b, t, d = hidden_states.shape
     if _kernel_takes(hidden_states):
         _check_sums(d, C0, C1)
         states = _readable(hidden_states)
-        lengths = lengths.contiguous()
+        lengths = _readable_lengths(lengths)
 
-        def add(first: int, step: int) -> None:
+        def add(first: int, step: int, scratch: int) -> None:
             kernel.add_prefix_products(
                 states.data_ptr(), _TYPES[states.dtype], lengths.data_ptr(), b, t, d,
-                first, step, C0.data_ptr(), C1.data_ptr(),
+                first, step, C0.data_ptr(), C1.data_ptr(), scratch,
             )  # fmt: skip
 
-        _run_shared(add, d)
-        return
+        return _prepare_shared(add, d)
     tokens = _tokens(hidden_states, lengths)
     has_next = torch.arange(1, t, device=tokens.device) < lengths[:, None]
     prefix = tokens[:, :-1].cumsum(1).masked_fill_(~has_next[:, :, None], 0.0).view(-1, d)
-    add_gram(prefix, C0)
-    C1.addmm_(prefix.T, tokens[:, 1:].reshape(-1, d))
+    following = tokens[:, 1:].reshape(-1, d)
+    add_to_C0 = prepare_gram(prefix, C0)
+
+    def add_both() -> None:
+        add_to_C0()
+        C1.addmm_(prefix.T, following)
+
+    return add_both
 
 
 def add_gram(rows: Float[Tensor, "n d"], C: Float[Tensor, "d d"]) -> None:
@@ -97,20 +116,34 @@ def add_gram(rows: Float[Tensor, "n d"], C: Float[Tensor, "d d"]) -> None:
 
     What stands below means nothing: see `symmetric`.
     """
+    prepare_gram(rows, C)()
+
+
+def prepare_gram(rows: Float[Tensor, "n d"], C: Float[Tensor, "d d"]) -> Callable[[], None]:
+    """All of `add_gram` that needs memory; the adding is left to a call."""
     n, d = rows.shape
     if _kernel_takes(rows):
         _check_sums(d, C)
-        rows = rows.contiguous()
-        _run_shared(
-            lambda first, step: kernel.add_gram(rows.data_ptr(), n, d, first, step, C.data_ptr()), d
-        )
-    elif rows.device.type != "cpu":
-        C.addmm_(rows.T, rows)
-    else:
+        rows = rows.to(DTYPE).contiguous()
+
+        def add(first: int, step: int, scratch: int) -> None:
+            kernel.add_gram(rows.data_ptr(), n, d, first, step, C.data_ptr(), scratch)
+
+        return _prepare_shared(add, d)
+    if rows.device.type != "cpu":
+        return lambda: _add_product(C, rows, rows)
+
+    def add_blocks() -> None:
         # Blocks of the upper half take 0.7 of the time of the whole.
         edges = [d * i // _GRAM_BLOCKS for i in range(_GRAM_BLOCKS + 1)]
         for start, end in itertools.pairwise(edges):
-            C[start:end, start:].addmm_(rows[:, start:end].T, rows[:, start:])
+            _add_product(C[start:end, start:], rows[:, start:end], rows[:, start:])
+
+    return add_blocks
+
+
+def _add_product(C: Tensor, left: Tensor, right: Tensor) -> None:
+    C.addmm_(left.T, right)
 
 
 def symmetric(upper: Float[Tensor, "*l d d"]) -> Float[Tensor, "*l d d"]:
@@ -127,6 +160,11 @@ def _readable(hidden_states: Tensor) -> Tensor:
     if hidden_states.dtype not in _TYPES:
         hidden_states = hidden_states.to(torch.float32)
     return hidden_states.contiguous()
+
+
+def _readable_lengths(lengths: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
+    """Lengths as the kernel reads them."""
+    return lengths.to("cpu", torch.int64).contiguous()
 
 
 def _tokens(
@@ -151,16 +189,26 @@ def _check_sums(width: int, *sums: Tensor) -> None:
             )
 
 
-def _run_shared(run: Callable[[int, int], None], width: int) -> None:
-    """Run the kernel on as many threads as torch would use, each on a share of the panels."""
+def _prepare_shared(run: Callable[[int, int, int], None], width: int) -> Callable[[], None]:
+    """The kernel on as many threads as torch would use, each on a share of the panels."""
     threads = min(torch.get_num_threads(), -(-width // _PANEL))
-    if threads == 1:
-        run(0, 1)
-    else:
-        for done in [_pool(threads).submit(run, first, threads) for first in range(threads)]:
+    # torch puts what it allocates on multiples of 64 bytes; so is the length of each row.
+    scratch = torch.empty(threads, kernel.scratch_length(width), dtype=DTYPE)
+
+    def run_shares() -> None:
+        places = [row.data_ptr() for row in scratch]
+        if threads == 1:
+            run(0, 1, places[0])
+            return
+        pool = _pool(threads, os.getpid())
+        shares = [pool.submit(run, first, threads, at) for first, at in enumerate(places)]
+        for done in shares:
             done.result()
+
+    return run_shares
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int, _process: int) -> ThreadPoolExecutor:
+    """One for each process: a forked one has none of the threads."""
     return ThreadPoolExecutor(threads, thread_name_prefix="prefix-products")

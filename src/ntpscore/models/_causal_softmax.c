@@ -25,7 +25,7 @@ typedef uint16_t bfloat16;
 enum { LANES = 16, LENGTH_LIMIT = 256 };
 
 /* Lanes of the vector that begins at `at` of a row of `length`. */
-AVX512 static inline __mmask16 lanes(long at, long length)
+AVX512 static inline __mmask16 lanes(Py_ssize_t at, Py_ssize_t length)
 {
     return length - at >= LANES ? 0xffff : (__mmask16)((1u << (length - at)) - 1);
 }
@@ -79,20 +79,21 @@ AVX512 static inline __m512 exponential(__m512 x)
 /* scores = softmax(scaling scores) of each row over its position and those before it, zero beyond;
    rows go through the positions 0 ... length - 1 again and again. Scaling, above zero, comes after
    the subtraction: the largest score is then exactly zero, whatever its size. */
-AVX512 static void causal_softmax(bfloat16 *scores, float scaling, long rows, long length)
+AVX512 static void causal_softmax(
+    bfloat16 *scores, float scaling, Py_ssize_t rows, Py_ssize_t length)
 {
     __m512 factor = _mm512_set1_ps(scaling);
-    for (long row = 0; row < rows; row++, scores += length) {
-        long seen = row % length + 1;
+    for (Py_ssize_t row = 0; row < rows; row++, scores += length) {
+        Py_ssize_t seen = row % length + 1;
         __m512 most = _mm512_set1_ps(-INFINITY);
-        for (long at = 0; at < seen; at += LANES) {
+        for (Py_ssize_t at = 0; at < seen; at += LANES) {
             __mmask16 mask = lanes(at, seen);
             most = _mm512_mask_max_ps(most, mask, most, load(mask, scores + at));
         }
         __m512 largest = _mm512_set1_ps(_mm512_reduce_max_ps(most));
         float values[LENGTH_LIMIT];
         __m512 sum = _mm512_setzero_ps();
-        for (long at = 0; at < seen; at += LANES) {
+        for (Py_ssize_t at = 0; at < seen; at += LANES) {
             __mmask16 mask = lanes(at, seen);
             __m512 value = exponential(
                 _mm512_mul_ps(_mm512_sub_ps(load(mask, scores + at), largest), factor));
@@ -100,7 +101,7 @@ AVX512 static void causal_softmax(bfloat16 *scores, float scaling, long rows, lo
             sum = _mm512_mask_add_ps(sum, mask, sum, value);
         }
         __m512 share = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(sum));
-        for (long at = 0; at < length; at += LANES) {
+        for (Py_ssize_t at = 0; at < length; at += LANES) {
             __mmask16 mask = seen > at ? lanes(at, seen) : 0;
             __m512 value = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, values + at), share);
             store(lanes(at, length), scores + at, _mm512_maskz_mov_ps(mask, value));
@@ -130,11 +131,11 @@ static PyObject *call_causal_softmax(PyObject *self, PyObject *args)
     (void)self;
     unsigned long long scores;
     float scaling;
-    long rows, length;
-    if (!PyArg_ParseTuple(args, "Kfll", &scores, &scaling, &rows, &length))
+    Py_ssize_t rows, length;
+    if (!PyArg_ParseTuple(args, "Kfnn", &scores, &scaling, &rows, &length))
         return NULL;
     if (length > LENGTH_LIMIT) {
-        PyErr_Format(PyExc_ValueError, "rows of %ld scores, at most %d", length, LENGTH_LIMIT);
+        PyErr_Format(PyExc_ValueError, "rows of %zd scores, at most %d", length, LENGTH_LIMIT);
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS

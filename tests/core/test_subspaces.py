@@ -214,3 +214,20 @@ def test_nested_coordinates_of_any_rank_equal_one_fit_per_k(
     columns = rng.integers(-3, 4, (m, rank)) @ rng.integers(-2, 3, (rank, q))
     targets = torch.from_numpy(rng.standard_normal((m, 2)))
     assert_nested(torch.from_numpy(columns.astype(np.float64)), targets, 1e-9)
+
+
+@named(REGULAR)
+def test_nested_bases_are_the_same_where_cholesky_fails(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spaces = solve_subspaces(layer_of(case))
+    expected = nested_products(spaces)
+
+    def fail(matrix: Tensor) -> tuple[Tensor, Tensor]:
+        return matrix, torch.ones((), dtype=torch.int32)
+
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", fail)
+    for got, one in zip(nested_products(spaces), expected, strict=True):
+        scale = float(one.abs().max())
+        # The signs of the rows are arbitrary.
+        np.testing.assert_allclose(got.abs() / scale, one.abs() / scale, rtol=0, atol=SCORE)

@@ -7,9 +7,6 @@ MOMENTS_FLOAT64 = 1e-12
 """Moments summed in float64, relative to their scale: a few hundred products are added, each
 rounded at EPS, so at worst n·ℓ·EPS ≈ 1e-13; ten times that for sums in another order."""
 
-MOMENTS_FLOAT32 = 1e-5
-"""The same sums from float32 hidden states: the round-off of float32 is 1.2e-7, times about 100."""
-
 SCORE = 1e-12
 """Scores and projectors of well-conditioned cases (cond ≤ 1e3), absolute: EPS·cond ≈ 2e-13; the
 twins differ from 60 digits by 2e-14 at most."""

@@ -520,23 +520,26 @@ class _Pass:
         attention_mask = attention_mask.to(self.device)
         labels, shuffled = self._labels(indices)
         batch = self.moments.batch(attention_mask, labels, shuffled)
-        fold = None if self.until is None else self.until.folds.current
-        of_fold = None if fold is None else fold.batch(attention_mask, labels)
+        sums = [(self.moments, batch)]
+        if self.until is not None:
+            fold = self.until.folds.current
+            sums.append((fold, fold.batch(attention_mask, labels)))
 
         def on_layer(layer: int, hidden_states: Tensor) -> None:
             # If memory runs out the layer comes again, so sums are added once nothing can fail.
             self.observe(layer, indices, hidden_states, batch.lengths)
             hidden_states = hidden_states.to(self.device)
-            adds = [self.moments.prepare_layer(layer, hidden_states, batch)]
-            if fold is not None and of_fold is not None and layer in fold.layers:
-                adds.append(fold.prepare_layer(layer, hidden_states, of_fold))
+            adds = [
+                moments.prepare_layer(layer, hidden_states, part)
+                for moments, part in sums
+                if layer in moments.layers
+            ]
             for add in adds:
                 add()
 
         def finish() -> None:
-            self.moments.add_labels(batch)
-            if fold is not None and of_fold is not None:
-                fold.add_labels(of_fold)
+            for moments, part in sums:
+                moments.add_labels(part)
 
         return on_layer, finish
 

@@ -15,9 +15,9 @@ from torch import Tensor
 import ntpscore.core
 from ntpscore.core import prefix_products as module
 from ntpscore.core.prefix_products import (
-    add_gram,
-    add_prefix_products,
     prefix_totals,
+    prepare_gram,
+    prepare_prefix_products,
     symmetric,
 )
 from tests.core.feeding import pad_texts
@@ -35,6 +35,14 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     elif not module.HAS_KERNEL:
         pytest.skip("no AVX-512, or no compiler when the package was installed")
     return request.param
+
+
+def add_prefix_products(states: Tensor, lengths: Tensor, C0: Tensor, C1: Tensor) -> None:
+    prepare_prefix_products(states, lengths, C0, C1)()
+
+
+def add_gram(rows: Tensor, C: Tensor) -> None:
+    prepare_gram(rows, C)()
 
 
 def literal_products(

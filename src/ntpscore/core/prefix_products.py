@@ -54,13 +54,16 @@ def prefix_totals(
     return total, torch.tensor(power, dtype=DTYPE)
 
 
-def add_prefix_products(
+def prepare_prefix_products(
     hidden_states: Float[Tensor, "b t d"],
     lengths: Int[Tensor, " b"],
     C0: Float[Tensor, "d d"],
     C1: Float[Tensor, "d d"],
-) -> None:
-    """Add a batch's products of prefix sums, in place.
+) -> Callable[[], None]:
+    """A call that adds a batch's products of prefix sums, in place.
+
+    What needs memory is done before it, so that sums of which memory ran out on the way were not
+    changed.
 
     Args:
         hidden_states: as `prefix_totals`.
@@ -71,19 +74,6 @@ def add_prefix_products(
 
     Source:
         Next Token Perception Score, eqs. 21-25: `X L1 L1ᵀ Xᵀ` and `X L1 L2ᵀ Xᵀ`.
-    """
-    prepare_prefix_products(hidden_states, lengths, C0, C1)()
-
-
-def prepare_prefix_products(
-    hidden_states: Float[Tensor, "b t d"],
-    lengths: Int[Tensor, " b"],
-    C0: Float[Tensor, "d d"],
-    C1: Float[Tensor, "d d"],
-) -> Callable[[], None]:
-    """All of `add_prefix_products` that needs memory; the adding is left to a call.
-
-    So that sums of which memory ran out on the way were not changed. See `add_prefix_products`.
     """
     b, t, d = hidden_states.shape
     if _kernel_takes(hidden_states):
@@ -111,16 +101,11 @@ def prepare_prefix_products(
     return add_both
 
 
-def add_gram(rows: Float[Tensor, "n d"], C: Float[Tensor, "d d"]) -> None:
-    """Add `rowsᵀ rows` on and above the diagonal of C, in place; both are float64.
-
-    What stands below means nothing: see `symmetric`.
-    """
-    prepare_gram(rows, C)()
-
-
 def prepare_gram(rows: Float[Tensor, "n d"], C: Float[Tensor, "d d"]) -> Callable[[], None]:
-    """All of `add_gram` that needs memory; the adding is left to a call."""
+    """A call that adds `rowsᵀ rows` on and above the diagonal of C, in place; both are float64.
+
+    What stands below means nothing: see `symmetric`. What needs memory is done before the call.
+    """
     n, d = rows.shape
     if _kernel_takes(rows):
         _check_sums(d, C)

@@ -303,12 +303,7 @@ def test_a_stretched_whitener_whitens_the_covariance(case: Case) -> None:
     unit = torch.eye(case.d, dtype=K.dtype)
     tolerance = conditioned(metric_condition(layer_of(case)))
     assert float((K.T @ covariance @ K - unit).abs().max()) < tolerance
-    direct = factor_metric(covariance)
-    assert direct.rank == case.d
-    # A relative error: the inverse is as large as the condition number.
-    inverse = centring.inverse(unit)
-    judge = direct.whitener @ direct.whitener.T
-    assert float((inverse - judge).norm() / judge.norm()) < tolerance
+    assert factor_metric(covariance).rank == case.d
 
 
 @pytest.mark.parametrize("size", [0.0, 1.0, 1e2, 1e3])

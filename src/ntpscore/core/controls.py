@@ -6,18 +6,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_RIDGES = 256
-_KRYLOV_STEPS = 12
-_KRYLOV_TRIAL = 2
-_KRYLOV_CHANGE = 3e-3
-_ORTHONORMAL = 1e-8
+from ntpscore.core.tridiagonal import Tridiagonal
+
+_RIDGES = 128
 
 
 def retained_chance(
-    N_centred: Float[Tensor, "d d"],
-    M_centred: Float[Tensor, "d c"],
-    k: Int[Tensor, " q"],
-    inverse: Callable[[Tensor], Tensor] | None = None,
+    N_centred: Float[Tensor, "d d"], M_centred: Float[Tensor, "d c"], k: Int[Tensor, " q"]
 ) -> Float[Tensor, " q"]:
     """The mean of `retained` where V's k columns are drawn at random.
 
@@ -30,8 +25,6 @@ def retained_chance(
         N_centred: (d, d) covariance of the mean token.
         M_centred: (d, c) its covariance with the labels.
         k: how many random directions, each from 0 to d.
-        inverse: multiplies rows by the inverse of N_centred, if it has one at hand; spares its
-            eigenvectors.
 
     Returns:
         One value in [0, 1] per entry of k.
@@ -40,74 +33,32 @@ def retained_chance(
         Dereziński, Liang, Liao, Mahoney 2020, "Precise expressions for random projections"
         (arXiv 2006.10653), theorem 1.
     """
-    measure = None if inverse is None else _krylov_measure(N_centred, M_centred, inverse)
-    if measure is None:
-        values, vectors = torch.linalg.eigh(N_centred)
-        seen = values > values[-1] * torch.finfo(values.dtype).eps * len(values)
-        values = values[seen]
-        places, power = values, (vectors[:, seen].T @ M_centred).square().sum(1)
-    else:
-        values = torch.linalg.eigvalsh(N_centred)
-        places, power = measure
-    fit = (power / places).sum()
-    ridges = _ridges(values)
+    values, forms = _spectrum(N_centred, M_centred)
+    # From half a degree of freedom to half a one less than all.
+    most, least = 2 * values.sum(), 0.5 / (1 / values).sum()
+    ridges = torch.logspace(float(most.log10()), float(least.log10()), _RIDGES).to(values)
     freedom = (values / (values + ridges[:, None])).sum(1)
-    kept = (power / (places + ridges[:, None])).sum(1) / torch.where(fit > 0, fit, float("nan"))
+    fit, *fits = forms(torch.cat([ridges.new_zeros(1), ridges])).split((1, len(ridges)))
+    kept = fits[0] / torch.where(fit > 0, fit, float("nan"))
+    freedom = torch.cat([freedom, freedom.new_tensor([len(values)])])
+    kept = torch.cat([kept, torch.where(fit > 0, 1.0, float("nan"))])
     return interpolate(k.to(values.dtype), freedom, kept).clamp(0.0, 1.0)
 
 
-def _ridges(values: Float[Tensor, " m"]) -> Float[Tensor, " g"]:
-    """γ from far above the largest to far below the smallest value, so that k runs 0 … rank."""
-    ends = torch.log10(torch.stack([values[-1] * 1e4 * len(values), values[0] * 1e-4]))
-    return torch.logspace(float(ends[0]), float(ends[1]), _RIDGES).to(values)
-
-
-def _krylov_measure(
-    N: Float[Tensor, "d d"], M: Float[Tensor, "d c"], inverse: Callable[[Tensor], Tensor]
-) -> tuple[Float[Tensor, " q"], Float[Tensor, " q"]] | None:
-    """Places and weights w with `Σ w / (place + γ)` close to `tr Mᵀ (N + γ I)⁻¹ M` for every γ ≥ 0.
-
-    They are the Ritz values of N in the space that powers of N and of its inverse make of M, which
-    reaches both ends of the spectrum.
-
-    Returns:
-        None where the space would be too large, is exhausted, or has not converged: the last steps
-        changed the sum, relative to that for γ = 0, by more than three thousandths.
-    """
-    d, c = M.shape
-    # A larger space costs as much as the eigenvectors.
-    if 4 * (2 * _KRYLOV_STEPS + 1) * c > d:
-        return None
-    up = down = basis = torch.linalg.qr(M).Q.T
-    for _ in range(_KRYLOV_STEPS):
-        up = _orthonormal_rows(up @ N, basis)
-        basis = torch.cat([basis, up])
-        down = _orthonormal_rows(inverse(down), basis)
-        basis = torch.cat([basis, down])
-    projected, targets = basis @ N @ basis.T, basis @ M
-
-    def measure(q: int) -> tuple[Tensor, Tensor]:
-        """Of the first q rows of the basis."""
-        places, vectors = torch.linalg.eigh(projected[:q, :q])
-        return places, (vectors.T @ targets[:q]).square().sum(1)
-
-    places, power = measure(len(basis))
-    fewer_places, fewer_power = measure(len(basis) - _KRYLOV_TRIAL * 2 * c)
-    ridges = _ridges(places)[:, None]
-    change = (power / (places + ridges)).sum(1) - (fewer_power / (fewer_places + ridges)).sum(1)
-    off = basis @ basis.T - torch.eye(len(basis), dtype=N.dtype, device=N.device)
-    converged = change.abs().max() <= _KRYLOV_CHANGE * (power / places).sum()
-    # A NaN fails the comparisons.
-    return (places, power) if bool(converged & (off.abs().max() < _ORTHONORMAL)) else None
-
-
-def _orthonormal_rows(
-    rows: Float[Tensor, "c d"], basis: Float[Tensor, "q d"]
-) -> Float[Tensor, "c d"]:
-    """An orthonormal basis of what rows add to the span of an orthonormal one."""
-    for _ in range(2):
-        rows = torch.linalg.qr((rows - rows @ basis.T @ basis).T).Q.T
-    return rows
+def _spectrum(
+    N: Float[Tensor, "d d"], M: Float[Tensor, "d c"]
+) -> tuple[Float[Tensor, " m"], Callable[[Float[Tensor, " g"]], Float[Tensor, " g"]]]:
+    """The eigenvalues of N on its numerical range, and `γ ↦ tr Mᵀ (N + γ I)⁻¹ M` there."""
+    if N.device.type == "cpu":
+        reduced = Tridiagonal.of(N, M)
+        values = reduced.eigenvalues()
+        if values[0] > values[-1] * torch.finfo(values.dtype).eps * len(values):
+            return values, reduced.forms
+    values, vectors = torch.linalg.eigh(N)
+    seen = values > values[-1] * torch.finfo(values.dtype).eps * len(values)
+    power = (vectors[:, seen].T @ M).square().sum(1)
+    values = values[seen]
+    return values, lambda shifts: (power / (values + shifts[:, None])).sum(1)
 
 
 def interpolate(

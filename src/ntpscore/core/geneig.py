@@ -180,11 +180,6 @@ class Centring:
         """`X (I + g a aᵀ)`."""
         return torch.addmm(X, (X @ self.a)[:, None], (self.g * self.a)[None])
 
-    def inverse(self, rows: Float[Tensor, "q d"]) -> Float[Tensor, "q d"]:
-        """Rows times the inverse of the covariance."""
-        K = self.N.whitener
-        return self.stretch(self.stretch(rows @ K)) @ K.T
-
 
 def _largest_eigenvalue(
     product: Callable[[Tensor], Tensor], like: Float[Tensor, "_ m"]

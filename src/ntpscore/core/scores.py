@@ -7,10 +7,11 @@ basis) every projection norm that a score needs is a sum over a leading block of
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ntpscore.core.controls import retained_chance
@@ -22,7 +23,7 @@ from ntpscore.core.geneig import (
     label_directions_of_each,
 )
 from ntpscore.core.moments import LayerMoments, Moments
-from ntpscore.core.subspaces import Subspaces, nested_coordinates, nested_products, solve_subspaces
+from ntpscore.core.subspaces import Subspaces, nested_coordinates, solve_subspaces
 from ntpscore.errors import MomentsError
 
 # Solving a layer takes about so many (d, d) matrices at its peak; layers are solved together as
@@ -31,6 +32,7 @@ _SOLVE_MATRICES = 40
 _SOLVE_BYTES = 4 * 10**9
 ScoreName = Literal["algorithm1", "published", "expected", "supervised", "subspace", "retained"]
 SCORES: tuple[ScoreName, ...] = get_args(ScoreName)
+Solved = TypeVar("Solved")
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,12 @@ class LayerScores:
     next_token_k90: int
 
 
-def score_layer(moments: LayerMoments) -> LayerScores:
+def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> LayerScores:
     """All six scores of one layer for every k, with chance level and label-shuffle control.
 
     Args:
         moments: the second moments of the layer.
+        spaces: its subspaces, if `solve_subspaces` was called before.
 
     Returns:
         The scores; entries are NaN where a score is not defined (no label direction at all, or
@@ -94,11 +97,11 @@ def score_layer(moments: LayerMoments) -> LayerScores:
     Source:
         Next Token Perception Score, algorithm 1 and theorem 2.
     """
-    spaces = solve_subspaces(moments)
+    spaces = spaces or solve_subspaces(moments)
     d, m_V, m_N = moments.width, spaces.V.shape[1], spaces.N.rank
     label_sets = _LabelSets.of(moments, spaces.N, spaces.labels)
     K = spaces.N.whitener
-    T, T_ascending = nested_products(spaces)
+    T, T_ascending = spaces.nested_products
 
     k = torch.arange(1, d + 1, device=T.device)
     used_V = k.clamp(max=m_V)
@@ -128,7 +131,7 @@ def score_layer(moments: LayerMoments) -> LayerScores:
 
     N_centred = moments.N_centred
     centring = Centring.of(spaces.N, moments.mu, N_centred)
-    probe = _Probe.of(moments, spaces, centring, T)
+    probe = _Probe.of(moments, spaces, centring)
     by_name: dict[ScoreName, Tensor] = {
         "algorithm1": algorithm1,
         "published": published,
@@ -143,9 +146,7 @@ def score_layer(moments: LayerMoments) -> LayerScores:
     chance["retained"] = torch.where(
         probe.retained[0].isnan(),
         float("nan"),
-        retained_chance(
-            N_centred, moments.M_centred, used_V, centring.inverse if centring else None
-        ),
+        retained_chance(N_centred, moments.M_centred, used_V),
     )
     nowhere = torch.zeros(d, dtype=torch.bool, device=T.device)
     rank = int(label_sets.ranks[0])
@@ -302,12 +303,16 @@ class _Completed:
         Z = (T @ joined).view(-1, sets, r).permute(1, 0, 2)  # (sets, v, r): Qᵀ K (I − H) = Z Yᵀ
         # Where a shuffle has so many directions the expanded square is no less work.
         plain = 1 if r * r <= m else sets
-        inside = [stairs.sums(T - z @ y.T)[None] for z, y in zip(Z[:plain], Y, strict=False)]
+        inside = [stairs.sums(T, z, y)[None] for z, y in zip(Z[:plain], Y, strict=False)]
         if plain < sets:
-            inside.append(stairs.sums_of_updates(T, Z[1:], Y[1:]))
+            inside.append(stairs.sums_of_many(T, Z[1:], Y[1:]))
         norms = _entered(self.norms, columns)
         ratios: Tensor = torch.cat(inside) / torch.where(norms > 0, norms, float("nan"))
         return ratios
+
+
+# So few rows of a matrix stay in a core's cache while they are worked on.
+_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -319,14 +324,18 @@ class _Stairs:
         columns: (d,) how many columns.
         row_steps: (v,) the step at which each row enters.
         column_steps: (m,) the step at which each column enters.
-        row_last: (v, m) whether an entry is in when its row enters, not only with its column.
+        depths: (v,) how many columns have entered when each row does: their entries in the row come
+            in with the row, the others with their columns.
+        bands: for a few rows at a time the first, the one behind the last, and their least and
+            largest depth.
     """
 
     rows: Int[Tensor, " d"]
     columns: Int[Tensor, " d"]
     row_steps: Int[Tensor, " v"]
     column_steps: Int[Tensor, " m"]
-    row_last: Bool[Tensor, "v m"]
+    depths: Int[Tensor, " v"]
+    bands: list[tuple[int, int, int, int]]
 
     @classmethod
     def of(cls, T: Tensor, rows: Int[Tensor, " d"], columns: Int[Tensor, " d"]) -> "_Stairs":
@@ -334,49 +343,81 @@ class _Stairs:
         v, m = T.shape
         row_steps = torch.searchsorted(rows, torch.arange(1, v + 1, device=T.device))
         column_steps = torch.searchsorted(columns, torch.arange(1, m + 1, device=T.device))
-        return cls(rows, columns, row_steps, column_steps, row_steps[:, None] >= column_steps)
+        depths = torch.searchsorted(column_steps, row_steps, right=True)
+        ends = depths.tolist()
+        bands = [
+            (start, min(start + _ROWS, v), ends[start], ends[min(start + _ROWS, v) - 1])
+            for start in range(0, v, _ROWS)
+        ]
+        return cls(rows, columns, row_steps, column_steps, depths, bands)
 
     def _gather(
-        self, by_row: Float[Tensor, "*sets v"], by_column: Float[Tensor, "*sets m"]
-    ) -> Float[Tensor, "*sets d"]:
+        self, by_row: Float[Tensor, "v ..."], by_column: Float[Tensor, "m ..."]
+    ) -> Float[Tensor, "d ..."]:
         """Sums over each block from those over the entries that come in with a row or column."""
-        sums = by_row.new_zeros(*by_row.shape[:-1], len(self.rows))
-        sums.index_add_(-1, self.row_steps, by_row).index_add_(-1, self.column_steps, by_column)
-        return sums.cumsum(-1)
+        sums = by_row.new_zeros(len(self.rows), *by_row.shape[1:])
+        sums.index_add_(0, self.row_steps, by_row).index_add_(0, self.column_steps, by_column)
+        return sums.cumsum(0)
 
-    def sums(self, X: Float[Tensor, "v m"]) -> Float[Tensor, " d"]:
-        """Sums of the squares in each block."""
-        by_row = X * self.row_last
-        return self._gather(by_row.square().sum(1), (X - by_row).square().sum(0))
+    def _with_row(self, start: int, stop: int, low: int, high: int) -> Bool[Tensor, "rows columns"]:
+        """Of a band's columns between its least and largest depth, what comes in with its row."""
+        between = torch.arange(low, high, device=self.depths.device)
+        return between < self.depths[start:stop, None]
 
-    def sums_of_updates(
+    def sums(
+        self, T: Float[Tensor, "v m"], Z: Float[Tensor, "v r"], Y: Float[Tensor, "m r"]
+    ) -> Float[Tensor, " d"]:
+        """Sums of the squares of `T − Z Yᵀ` in each block."""
+        by_row, by_column = T.new_zeros(len(T)), T.new_zeros(T.shape[1])
+        for start, stop, low, high in self.bands:
+            squares = torch.addmm(T[start:stop], Z[start:stop], Y.T, alpha=-1).square_()
+            edge = squares[:, low:high]
+            with_row = edge * self._with_row(start, stop, low, high)
+            by_row[start:stop] = squares[:, :low].sum(1) + with_row.sum(1)
+            by_column[low:high] += (edge - with_row).sum(0)
+            by_column[high:] += squares[:, high:].sum(0)
+        return self._gather(by_row, by_column)
+
+    def sums_of_many(
         self, T: Float[Tensor, "v m"], Z: Float[Tensor, "P v r"], Y: Float[Tensor, "P m r"]
     ) -> Float[Tensor, "P d"]:
-        """Sums of the squares of `T − Z Yᵀ` for many Z and Y, without forming them.
+        """Sums of the squares of `T − Z Yᵀ` in each block for many Z and Y, without forming them.
 
-        The square is expanded; the mixed term needs two products with the masked T for all
-        together, the last one cumulated r × r products.
+        The square is expanded; the mixed term needs one product with T for all together, the last
+        one cumulated r × r products.
         """
         P, m, r = Y.shape
-        by_row = T * self.row_last
-        by_column = T - by_row
-        Y_joined = Y.permute(1, 0, 2).reshape(m, P * r)
-        Z_joined = Z.permute(1, 0, 2).reshape(-1, P * r)
+        # Sums over the r products of each are quickest with P as the last dimension.
+        Y_joined = Y.permute(1, 2, 0).reshape(m, r * P)
+        Z_joined = Z.permute(1, 2, 0).reshape(-1, r * P)
+        plain_row, plain_column = T.new_zeros(len(T)), T.new_zeros(m)
+        mixed_row, mixed_column = torch.empty_like(Z_joined), torch.zeros_like(Y_joined)
+        for start, stop, low, high in self.bands:
+            left, edge, right = T[start:stop].tensor_split((low, high), dim=1)
+            with_row = edge * self._with_row(start, stop, low, high)
+            with_column = edge - with_row
+            plain_row[start:stop] = left.square().sum(1) + with_row.square().sum(1)
+            plain_column[low:high] += with_column.square().sum(0)
+            plain_column[high:] += right.square().sum(0)
+            z = Z_joined[start:stop]
+            mixed_row[start:stop] = (left @ Y_joined[:low]).addmm_(with_row, Y_joined[low:high])
+            mixed_column[low:high].addmm_(with_column.T, z)
+            mixed_column[high:].addmm_(right.T, z)
         mixed = self._gather(
-            ((by_row @ Y_joined) * Z_joined).view(-1, P, r).sum(2).T,
-            ((by_column.T @ Z_joined) * Y_joined).view(-1, P, r).sum(2).T,
-        )
-        one, other = torch.triu_indices(r, r, device=T.device)
-        weights = torch.where(one == other, 1.0, 2.0).to(T)[:, None]
+            mixed_row.mul_(Z_joined).view(-1, r, P).sum(1),
+            mixed_column.mul_(Y_joined).view(-1, r, P).sum(1),
+        ).T
+        last = [self._squared_updates(z, y) for z, y in zip(Z, Y, strict=True)]
+        return self._gather(plain_row, plain_column) - 2 * mixed + torch.stack(last)
 
-        def pairs(X: Float[Tensor, "P q r"], counts: Int[Tensor, " d"]) -> Tensor:
-            """(P, pairs, d) sums over the leading rows of X of products of its columns."""
-            X = X.transpose(1, 2).contiguous()
-            return _entered(X[:, one] * X[:, other], counts)
-
-        last = (pairs(Z, self.rows) * pairs(Y, self.columns) * weights).sum(1)
-        plain = self._gather(by_row.square().sum(1), by_column.square().sum(0))
-        return plain - 2 * mixed + last
+    def _squared_updates(self, Z: Float[Tensor, "v r"], Y: Float[Tensor, "m r"]) -> Tensor:
+        """(d,) sums of the squares of `Z Yᵀ` in each block."""
+        one, other = torch.triu_indices(Z.shape[1], Z.shape[1], device=Z.device)
+        Z, Y = Z.T.contiguous(), Y.T.contiguous()
+        of_rows = _entered(Z[one] * Z[other], self.rows)
+        of_columns = _entered(Y[one] * Y[other], self.columns)
+        # Pairs of different columns stand for both orders.
+        return 2 * (of_rows * of_columns).sum(0) - (of_rows * of_columns)[one == other].sum(0)
 
 
 def _entered(
@@ -407,7 +448,6 @@ class _Probe:
         moments: LayerMoments,
         spaces: Subspaces,
         centring: Centring | None,
-        T: Float[Tensor, "v m"],
     ) -> "_Probe":
         """Fit the labels and every shuffle.
 
@@ -415,11 +455,11 @@ class _Probe:
             moments: of the layer.
             spaces: its subspaces.
             centring: from N to its covariance, where both are of full rank.
-            T: (v, m) `Qᵀ K`, from `nested_products`.
         """
         M = torch.cat([moments.M_centred[None], moments.M_shuffled_centred])
         sets, d, c = M.shape
         joined = M.permute(1, 0, 2).reshape(d, sets * c)
+        T = spaces.nested_products[0]
         if centring is not None and len(T) == d:
             # What V_k leaves of the fit is its part in the span of K_cᵀ times Q's other columns,
             # since these are orthogonal to F_c V_k.
@@ -459,9 +499,6 @@ class ScoreTable:
 def score_moments(moments: Moments, on_layer: Callable[[int], None] | None = None) -> ScoreTable:
     """All six scores of every layer in `moments`, for every k.
 
-    Layers are independent: on a processor several are solved at once, one thread each, since the
-    eigensolvers gain little from more.
-
     Args:
         moments: accumulated sums of at least one text.
         on_layer: called with the hidden-state index of each layer when it is solved.
@@ -480,18 +517,30 @@ def score_moments(moments: Moments, on_layer: Callable[[int], None] | None = Non
             on_layer(layer)
         return scores
 
+    by_layer = map_layers(moments, solve)
+    return ScoreTable(moments.layers, moments.width, tuple(by_layer))
+
+
+def map_layers(moments: Moments, solve: Callable[[int], Solved]) -> list[Solved]:
+    """What a function makes of each layer in `moments`, by hidden-state index.
+
+    Layers are independent: on a processor several are solved at once, one thread each, since the
+    eigensolvers gain little from more.
+    """
     threads = torch.get_num_threads()
     fitting = _SOLVE_BYTES // solve_bytes(moments.width)
     workers = min(threads, len(moments.layers), fitting)
     if workers < 2 or moments.device.type != "cpu":
-        by_layer = [solve(layer) for layer in moments.layers]
-    else:
-        try:
-            with ThreadPoolExecutor(workers, initializer=_use_one_thread) as pool:
-                by_layer = list(pool.map(solve, moments.layers))
-        finally:
-            torch.set_num_threads(threads)
-    return ScoreTable(moments.layers, moments.width, tuple(by_layer))
+        return [solve(layer) for layer in moments.layers]
+    try:
+        # SciPy's LAPACK has threads of its own.
+        with (
+            threadpool_limits(1, user_api="blas"),
+            ThreadPoolExecutor(workers, initializer=_use_one_thread) as pool,
+        ):
+            return list(pool.map(solve, moments.layers))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def solve_bytes(width: int) -> int:

@@ -18,6 +18,9 @@ from ntpscore.core.geneig import (
 from ntpscore.core.moments import LayerMoments
 from ntpscore.core.triangles import lower_gram
 
+# Orthonormal bases by Cholesky factors lose as many digits as the condition number of C0 has.
+_SAFE_CONDITION = 1e10
+
 
 @dataclass(frozen=True)
 class Subspaces:
@@ -40,6 +43,28 @@ class Subspaces:
         """(d, m) orthonormal; its first k columns span what the first k of V span."""
         Q: Tensor = torch.linalg.qr(self.V).Q
         return Q
+
+    @cached_property
+    def nested_products(self) -> tuple[Float[Tensor, "v m"], Float[Tensor, "v m"]]:
+        """`Qᵀ K` for the whitener K of N, where Q is nested in V's first and in V's last columns.
+
+        (v, m) where the first k rows belong to the first k columns of V, and (v, m) where they
+        belong to the last k; both Q are arbitrary in the signs of their columns.
+        """
+        V, K = self.V, self.N.whitener
+        if self.next_token.metric.condition < _SAFE_CONDITION:
+            # V = Q R with Rᵀ R = Vᵀ V, so that Qᵀ K = R⁻ᵀ Vᵀ K.
+            gram = lower_gram(V.T)
+            first, first_failed = torch.linalg.cholesky_ex(gram)
+            last, last_failed = torch.linalg.cholesky_ex(gram.flip(0, 1).T)
+            if not bool(first_failed + last_failed):
+                VK = self.N.whiten(V).T
+                return (
+                    torch.linalg.solve_triangular(first, VK, upper=False).contiguous(),
+                    torch.linalg.solve_triangular(last, VK.flip(0), upper=False).contiguous(),
+                )
+        both = [torch.ormqr(*torch.geqrf(X), K, transpose=True) for X in (V, V.flip(1))]
+        return both[0][: V.shape[1]], both[1][: V.shape[1]]
 
     @property
     def U(self) -> Float[Tensor, "d r"]:
@@ -64,37 +89,6 @@ def solve_subspaces(moments: LayerMoments) -> Subspaces:
         N=N,
         labels=label_directions(moments.M, N),
     )
-
-
-# Orthonormal bases by Cholesky factors lose as many digits as the condition number of C0 has.
-_SAFE_CONDITION = 1e10
-
-
-def nested_products(
-    spaces: Subspaces,
-) -> tuple[Float[Tensor, "v m"], Float[Tensor, "v m"]]:
-    """`Qᵀ K` for the whitener K of N, where Q is nested in V's first and in V's last columns.
-
-    Both Q are arbitrary in the signs of their columns.
-
-    Returns:
-        (v, m) where the first k rows belong to the first k columns of V, and (v, m) where they
-        belong to the last k.
-    """
-    V, K = spaces.V, spaces.N.whitener
-    if spaces.next_token.metric.condition < _SAFE_CONDITION:
-        # V = Q R with Rᵀ R = Vᵀ V, so that Qᵀ K = R⁻ᵀ Vᵀ K.
-        gram = lower_gram(V.T)
-        first, first_failed = torch.linalg.cholesky_ex(gram)
-        last, last_failed = torch.linalg.cholesky_ex(gram.flip(0, 1).T)
-        if not bool(first_failed + last_failed):
-            VK = spaces.N.whiten(V).T
-            return (
-                torch.linalg.solve_triangular(first, VK, upper=False).contiguous(),
-                torch.linalg.solve_triangular(last, VK.flip(0), upper=False).contiguous(),
-            )
-    both = [torch.ormqr(*torch.geqrf(X), K, transpose=True) for X in (V, V.flip(1))]
-    return both[0][: V.shape[1]], both[1][: V.shape[1]]
 
 
 # A column whose part outside the span of those before it is below this share of its length is

@@ -101,11 +101,17 @@ def excess_loss(moments: LayerMoments, spaces: Subspaces) -> ExcessLoss:
         Theorem 2, with the constants of its proof (eqs. 34-36).
     """
     Lambda = spaces.labels.values
-    U = spaces.U
-    fit = spaces.N.whitener.T @ moments.M
-    kept = nested_coordinates(spaces.N.factor @ spaces.Q, fit).square().sum(1).cumsum(0)
-    inside = (spaces.Q.T @ U).square().sum(1).cumsum(0)
-    outside = (U.square().sum() - inside).clamp(min=0.0)
+    T = spaces.nested_products[0]
+    fit = spaces.N.whiten(moments.M)
+    if len(T) == spaces.N.rank == spaces.N.width:
+        # What V_k leaves of the fit is its part in the span of Kᵀ times Q's other columns, since
+        # these are orthogonal to F V_k.
+        coordinates = nested_coordinates(T.flip(0).T, fit).flip(0)
+    else:
+        coordinates = nested_coordinates(spaces.N.factor @ spaces.Q, fit)
+    kept = coordinates.square().sum(1).cumsum(0)
+    inside = (T @ spaces.labels.whitened).square().sum(1).cumsum(0)
+    outside = (spaces.U.square().sum() - inside).clamp(min=0.0)
     eigenvalues = torch.linalg.eigvalsh(moments.N)
     least = eigenvalues[0].clamp(min=0.0) if spaces.N.n_dropped == 0 else eigenvalues.new_zeros(())
     return ExcessLoss(

@@ -1,0 +1,108 @@
+"""A symmetric matrix in tridiagonal form: eigenvalues and resolvents without eigenvectors.
+
+torch has no such reduction, and SciPy's Python functions hold the interpreter's lock while they
+run, so LAPACK is called where SciPy publishes it for compiled code.
+"""
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from scipy.linalg import cython_lapack
+from torch import Tensor
+
+from ntpscore.errors import MomentsError
+
+_BLOCK = 64
+
+
+def _routine(name: str) -> Any:
+    """A routine of LAPACK, to be called with pointers; it runs without the interpreter's lock."""
+    python = ctypes.pythonapi
+    python.PyCapsule_GetName.restype = ctypes.c_char_p
+    python.PyCapsule_GetName.argtypes = [ctypes.py_object]
+    python.PyCapsule_GetPointer.restype = ctypes.c_void_p
+    python.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    capsules: Any = cython_lapack.__pyx_capi__
+    capsule = capsules[name]
+    address = python.PyCapsule_GetPointer(capsule, python.PyCapsule_GetName(capsule))
+    return ctypes.CFUNCTYPE(None)(address)
+
+
+_sytrd, _ormtr = _routine("dsytrd"), _routine("dormtr")
+_sterf, _ptsv = _routine("dsterf"), _routine("dptsv")
+
+
+def _at(value: Tensor | int) -> Any:
+    """A pointer to a tensor's numbers or to an integer: eight bytes hold either kind of integer."""
+    if isinstance(value, int):
+        return ctypes.byref(ctypes.c_int64(value))
+    return ctypes.c_void_p(value.data_ptr())
+
+
+@dataclass(frozen=True)
+class Tridiagonal:
+    """`Hᵀ A H = T` for an orthogonal H and a tridiagonal T, and what H makes of some columns.
+
+    Attributes:
+        diagonal: (d,) of T.
+        beside: (d - 1,) of T, above and below the diagonal.
+        columns: (d, c) `Hᵀ X`.
+    """
+
+    diagonal: Float[Tensor, " d"]
+    beside: Float[Tensor, " rest"]
+    columns: Float[Tensor, "d c"]
+
+    @classmethod
+    def of(cls, A: Float[Tensor, "d d"], X: Float[Tensor, "d c"]) -> "Tridiagonal":
+        """Reduce a symmetric matrix, of which the lower half is read.
+
+        Args:
+            A: (d, d), float64, on the processor.
+            X: (d, c), float64.
+        """
+        d, c = X.shape
+        # LAPACK reads columns where torch has rows.
+        packed, columns = A.T.clone(memory_format=torch.contiguous_format), X.T.contiguous().clone()
+        diagonal, beside, tau = A.new_empty(d), A.new_empty(max(d - 1, 1)), A.new_empty(d)
+        work = A.new_empty(_BLOCK * max(d, c))
+        info = ctypes.c_int64(0)
+        status = ctypes.byref(info)
+        numbers = map(_at, (diagonal, beside, tau, work))
+        _sytrd(b"L", _at(d), _at(packed), _at(d), *numbers, _at(len(work)), status)
+        sizes = _at(d), _at(c), _at(packed), _at(d), _at(tau), _at(columns), _at(d), _at(work)
+        _ormtr(b"L", b"L", b"T", *sizes, _at(len(work)), status)
+        return cls(diagonal, beside[: d - 1], columns.T)
+
+    def eigenvalues(self) -> Float[Tensor, " d"]:
+        """All eigenvalues in rising order.
+
+        Raises:
+            MomentsError: the iteration fails, as it does on numbers that are not finite.
+        """
+        values, beside = self.diagonal.clone(), self.beside.clone()
+        info = ctypes.c_int64(0)
+        _sterf(_at(len(values)), _at(values), _at(beside), ctypes.byref(info))
+        if info.value:
+            raise MomentsError("the eigenvalues of a second moment don't converge")
+        return values
+
+    def forms(self, shifts: Float[Tensor, " g"]) -> Float[Tensor, " g"]:
+        """`tr Xᵀ (A + γ I)⁻¹ X` for each shift γ; NaN where `A + γ I` is not positive definite."""
+        d, c = self.columns.shape
+        of_columns = self.columns.T.contiguous()
+        forms = []
+        for shift in shifts.tolist():
+            diagonal, beside, solution = (
+                self.diagonal + shift,
+                self.beside.clone(),
+                of_columns.clone(),
+            )
+            info = ctypes.c_int64(0)
+            solved = map(_at, (diagonal, beside, solution))
+            _ptsv(_at(d), _at(c), *solved, _at(d), ctypes.byref(info))
+            forms.append(float("nan") if info.value else float((of_columns * solution).sum()))
+        return shifts.new_tensor(forms)

@@ -67,8 +67,28 @@ def test_a_matrix_that_is_not_positive_definite_has_no_form() -> None:
     assert found.isnan().tolist() == [True, False]
 
 
-def test_eigenvalues_that_are_not_numbers_are_refused() -> None:
-    A, X = random_case(5)
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_eigenvalues_that_are_not_numbers_are_refused(d: int) -> None:
+    A, X = random_case(d)
     A[0, 0] = float("nan")
     with pytest.raises(MomentsError, match="converge"):
         Tridiagonal.of(A, X).eigenvalues()
+
+
+@pytest.mark.parametrize("c", [0, 1, 3])
+def test_tensors_need_not_be_contiguous(c: int) -> None:
+    A, X = random_case(20, c)
+    shifts = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    judge = Tridiagonal.of(A, X).forms(shifts)
+    wide = torch.zeros(40, 60, dtype=torch.float64)
+    wide[::2, ::3], wide[1::2, : 2 * c : 2] = A, X
+    views = wide[::2, ::3], wide[1::2, : 2 * c : 2]
+    torch.testing.assert_close(Tridiagonal.of(*views).forms(shifts), judge)
+    torch.testing.assert_close(Tridiagonal.of(A.T, X.T.contiguous().T).forms(shifts), judge)
+
+
+def test_tensors_that_lapack_would_misread_are_refused() -> None:
+    A, X = random_case(5)
+    for wrong in ((A.float(), X), (A, X.float()), (A.to("meta"), X)):
+        with pytest.raises(TypeError, match="expected float64 of shape"):
+            Tridiagonal.of(*wrong)

@@ -62,9 +62,19 @@ class Tridiagonal:
 
         Args:
             A: (d, d), float64, on the processor.
-            X: (d, c), float64.
+            X: (d, c), float64, on the processor.
+
+        Raises:
+            TypeError: a tensor is of another type or shape, or elsewhere, where LAPACK would read
+                and write memory that is not its own.
         """
         d, c = X.shape
+        for tensor, shape in ((A, (d, d)), (X, (d, c))):
+            if (tensor.dtype, tensor.device.type, tensor.shape) != (torch.float64, "cpu", shape):
+                raise TypeError(
+                    f"expected float64 of shape {shape} on cpu, got {tensor.dtype} of shape "
+                    f"{tuple(tensor.shape)} on {tensor.device}"
+                )
         # LAPACK reads columns where torch has rows.
         packed, columns = A.T.clone(memory_format=torch.contiguous_format), X.T.contiguous().clone()
         diagonal, beside, tau = A.new_empty(d), A.new_empty(max(d - 1, 1)), A.new_empty(d)
@@ -81,12 +91,14 @@ class Tridiagonal:
         """All eigenvalues in rising order.
 
         Raises:
-            MomentsError: the iteration fails, as it does on numbers that are not finite.
+            MomentsError: the iteration fails, or a number is not finite.
         """
         values, beside = self.diagonal.clone(), self.beside.clone()
         info = ctypes.c_int64(0)
         _sterf(_at(len(values)), _at(values), _at(beside), ctypes.byref(info))
-        if info.value:
+        # LAPACK takes one or two rows without iterating, and notices nothing.
+        finite = (self.diagonal.sum() + self.beside.sum()).isfinite()
+        if info.value or not bool(finite):
             raise MomentsError("the eigenvalues of a second moment don't converge")
         return values
 

@@ -1,0 +1,43 @@
+"""Sums over leading blocks, taken a few rows at a time, against the blocks written out."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from ntpscore.core import scores
+from ntpscore.core.scores import _Stairs
+from tests.tolerances import SCORE
+
+SHAPES = [(1, 1), (1, 9), (9, 1), (5, 9), (9, 5), (8, 8), (11, 7)]
+"""Rows and columns: below, at and above the four rows of a band, and no multiple of it."""
+
+
+def steps(total: int, n_steps: int, kind: str) -> Tensor:
+    """How many rows or columns each block has; the last block has all."""
+    k = torch.arange(1, n_steps + 1)
+    if kind == "at once":
+        return torch.where(k < n_steps // 2, 0, total)
+    return k.clamp(max=total) if kind == "one by one" else k * total // n_steps
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("rows", ["one by one", "shared out", "at once"])
+@pytest.mark.parametrize("columns", ["one by one", "shared out", "at once"])
+def test_sums_are_those_of_each_block(
+    shape: tuple[int, int], rows: str, columns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scores, "_ROWS", 4)
+    v, m = shape
+    generator = torch.Generator().manual_seed(v + m)
+    T = torch.randn(v, m, generator=generator, dtype=torch.float64)
+    Z = torch.randn(3, v, 2, generator=generator, dtype=torch.float64)
+    Y = torch.randn(3, m, 2, generator=generator, dtype=torch.float64)
+    row_counts, column_counts = steps(v, 12, rows), steps(m, 12, columns)
+    stairs = _Stairs.of(T, row_counts, column_counts)
+    squares = (T - Z @ Y.transpose(1, 2)).square()
+    blocks = zip(row_counts.tolist(), column_counts.tolist(), strict=True)
+    judge = torch.stack([squares[:, :i, :j].sum((1, 2)) for i, j in blocks], 1)
+    allowed = SCORE * float(judge.max())
+    found = torch.stack([stairs.sums(T, z, y) for z, y in zip(Z, Y, strict=True)])
+    torch.testing.assert_close(found, judge, rtol=0, atol=allowed)
+    torch.testing.assert_close(stairs.sums_of_many(T, Z, Y), judge, rtol=0, atol=allowed)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_squared_error, r2_score
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import Tensor
 
 from ntpscore.core.controls import shuffled_labels
@@ -22,6 +23,7 @@ from ntpscore.core.scores import (
     ScoreName,
     _Completed,
     _LabelSets,
+    map_layers,
     score_layer,
     score_moments,
 )
@@ -557,6 +559,25 @@ def test_score_moments_scores_every_layer(threads: int) -> None:
         for name in SCORES:
             torch.testing.assert_close(found.values[name], alone.values[name], equal_nan=True)
         assert found.r2 == alone.r2
+
+
+def blas_threads() -> set[int]:
+    """The numbers of threads that the libraries of NumPy and SciPy may use."""
+    return {found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"}
+
+
+def test_layers_solved_side_by_side_have_one_thread_each() -> None:
+    moments = Moments(2, 5, 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with threadpool_limits(2, user_api="blas"):
+            outside = blas_threads()
+            inside = map_layers(moments, lambda _: (torch.get_num_threads(), blas_threads()))
+            assert blas_threads() == outside
+    finally:
+        torch.set_num_threads(before)
+    assert inside == [(1, outside and {1})] * 2
 
 
 def test_score_moments_names_the_layer_that_fails() -> None:

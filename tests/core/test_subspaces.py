@@ -216,7 +216,7 @@ def test_nested_coordinates_of_any_rank_equal_one_fit_per_k(
     assert_nested(torch.from_numpy(columns.astype(np.float64)), targets, 1e-9)
 
 
-@named(REGULAR)
+@named([*REGULAR, *SINGULAR])
 def test_nested_bases_are_the_same_where_cholesky_fails(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,7 @@
 """Theorem 1's maps and losses against loops over texts, Theorem 2's bounds against fits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -161,3 +163,33 @@ def test_excess_loss_with_singular_metrics_equals_two_fits(case: Case) -> None:
             features, case.Y, spaces.U.numpy(), spaces.Q[:, :k].numpy()
         )
         assert float(found.exact[k - 1]) == pytest.approx(fits, abs=1e-8)
+
+
+@pytest.mark.parametrize("of_prefixes", ["all", "most"])
+@pytest.mark.parametrize("of_means", ["all", "most"])
+def test_excess_loss_where_the_metrics_see_different_directions(
+    of_prefixes: str, of_means: str
+) -> None:
+    """Where both see most directions they are as many, but others."""
+    plain = layer_of(REGULAR[0])
+
+    def projector(seen: str, seed: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        n_seen = plain.width if seen == "all" else plain.width - 2
+        columns = torch.randn(plain.width, n_seen, generator=generator, dtype=torch.float64)
+        Q = torch.linalg.qr(columns).Q
+        return Q @ Q.T
+
+    P, R = projector(of_prefixes, 0), projector(of_means, 1)
+    moments = replace(plain, C0=P @ plain.C0 @ P, C1=P @ plain.C1, N=R @ plain.N @ R, M=R @ plain.M)
+    N, M = moments.N.numpy(), moments.M.numpy()
+    spaces = solve_subspaces(moments)
+    found = excess_loss(moments, spaces)
+    assert len(found.exact) == spaces.V.shape[1]
+    tolerance = conditioned(metric_condition(moments)) * float(plain.YY.trace())
+    everything = np.trace(M.T @ np.linalg.pinv(N, rcond=1e-10, hermitian=True) @ M)
+    for k, exact in enumerate(found.exact.tolist(), 1):
+        Q = spaces.Q[:, :k].numpy()
+        inverse = np.linalg.pinv(Q.T @ N @ Q, rcond=1e-10, hermitian=True)
+        kept = np.trace(M.T @ Q @ inverse @ Q.T @ M)
+        assert exact == pytest.approx(everything - kept, abs=tolerance)

@@ -34,7 +34,7 @@ def retained_chance(
         (arXiv 2006.10653), theorem 1.
     """
     values, forms = _spectrum(N_centred, M_centred)
-    # From half a degree of freedom to half a one less than all.
+    # From half a degree of freedom to half of one less than all.
     most, least = 2 * values.sum(), 0.5 / (1 / values).sum()
     ridges = torch.logspace(float(most.log10()), float(least.log10()), _RIDGES).to(values)
     freedom = (values / (values + ridges[:, None])).sum(1)

@@ -12,7 +12,11 @@ _RIDGES = 128
 
 
 def retained_chance(
-    N_centred: Float[Tensor, "d d"], M_centred: Float[Tensor, "d c"], k: Int[Tensor, " q"]
+    N_centred: Float[Tensor, "d d"],
+    M_centred: Float[Tensor, "d c"],
+    k: Int[Tensor, " q"],
+    *,
+    full_rank: bool = True,
 ) -> Float[Tensor, " q"]:
     """The mean of `retained` where V's k columns are drawn at random.
 
@@ -25,6 +29,8 @@ def retained_chance(
         N_centred: (d, d) covariance of the mean token.
         M_centred: (d, c) its covariance with the labels.
         k: how many random directions, each from 0 to d.
+        full_rank: False spares the attempt to do without the eigenvectors, which a singular
+            covariance needs.
 
     Returns:
         One value in [0, 1] per entry of k.
@@ -33,7 +39,7 @@ def retained_chance(
         Dereziński, Liang, Liao, Mahoney 2020, "Precise expressions for random projections"
         (arXiv 2006.10653), theorem 1.
     """
-    values, forms = _spectrum(N_centred, M_centred)
+    values, forms = _spectrum(N_centred, M_centred, full_rank=full_rank)
     # From half a degree of freedom to half of one less than all.
     most, least = 2 * values.sum(), 0.5 / (1 / values).sum()
     ridges = torch.logspace(float(most.log10()), float(least.log10()), _RIDGES).to(values)
@@ -46,10 +52,10 @@ def retained_chance(
 
 
 def _spectrum(
-    N: Float[Tensor, "d d"], M: Float[Tensor, "d c"]
+    N: Float[Tensor, "d d"], M: Float[Tensor, "d c"], *, full_rank: bool
 ) -> tuple[Float[Tensor, " m"], Callable[[Float[Tensor, " g"]], Float[Tensor, " g"]]]:
     """The eigenvalues of N on its numerical range, and `γ ↦ tr Mᵀ (N + γ I)⁻¹ M` there."""
-    if N.device.type == "cpu":
+    if full_rank and N.device.type == "cpu":
         reduced = Tridiagonal.of(N, M)
         values = reduced.eigenvalues()
         if values[0] > values[-1] * torch.finfo(values.dtype).eps * len(values):

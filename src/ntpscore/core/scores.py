@@ -146,7 +146,7 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
     chance["retained"] = torch.where(
         probe.retained[0].isnan(),
         float("nan"),
-        retained_chance(N_centred, moments.M_centred, used_V),
+        retained_chance(N_centred, moments.M_centred, used_V, full_rank=probe.rank == d),
     )
     nowhere = torch.zeros(d, dtype=torch.bool, device=T.device)
     rank = int(label_sets.ranks[0])

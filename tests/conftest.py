@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
+from threadpoolctl import threadpool_limits
 
 # Before torch is imported: threads that wait by spinning make every operation ten times slower as
 # soon as another process wants the same cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# Tests that run side by side share the cores between them.
+# Tests that run side by side share the cores between them. NumPy was imported by plugins before.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    threadpool_limits(1)
 
 # Before the package is imported: calls into the mathematics are checked against their shapes.
 install_import_hook("ntpscore.core", "beartype.beartype")

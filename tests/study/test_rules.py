@@ -12,10 +12,12 @@ from scipy.stats import spearmanr
 from ntpscore.errors import DataError
 from ntpscore.study import rules, tables
 from ntpscore.study.rules import BEST, LEFT_OUT, RULES, chosen_scores, compare_rules
-from ntpscore.study.sweep import make_sweep
+from ntpscore.study.sweep import OUTCOMES, make_sweep
 from tests.cli_run import run_cli
 from tests.reference import study as literal
 from tests.study.studies import made_up_records
+
+RESULTS = Path(__file__).parents[2] / "results" / "smollm2-500"
 
 
 def test_every_rule_reads_the_score_where_it_says() -> None:
@@ -102,18 +104,33 @@ def test_r_of_a_rule_is_that_of_the_values_it_chose() -> None:
 def test_too_little_to_compare_is_told() -> None:
     with pytest.raises(DataError, match="no cell of the method score"):
         compare_rules([])
-    with pytest.raises(DataError, match="no score and outcome are known of four data sets"):
+    with pytest.raises(DataError, match=r"no score and ols_mse or .* are known of four data sets"):
         compare_rules(made_up_records(3))
+    with pytest.raises(DataError, match="no outcome fame: choose from ols_mse, "):
+        compare_rules(made_up_records(4), outcomes=["fame"])
+
+
+def test_chosen_outcomes_have_the_rows_that_they_have_among_all() -> None:
+    records = made_up_records(4)
+    both = compare_rules(records, outcomes=["probe_accuracy", "lora_gain"], permutations=24)
+    one = compare_rules(records, outcomes=["lora_gain"], permutations=24)
+    expected = both[both["outcome"] == "lora_gain"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(one, expected)
 
 
 def test_the_command_prints_a_table_csv_and_json(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = compare_rules(made_up_records(4), permutations=24)
-    monkeypatch.setattr(tables, "load_records", lambda _: [])
-    monkeypatch.setattr(rules, "compare_rules", lambda *_, **__: found)
+    asked = []
+
+    def compare(_: object, *, outcomes: tuple[str, ...], **__: object) -> pd.DataFrame:
+        asked.append(outcomes)
+        return found
+
+    monkeypatch.setattr(rules, "compare_rules", compare)
     monkeypatch.setenv("COLUMNS", "200")
-    few = ("study", "rules", tmp_path)
+    few = ("study", "rules", RESULTS)
     assert run_cli(*few) == 0
     printed = capsys.readouterr().out
     assert "depth 2/3, k90" in printed
@@ -123,5 +140,6 @@ def test_the_command_prints_a_table_csv_and_json(
     assert set(frame["outcome"]) == {"ols_mse", "probe_accuracy", "lora_accuracy", "lora_gain"}
     assert run_cli(*few, "--json") == 0
     assert len(json.loads(capsys.readouterr().out)) == len(frame)
+    assert asked == [("lora_gain",), tuple(OUTCOMES), tuple(OUTCOMES)]
     assert run_cli(*few, "--outcome", "fame") == 2
     assert run_cli(*few, "--csv", "--json") == 2

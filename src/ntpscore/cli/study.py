@@ -323,10 +323,16 @@ def rules_command(
     if json and csv:
         raise NtpscoreError("--json and --csv can't both have standard output: give one of them")
     from ntpscore.study.rules import compare_rules
+    from ntpscore.study.sweep import OUTCOMES
     from ntpscore.study.tables import load_records, select_records
 
     records = select_records(load_records(results), models=model)
-    rows = compare_rules(records, permutations=permutations, seed=seed)
+    rows = compare_rules(
+        records,
+        outcomes=tuple(OUTCOMES) if json or csv else (outcome,),
+        permutations=permutations,
+        seed=seed,
+    )
     if json:
         from ntpscore.result import to_json, without_nan
 

@@ -6,10 +6,10 @@ ntpscore reports about a layer is a function of these sums.
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -307,16 +307,22 @@ class Moments:
             hidden_states, batch.lengths, self.sum_C0[i], self.sum_C1[i]
         )
         add_to_N = prepare_gram(mean, self.sum_N[i])
+        return partial(self._add, i, (add_products, add_to_N), M_all, sum_of_means, next_power)
 
-        def add() -> None:
-            add_products()
-            add_to_N()
-            self.sum_M[i] += M_all[0]
-            self.sum_M_shuffled[i] += M_all[1:]
-            self.sum_mean[i] += sum_of_means
-            self.sum_next_power[i] += next_power
-
-        return add
+    def _add(
+        self,
+        i: int,
+        add_squares: Iterable[Callable[[], None]],
+        M_all: Float[Tensor, "P_1 d c"],
+        sum_of_means: Float[Tensor, " d"],
+        next_power: Float[Tensor, ""],
+    ) -> None:
+        for add in add_squares:
+            add()
+        self.sum_M[i] += M_all[0]
+        self.sum_M_shuffled[i] += M_all[1:]
+        self.sum_mean[i] += sum_of_means
+        self.sum_next_power[i] += next_power
 
     def add_labels(self, batch: "Batch") -> None:
         """Add the labels and counts of a batch; see `add_layer`.
@@ -334,27 +340,27 @@ class Moments:
         self.n_texts += batch.n_texts
         self.n_tokens += batch.n_tokens
 
+    def _as_targets(self, values: Tensor, axes: int) -> Tensor:
+        """Labels with so many axes of texts as targets (…, c)."""
+        values = values.to(self.device)
+        if values.ndim != axes + values.is_floating_point():
+            raise MomentsError(
+                "labels must be integers of shape (b,) or floats of shape (b, c), and shuffled "
+                f"labels (P, b) or (P, b, c); got {values.dtype} of shape {tuple(values.shape)}"
+            )
+        if not values.is_floating_point():
+            return one_hot(values, self.n_outputs)
+        if values.shape[-1] != self.n_outputs:
+            raise MomentsError(
+                f"label rows have {values.shape[-1]} columns, these moments {self.n_outputs}"
+            )
+        if not bool(torch.isfinite(values).all()):
+            raise MomentsError("a label is NaN or infinite")
+        return values.to(DTYPE)
+
     def _targets(self, labels: Tensor, shuffled_labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """(b, c) targets and (P, b, c) shuffled targets, in float64 on this device."""
-
-        def targets(values: Tensor, axes: int) -> Tensor:
-            values = values.to(self.device)
-            if values.ndim != axes + values.is_floating_point():
-                raise MomentsError(
-                    "labels must be integers of shape (b,) or floats of shape (b, c), and shuffled "
-                    f"labels (P, b) or (P, b, c); got {values.dtype} of shape {tuple(values.shape)}"
-                )
-            if not values.is_floating_point():
-                return one_hot(values, self.n_outputs)
-            if values.shape[-1] != self.n_outputs:
-                raise MomentsError(
-                    f"label rows have {values.shape[-1]} columns, these moments {self.n_outputs}"
-                )
-            if not bool(torch.isfinite(values).all()):
-                raise MomentsError("a label is NaN or infinite")
-            return values.to(DTYPE)
-
-        Y = targets(labels, 1)
+        Y = self._as_targets(labels, 1)
         if (shuffled_labels is None) != (self.n_shuffles == 0) or (
             shuffled_labels is not None and shuffled_labels.shape[0] != self.n_shuffles
         ):
@@ -365,7 +371,7 @@ class Moments:
             )
         if shuffled_labels is None:
             return Y, Y.new_zeros((0, *Y.shape))
-        Y_shuffled = targets(shuffled_labels, 2)
+        Y_shuffled = self._as_targets(shuffled_labels, 2)
         if Y_shuffled.shape[1] != len(Y):
             raise MomentsError(
                 f"got shuffled labels of {Y_shuffled.shape[1]} texts and labels of {len(Y)}"

@@ -80,25 +80,24 @@ def prepare_prefix_products(
         _check_sums(d, C0, C1)
         states = _readable(hidden_states)
         lengths = _readable_lengths(lengths)
-
-        def add(first: int, step: int, scratch: int) -> None:
-            kernel.add_prefix_products(
+        # The call, and not only its addresses, keeps the tensors alive.
+        return _prepare_shared(
+            lambda first, step, scratch: kernel.add_prefix_products(
                 states.data_ptr(), _TYPES[states.dtype], lengths.data_ptr(), b, t, d,
                 first, step, C0.data_ptr(), C1.data_ptr(), scratch,
-            )  # fmt: skip
-
-        return _prepare_shared(add, d)
+            ),
+            d,
+        )  # fmt: skip
     tokens = _tokens(hidden_states, lengths)
     has_next = torch.arange(1, t, device=tokens.device) < lengths[:, None]
     prefix = tokens[:, :-1].cumsum(1).masked_fill_(~has_next[:, :, None], 0.0).view(-1, d)
     following = tokens[:, 1:].reshape(-1, d)
-    add_to_C0 = prepare_gram(prefix, C0)
+    return partial(_add_both, prepare_gram(prefix, C0), C1, prefix, following)
 
-    def add_both() -> None:
-        add_to_C0()
-        C1.addmm_(prefix.T, following)
 
-    return add_both
+def _add_both(add_to_C0: Callable[[], None], C1: Tensor, prefix: Tensor, following: Tensor) -> None:
+    add_to_C0()
+    C1.addmm_(prefix.T, following)
 
 
 def prepare_gram(rows: Float[Tensor, "n d"], C: Float[Tensor, "d d"]) -> Callable[[], None]:
@@ -110,11 +109,12 @@ def prepare_gram(rows: Float[Tensor, "n d"], C: Float[Tensor, "d d"]) -> Callabl
     if _kernel_takes(rows):
         _check_sums(d, C)
         rows = rows.to(DTYPE).contiguous()
-
-        def add(first: int, step: int, scratch: int) -> None:
-            kernel.add_gram(rows.data_ptr(), n, d, first, step, C.data_ptr(), scratch)
-
-        return _prepare_shared(add, d)
+        return _prepare_shared(
+            lambda first, step, scratch: kernel.add_gram(
+                rows.data_ptr(), n, d, first, step, C.data_ptr(), scratch
+            ),
+            d,
+        )
     return partial(_add_product if rows.device.type != "cpu" else _add_blocks, C, rows)
 
 
@@ -177,19 +177,22 @@ def _prepare_shared(run: Callable[[int, int, int], None], width: int) -> Callabl
     """The kernel on as many threads as torch would use, each on a share of the panels."""
     threads = min(torch.get_num_threads(), -(-width // _PANEL))
     # torch puts what it allocates on multiples of 64 bytes; so is the length of each row.
-    scratch = torch.empty(threads, kernel.scratch_length(width), dtype=DTYPE)
+    return partial(
+        _run_shares, run, torch.empty(threads, kernel.scratch_length(width), dtype=DTYPE)
+    )
 
-    def run_shares() -> None:
-        places = [row.data_ptr() for row in scratch]
-        if threads == 1:
-            run(0, 1, places[0])
-            return
-        pool = _pool(threads, os.getpid())
-        shares = [pool.submit(run, first, threads, at) for first, at in enumerate(places)]
-        for done in shares:
-            done.result()
 
-    return run_shares
+def _run_shares(run: Callable[[int, int, int], None], scratch: Float[Tensor, "threads _"]) -> None:
+    """One share for each row of memory to work in."""
+    places = [row.data_ptr() for row in scratch]
+    threads = len(places)
+    if threads == 1:
+        run(0, 1, places[0])
+        return
+    pool = _pool(threads, os.getpid())
+    shares = [pool.submit(run, first, threads, at) for first, at in enumerate(places)]
+    for done in shares:
+        done.result()
 
 
 @cache

@@ -4,7 +4,7 @@ The paper chooses both by the correlation that it then reports, and leaves open 
 beforehand. A rule here sees the model, the texts and the labels, never an outcome.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -131,12 +131,17 @@ def chosen_scores(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 
 def compare_rules(
-    records: Iterable[dict[str, Any]], *, permutations: int = 10_000, seed: int = 0
+    records: Iterable[dict[str, Any]],
+    *,
+    outcomes: Sequence[str] = tuple(OUTCOMES),
+    permutations: int = 10_000,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Spearman's r of each score at each rule's choice, with the best of the sweep beside it.
 
     Args:
         records: cells of a study.
+        outcomes: which of `OUTCOMES`.
         permutations: of the one-sided tests.
         seed: of them.
 
@@ -146,8 +151,13 @@ def compare_rules(
         best on the other data sets.
 
     Raises:
-        DataError: no score and outcome are known of enough data sets.
+        DataError: there is no such outcome, or no score and outcome are known of enough data sets.
     """
+    unknown = [outcome for outcome in outcomes if outcome not in OUTCOMES]
+    if unknown:
+        raise DataError(
+            f"there is no outcome {', '.join(unknown)}: choose from {', '.join(OUTCOMES)}"
+        )
     records = list(records)
     chosen = chosen_scores(records)
     # A rule may choose another layer for each seed; what it is judged by is the mean.
@@ -156,21 +166,23 @@ def compare_rules(
     if not scored:
         raise DataError("there is no cell of the method score that is done")
     cells = mean_over_seeds(scores_table(scored))
-    outcomes = mean_over_seeds(outcomes_table(records))
+    reached = mean_over_seeds(outcomes_table(records))
     rows: list[dict[str, Any]] = []
     for model in cells["model"].unique():
         for score in SCORES:
-            for outcome in OUTCOMES:
+            for outcome in outcomes:
                 rows += _compare(
                     values[(values["model"] == model) & (values["score"] == score)],
                     cells[(cells["model"] == model) & (cells["score"] == score)],
-                    outcomes[outcomes["model"] == model],
+                    reached[reached["model"] == model],
                     {"model": model, "score": score, "outcome": outcome},
                     permutations,
                     seed,
                 )
     if not rows:
-        raise DataError("no score and outcome are known of four data sets: run more cells")
+        raise DataError(
+            f"no score and {' or '.join(outcomes)} are known of four data sets: run more cells"
+        )
     return pd.DataFrame(rows, columns=list(RULE_COLUMNS))
 
 

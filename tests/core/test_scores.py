@@ -29,6 +29,7 @@ from ntpscore.core.scores import (
 )
 from ntpscore.core.subspaces import solve_subspaces
 from ntpscore.core.theory import excess_loss
+from ntpscore.core.tridiagonal import hold_scipy_threads
 from ntpscore.errors import MomentsError
 from tests.core.feeding import (
     feed,
@@ -566,18 +567,32 @@ def blas_threads() -> set[int]:
     return {found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"}
 
 
-def test_layers_solved_side_by_side_have_one_thread_each() -> None:
-    moments = Moments(2, 5, 2)
+@pytest.mark.parametrize(
+    ("layers", "threads", "expected"), [(2, 2, (1, 1)), (1, 2, (2, 1)), (2, 1, (1, 1))]
+)
+def test_layers_share_the_cores(layers: int, threads: int, expected: tuple[int, int]) -> None:
+    """Torch's threads and SciPy's: one for each of several layers, SciPy's one for a narrow one."""
+    moments = Moments(layers, 5, 2)
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(threads)
     try:
         with threadpool_limits(2, user_api="blas"):
             outside = blas_threads()
-            inside = map_layers(moments, lambda _: (torch.get_num_threads(), blas_threads()))
+            inside = map_layers(moments, lambda _: (torch.get_num_threads(), *blas_threads()))
             assert blas_threads() == outside
     finally:
         torch.set_num_threads(before)
-    assert inside == [(1, outside and {1})] * 2
+    assert inside == [expected] * layers
+
+
+@pytest.mark.parametrize(
+    ("width", "threads", "expected"), [(1023, 2, 1), (1024, 2, 2), (4096, 1, 1)]
+)
+def test_wide_layers_alone_may_use_the_threads_of_scipy(
+    width: int, threads: int, expected: int
+) -> None:
+    with threadpool_limits(2, user_api="blas"), hold_scipy_threads(width, threads):
+        assert blas_threads() == {expected}
 
 
 def test_score_moments_names_the_layer_that_fails() -> None:

@@ -11,7 +11,6 @@ from typing import Literal, TypeVar, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ntpscore.core.controls import retained_chance
@@ -24,6 +23,7 @@ from ntpscore.core.geneig import (
 )
 from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.core.subspaces import Subspaces, nested_coordinates, solve_subspaces
+from ntpscore.core.tridiagonal import hold_scipy_threads
 from ntpscore.errors import MomentsError
 
 # Solving a layer takes about so many (d, d) matrices at its peak; layers are solved together as
@@ -531,11 +531,11 @@ def map_layers(moments: Moments, solve: Callable[[int], Solved]) -> list[Solved]
     fitting = _SOLVE_BYTES // solve_bytes(moments.width)
     workers = min(threads, len(moments.layers), fitting)
     if workers < 2 or moments.device.type != "cpu":
-        return [solve(layer) for layer in moments.layers]
+        with hold_scipy_threads(moments.width, threads):
+            return [solve(layer) for layer in moments.layers]
     try:
-        # SciPy's LAPACK has threads of its own.
         with (
-            threadpool_limits(1, user_api="blas"),
+            hold_scipy_threads(moments.width, 1),
             ThreadPoolExecutor(workers, initializer=_use_one_thread) as pool,
         ):
             return list(pool.map(solve, moments.layers))

@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from scipy.linalg import cython_lapack
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ntpscore.errors import MomentsError
 
 _BLOCK = 64
+# Narrower reductions gain nothing from threads.
+_WIDE = 1024
 
 
 def _routine(name: str) -> Any:
@@ -40,6 +43,19 @@ def _at(value: Tensor | int) -> Any:
     if isinstance(value, int):
         return ctypes.byref(ctypes.c_int64(value))
     return ctypes.c_void_p(value.data_ptr())
+
+
+def hold_scipy_threads(width: int, threads: int) -> threadpool_limits:
+    """A context in which SciPy's LAPACK has no more threads than it gains from.
+
+    It would take all cores, whatever torch was told, and its threads go on spinning when they are
+    done: every operation of torch after it would wait for them. The limit is the process's.
+
+    Args:
+        width: of the matrices.
+        threads: what each reduction may use.
+    """
+    return threadpool_limits(threads if width >= _WIDE else 1, user_api="blas")
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,8 @@ def test_few_texts_warn_and_nonsense_is_refused(tiny: LanguageModel, splits: Spl
 
     few = hold_out_texts(splits.train, 0.9, 0).train
     result = fit_ols(tiny, few, None, config=OlsConfig(layers=(2,)))
+    # No layer is better than another where all fit anything.
+    assert result.record["best_layer"] is None
     assert any("say nothing" in warning for warning in result.record["warnings"])
     with pytest.raises(ModelError, match="--layer 4 out of range"):
         fit_ols(tiny, few, None, config=OlsConfig(layers=(4,)))

@@ -196,7 +196,8 @@ def fit_ols(
 
     Returns:
         The result; its `record["fits"]` has a row per layer, `record["best_layer"]` the one with
-        the least error by generalised cross-validation, which looks at the train split alone.
+        the least error by generalised cross-validation, which looks at the train split alone, or
+        None where texts are too few for it to say anything of any layer.
 
     Raises:
         NtpscoreError: bad input.
@@ -265,12 +266,17 @@ def fit_ols(
         total_parameters=model.model.num_parameters() + trainable,
         clock=clock,
         warnings=[*data.warnings, *_warnings(train, model.width)],
-        extra={"fits": rows, "best_layer": min(rows, key=lambda row: row["gcv"])["layer"]},
+        extra={"fits": rows, "best_layer": _best_layer(rows)},
     )
     result = AdaptResult(record, predictions=predicted)
     if folder is not None:
         result.save(folder)
     return result
+
+
+def _best_layer(rows: list[dict[str, Any]]) -> int | None:
+    known = [row for row in rows if np.isfinite(row["gcv"])]
+    return min(known, key=lambda row: row["gcv"])["layer"] if known else None
 
 
 def _check_moments(

@@ -40,6 +40,8 @@ Place = Literal["last", "best", "chosen"]
 # float32 leaves apart.
 _TIE = 1e-6
 _MEMORY_MARGIN = 0.9
+# What `_reason` may find to be no bug.
+_FAILURES = (NtpscoreError, RuntimeError, MemoryError, np.linalg.LinAlgError)
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,7 @@ def rank_models(
             judged[name] = _load_and_judge(
                 name, model, text, config, layer, progress, model_options
             )
-        except (NtpscoreError, RuntimeError, MemoryError, np.linalg.LinAlgError) as error:
+        except _FAILURES as error:
             errors[name] = _reason(error)
         # Two models together may not fit; cycles among modules, and what the traceback of a failure
         # holds, keep the last one alive.
@@ -495,7 +497,7 @@ def _from_next_token(
 def _value_of(metric: Metric, layer: int | None, compute: Callable[[], float]) -> _Value:
     try:
         value = compute()
-    except (NtpscoreError, RuntimeError, MemoryError, np.linalg.LinAlgError) as error:
+    except _FAILURES as error:
         return _Value(math.nan, layer, reason=_reason(error))
     if math.isinf(value):
         return _Value(value, layer, reason=f"{metric.name} has no bound: least squares fits all")

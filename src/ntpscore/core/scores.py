@@ -22,7 +22,12 @@ from ntpscore.core.geneig import (
     label_directions_of_each,
 )
 from ntpscore.core.moments import LayerMoments, Moments
-from ntpscore.core.subspaces import Subspaces, nested_coordinates, solve_subspaces
+from ntpscore.core.subspaces import (
+    Subspaces,
+    coordinates_by_complement,
+    nested_coordinates,
+    solve_subspaces,
+)
 from ntpscore.core.tridiagonal import hold_scipy_threads
 from ntpscore.errors import MomentsError
 
@@ -130,8 +135,7 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
     subspace = _pad(cosines.square().sum(2).cumsum(1), d) / r
 
     N_centred = moments.N_centred
-    centring = Centring.of(spaces.N, moments.mu, N_centred)
-    probe = _Probe.of(moments, spaces, centring)
+    probe = _Probe.of(moments, spaces, N_centred)
     by_name: dict[ScoreName, Tensor] = {
         "algorithm1": algorithm1,
         "published": published,
@@ -417,7 +421,8 @@ class _Stairs:
         of_rows = _entered(Z[one] * Z[other], self.rows)
         of_columns = _entered(Y[one] * Y[other], self.columns)
         # Pairs of different columns stand for both orders.
-        return 2 * (of_rows * of_columns).sum(0) - (of_rows * of_columns)[one == other].sum(0)
+        weights = torch.where(one == other, 1.0, 2.0).to(Z)
+        return weights @ (of_rows * of_columns)
 
 
 def _entered(
@@ -444,30 +449,26 @@ class _Probe:
 
     @classmethod
     def of(
-        cls,
-        moments: LayerMoments,
-        spaces: Subspaces,
-        centring: Centring | None,
+        cls, moments: LayerMoments, spaces: Subspaces, N_centred: Float[Tensor, "d d"]
     ) -> "_Probe":
         """Fit the labels and every shuffle.
 
         Args:
             moments: of the layer.
             spaces: its subspaces.
-            centring: from N to its covariance, where both are of full rank.
+            N_centred: `moments.N_centred`, which others need too.
         """
         M = torch.cat([moments.M_centred[None], moments.M_shuffled_centred])
         sets, d, c = M.shape
         joined = M.permute(1, 0, 2).reshape(d, sets * c)
         T = spaces.nested_products[0]
+        centring = Centring.of(spaces.N, moments.mu, N_centred)
         if centring is not None and len(T) == d:
-            # What V_k leaves of the fit is its part in the span of K_cᵀ times Q's other columns,
-            # since these are orthogonal to F_c V_k.
             rank = d
             fit = centring.stretch(spaces.N.whiten(joined).T).T
-            coordinates = nested_coordinates(centring.stretch(T).flip(0).T, fit).flip(0)
+            coordinates = coordinates_by_complement(centring.stretch(T), fit)
         else:
-            N = factor_metric(moments.N_centred)
+            N = factor_metric(N_centred)
             rank = N.rank
             fit = N.whiten(joined)
             coordinates = nested_coordinates(N.factor @ spaces.Q, fit)

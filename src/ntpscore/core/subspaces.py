@@ -123,6 +123,17 @@ def nested_coordinates(
     return _nested_coordinates_with_dependence(columns, targets)
 
 
+def coordinates_by_complement(
+    T: Float[Tensor, "m m"], targets: Float[Tensor, "m t"]
+) -> Float[Tensor, "m t"]:
+    """`nested_coordinates` of `F V` for a full V = QR, from T = Qᵀ F⁻¹.
+
+    The first k columns of `F V` are orthogonal to `F⁻ᵀ` times Q's other columns, so what they leave
+    of a target is its part in the span of those.
+    """
+    return nested_coordinates(T.flip(0).T, targets).flip(0)
+
+
 def _nested_coordinates_with_dependence(columns: Tensor, targets: Tensor) -> Tensor:
     """`nested_coordinates` by block Gram-Schmidt, twice over, skipping dependent columns."""
     m, q = columns.shape

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ntpscore.core.moments import LayerMoments
-from ntpscore.core.subspaces import Subspaces, nested_coordinates
+from ntpscore.core.subspaces import Subspaces, coordinates_by_complement, nested_coordinates
 
 
 def next_token_map(
@@ -104,9 +104,7 @@ def excess_loss(moments: LayerMoments, spaces: Subspaces) -> ExcessLoss:
     T = spaces.nested_products[0]
     fit = spaces.N.whiten(moments.M)
     if len(T) == spaces.N.rank == spaces.N.width:
-        # What V_k leaves of the fit is its part in the span of Kᵀ times Q's other columns, since
-        # these are orthogonal to F V_k.
-        coordinates = nested_coordinates(T.flip(0).T, fit).flip(0)
+        coordinates = coordinates_by_complement(T, fit)
     else:
         coordinates = nested_coordinates(spaces.N.factor @ spaces.Q, fit)
     kept = coordinates.square().sum(1).cumsum(0)

@@ -38,11 +38,23 @@ _sytrd, _ormtr = _routine("dsytrd"), _routine("dormtr")
 _sterf, _ptsv = _routine("dsterf"), _routine("dptsv")
 
 
-def _at(value: Tensor | int) -> Any:
-    """A pointer to a tensor's numbers or to an integer: eight bytes hold either kind of integer."""
+def _call(routine: Any, *arguments: bytes | int | Tensor) -> int:
+    """Call a routine of LAPACK; 0, or what it says went wrong.
+
+    Args:
+        routine: from `_routine`.
+        arguments: all but the last, which is where it says so.
+    """
+    info = ctypes.c_int64(0)
+    routine(*map(_at, arguments), ctypes.byref(info))
+    return info.value
+
+
+def _at(value: bytes | int | Tensor) -> Any:
+    """A pointer to letters, an integer (eight bytes hold either kind) or a tensor's numbers."""
     if isinstance(value, int):
         return ctypes.byref(ctypes.c_int64(value))
-    return ctypes.c_void_p(value.data_ptr())
+    return ctypes.c_void_p(value.data_ptr()) if isinstance(value, Tensor) else value
 
 
 def hold_scipy_threads(width: int, threads: int) -> threadpool_limits:
@@ -95,12 +107,8 @@ class Tridiagonal:
         packed, columns = A.T.clone(memory_format=torch.contiguous_format), X.T.contiguous().clone()
         diagonal, beside, tau = A.new_empty(d), A.new_empty(max(d - 1, 1)), A.new_empty(d)
         work = A.new_empty(_BLOCK * max(d, c))
-        info = ctypes.c_int64(0)
-        status = ctypes.byref(info)
-        numbers = map(_at, (diagonal, beside, tau, work))
-        _sytrd(b"L", _at(d), _at(packed), _at(d), *numbers, _at(len(work)), status)
-        sizes = _at(d), _at(c), _at(packed), _at(d), _at(tau), _at(columns), _at(d), _at(work)
-        _ormtr(b"L", b"L", b"T", *sizes, _at(len(work)), status)
+        _call(_sytrd, b"L", d, packed, d, diagonal, beside, tau, work, len(work))
+        _call(_ormtr, b"L", b"L", b"T", d, c, packed, d, tau, columns, d, work, len(work))
         return cls(diagonal, beside[: d - 1], columns.T)
 
     def eigenvalues(self) -> Float[Tensor, " d"]:
@@ -110,11 +118,10 @@ class Tridiagonal:
             MomentsError: the iteration fails, or a number is not finite.
         """
         values, beside = self.diagonal.clone(), self.beside.clone()
-        info = ctypes.c_int64(0)
-        _sterf(_at(len(values)), _at(values), _at(beside), ctypes.byref(info))
+        failed = _call(_sterf, len(values), values, beside)
         # LAPACK takes one or two rows without iterating, and notices nothing.
         finite = (self.diagonal.sum() + self.beside.sum()).isfinite()
-        if info.value or not bool(finite):
+        if failed or not bool(finite):
             raise MomentsError("the eigenvalues of a second moment don't converge")
         return values
 
@@ -124,13 +131,7 @@ class Tridiagonal:
         of_columns = self.columns.T.contiguous()
         forms = []
         for shift in shifts.tolist():
-            diagonal, beside, solution = (
-                self.diagonal + shift,
-                self.beside.clone(),
-                of_columns.clone(),
-            )
-            info = ctypes.c_int64(0)
-            solved = map(_at, (diagonal, beside, solution))
-            _ptsv(_at(d), _at(c), *solved, _at(d), ctypes.byref(info))
-            forms.append(float("nan") if info.value else float((of_columns * solution).sum()))
+            solution = of_columns.clone()
+            failed = _call(_ptsv, d, c, self.diagonal + shift, self.beside.clone(), solution, d)
+            forms.append(float("nan") if failed else float((of_columns * solution).sum()))
         return shifts.new_tensor(forms)

@@ -32,12 +32,11 @@ from ntpscore import (
     load_text,
 )
 from ntpscore.core.moments import LayerMoments
-from ntpscore.core.scores import map_layers, score_layer, score_moments
+from ntpscore.core.scores import grid_of_k, map_layers, score_layer, score_moments
 from ntpscore.core.subspaces import solve_subspaces
 from ntpscore.core.theory import excess_loss
-from ntpscore.pipeline import STAGES, score_text
-from ntpscore.result import grid_of_k
-from ntpscore.tokens import plan_batches
+from ntpscore.reading.tokens import plan_batches
+from ntpscore.scoring.run import STAGES, score_text
 
 HERE = Path(__file__).parent
 MODEL = "smollm2-135m"

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "adapt_table.py"
+from tests.support.paths import ROOT
+
+SCRIPT = ROOT / "scripts" / "adapt_table.py"
 
 
 def run(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -53,9 +55,9 @@ def test_a_folder_without_results_says_what_to_run(tmp_path: Path) -> None:
 
 
 def test_results_in_the_repository_make_a_table() -> None:
-    ended = run(SCRIPT.parent.parent / "results" / "adapt")
+    ended = run(ROOT / "results" / "adapt")
     assert ended.returncode == 0
     assert "| emotion | (majority) |" in ended.stdout
-    documented = (SCRIPT.parent.parent / "docs" / "adapt.md").read_text(encoding="utf-8")
+    documented = (ROOT / "docs" / "adapt.md").read_text(encoding="utf-8")
     for line in ended.stdout.splitlines():
         assert line in documented

@@ -9,15 +9,15 @@ import pytest
 
 from ntpscore import ScoreResult, adapt
 from ntpscore.adapt.result import METHODS
-from ntpscore.study import runner
+from ntpscore.study.run import runner
 from ntpscore.text import Splits
-from tests.adapt.results import make_adapt_result
 from tests.cli.test_rank_command import make_ranking
-from tests.cli_run import run_cli
-from tests.study.test_study_page import quotations
-from tests.test_result import make_moments, make_result
+from tests.scoring.test_result import make_moments, make_result
+from tests.support.adapt_results import make_adapt_result
+from tests.support.cli_run import run_cli
+from tests.support.paths import ROOT
+from tests.test_study_page import quotations
 
-ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -40,15 +40,15 @@ def commands(first_word: str) -> list[str]:
 def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
     """A small result, which `score` and `load_result` give; `rank_models` gives a small ranking."""
     small = make_result(make_moments())
-    monkeypatch.setattr("ntpscore.pipeline.score", lambda *_, **__: small)
-    monkeypatch.setattr("ntpscore.result.load_result", lambda *_, **__: small)
+    monkeypatch.setattr("ntpscore.scoring.run.score", lambda *_, **__: small)
+    monkeypatch.setattr("ntpscore.scoring.result.load_result", lambda *_, **__: small)
     adapted = make_adapt_result()
     for method in METHODS:
         monkeypatch.setattr(adapt, f"fit_{method}", lambda *_, **__: adapted, raising=False)
     monkeypatch.setattr("ntpscore.text.load_splits", lambda *_, **__: Splits(None, None))
     monkeypatch.setattr("ntpscore.models.load_model", lambda *_, **__: None)
     monkeypatch.setattr("ntpscore.load_model", lambda *_, **__: None, raising=False)
-    monkeypatch.setattr("ntpscore.rank.rank_models", lambda *_, **__: make_ranking())
+    monkeypatch.setattr("ntpscore.rank.run.rank_models", lambda *_, **__: make_ranking())
     # Study files and results are the repository's, cells are not run.
     monkeypatch.setattr(runner, "_run_cell", lambda _: "done")
     return small

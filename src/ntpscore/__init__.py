@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from ntpscore.core.moments import Moments
     from ntpscore.core.scores import ScoreTable, score_moments
     from ntpscore.models import LanguageModel, load_model
-    from ntpscore.pipeline import ScoreConfig, score
-    from ntpscore.rank import rank_models
-    from ntpscore.result import ScoreResult, load_result
+    from ntpscore.rank.run import rank_models
+    from ntpscore.scoring.config import ScoreConfig
+    from ntpscore.scoring.result import ScoreResult, load_result
+    from ntpscore.scoring.run import score
     from ntpscore.text import LabelledText, load_text
 
 __version__ = "0.1.0"
@@ -23,14 +24,14 @@ _HOMES = {
     "LabelledText": "ntpscore.text",
     "LanguageModel": "ntpscore.models",
     "Moments": "ntpscore.core.moments",
-    "ScoreConfig": "ntpscore.pipeline",
-    "ScoreResult": "ntpscore.result",
+    "ScoreConfig": "ntpscore.scoring.config",
+    "ScoreResult": "ntpscore.scoring.result",
     "ScoreTable": "ntpscore.core.scores",
     "load_model": "ntpscore.models",
-    "load_result": "ntpscore.result",
+    "load_result": "ntpscore.scoring.result",
     "load_text": "ntpscore.text",
-    "rank_models": "ntpscore.rank",
-    "score": "ntpscore.pipeline",
+    "rank_models": "ntpscore.rank.run",
+    "score": "ntpscore.scoring.run",
     "score_moments": "ntpscore.core.scores",
 }
 

@@ -6,7 +6,7 @@ import pytest
 
 from ntpscore import LanguageModel, load_model
 from ntpscore.text import Splits, load_splits
-from tests.labelled_texts import make_rows, write_rows
+from tests.support.labelled_texts import make_rows, write_rows
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from ntpscore import LanguageModel, adapt
 from ntpscore.adapt import AdaptResult, OlsConfig, fit_ols, load_adapt_result
 from ntpscore.adapt.result import LOSS_COLUMNS, tabulate_predictions
 from ntpscore.errors import OutputError
-from ntpscore.result import read_kind
+from ntpscore.scoring.result import read_kind
 from ntpscore.text import Splits
 
 

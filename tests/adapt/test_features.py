@@ -11,11 +11,11 @@ from ntpscore import LanguageModel, load_model
 from ntpscore.adapt import features as features_module
 from ntpscore.adapt.features import Features, cache_key, collect_features
 from ntpscore.adapt.result import STAGES
+from ntpscore.clock import Clock
 from ntpscore.errors import ModelError, MomentsError, OutputError
-from ntpscore.provenance import Clock
-from ntpscore.result import write_tensors
+from ntpscore.files import write_tensors
+from ntpscore.reading.tokens import tokenize
 from ntpscore.text import LabelledText, Splits
-from ntpscore.tokens import tokenize
 
 
 def collect(

@@ -13,8 +13,8 @@ from ntpscore.adapt import LogisticConfig, fit_logistic, load_adapt_result
 from ntpscore.adapt import logistic as logistic_module
 from ntpscore.adapt.features import collect_splits
 from ntpscore.adapt.result import STAGES
+from ntpscore.clock import Clock
 from ntpscore.errors import NtpscoreError
-from ntpscore.provenance import Clock
 from ntpscore.text import Splits
 
 

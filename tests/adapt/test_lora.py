@@ -18,9 +18,9 @@ from ntpscore.adapt import LogisticConfig, LoraConfig, fit_logistic, fit_lora
 from ntpscore.adapt.lora import ADAPTER, HEAD, find_projections, load_adapter
 from ntpscore.adapt.training import predict
 from ntpscore.errors import DataError, ModelError, OutputError
+from ntpscore.reading.tokens import tokenize
 from ntpscore.text import Splits, load_splits
-from ntpscore.tokens import tokenize
-from tests.labelled_texts import write_rows
+from tests.support.labelled_texts import write_rows
 
 SHORT = LoraConfig(steps=5, batch_size=4, rank=4, alpha=8, learning_rate=1e-2)
 SMALL = {

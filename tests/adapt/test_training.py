@@ -30,8 +30,8 @@ from ntpscore.adapt.training import (
     seeded_chance,
 )
 from ntpscore.errors import NtpscoreError, OutputError, TrainingError
+from ntpscore.reading.tokens import pad_batch
 from ntpscore.text import Splits
-from ntpscore.tokens import pad_batch
 from tests.reference.adafactor import adafactor_steps
 from tests.tolerances import ADAFACTOR
 
@@ -211,7 +211,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
 
 
 def test_a_killed_run_goes_on(tiny_model_dir: Path, tmp_path: Path) -> None:
-    from tests.labelled_texts import make_rows, write_rows
+    from tests.support.labelled_texts import make_rows, write_rows
 
     data = write_rows(tmp_path / "data.jsonl", make_rows(60))
     out = tmp_path / "out"

@@ -12,8 +12,8 @@ from ntpscore import adapt, load_result
 from ntpscore.adapt import load_adapt_result
 from ntpscore.cli.adapt import adapt_command, make_config
 from ntpscore.errors import NtpscoreError
-from tests.cli_run import run_cli
-from tests.labelled_texts import make_rows, write_rows
+from tests.support.cli_run import run_cli
+from tests.support.labelled_texts import make_rows, write_rows
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from ntpscore.cli.rank_tables import print_ranking
 from ntpscore.errors import NtpscoreError
 from ntpscore.metrics import METRICS
 from ntpscore.models import load_model
-from ntpscore.rank import COLUMNS, RANKED_BY, RankResult
-from tests.cli_run import run_cli
-from tests.labelled_texts import make_rows, write_rows
+from ntpscore.rank.run import COLUMNS, RANKED_BY, RankResult
+from tests.support.cli_run import run_cli
+from tests.support.labelled_texts import make_rows, write_rows
 
 FAST = ("--skip-sanity-check", "--shuffles", 1, "--layer", "last")
 
@@ -85,7 +85,7 @@ def test_a_model_that_memory_runs_out_for_is_told_with_code_1(
             raise MemoryError
         return load_model(*arguments, **options)
 
-    monkeypatch.setattr("ntpscore.rank.load_model", load)
+    monkeypatch.setattr("ntpscore.rank.run.load_model", load)
     assert run_cli("rank", data, *models, *FAST, "--csv") == 1
     printed = capsys.readouterr()
     assert set(pd.read_csv(io.StringIO(printed.out))["model"]) == {str(models[1])}

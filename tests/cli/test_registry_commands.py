@@ -10,8 +10,8 @@ import pytest
 
 from ntpscore.models import MODELS
 from ntpscore.text import DATA_SETS
-from tests.cli_run import run_cli
-from tests.labelled_texts import make_rows, write_rows
+from tests.support.cli_run import run_cli
+from tests.support.labelled_texts import make_rows, write_rows
 
 
 @pytest.mark.parametrize(("command", "registered"), [("models", MODELS), ("datasets", DATA_SETS)])

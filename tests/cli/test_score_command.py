@@ -14,12 +14,12 @@ from ntpscore import NtpscoreError
 from ntpscore.cli import score as score_module
 from ntpscore.cli.main import run
 from ntpscore.cli.score import parse_layers
-from ntpscore.result import COLUMNS
-from ntpscore.study.calibration import Evidence
-from ntpscore.study.forecast import calibrate_gain
-from tests.cli_run import run_cli
-from tests.labelled_texts import make_rows, write_rows
-from tests.study.test_forecast import made_points
+from ntpscore.forecast.evidence import Evidence
+from ntpscore.forecast.gain import calibrate_gain
+from ntpscore.scoring.result import COLUMNS
+from tests.forecast.test_gain import made_points
+from tests.support.cli_run import run_cli
+from tests.support.labelled_texts import make_rows, write_rows
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_a_bug_is_told_apart_from_bad_input(
         message = "unexpected"
         raise ZeroDivisionError(message)
 
-    monkeypatch.setattr("ntpscore.pipeline.score", broken)
+    monkeypatch.setattr("ntpscore.scoring.run.score", broken)
     assert run_cli("score", "a", "b") == 1
     printed = capsys.readouterr().err
     assert "this is a bug: ZeroDivisionError: unexpected" in printed
@@ -188,7 +188,7 @@ def test_interruption_says_how_to_go_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ntpscore.pipeline.score", interrupted)
+    monkeypatch.setattr("ntpscore.scoring.run.score", interrupted)
     assert run_cli("score", "a", "b") == 130
     assert "goes on from its last checkpoint, if" in capsys.readouterr().err
 

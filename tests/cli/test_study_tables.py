@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ntpscore.cli.study_tables import print_outcomes, print_rules, print_summary
-from ntpscore.study.summary import COLUMNS, SummaryConfig, summary_table
+from ntpscore.study.statistics.summary import COLUMNS, SummaryConfig, summary_table
 
 DATA = [f"a data set with a long name {i}" for i in range(5)]
 QUICK = SummaryConfig(permutations=20, left_out_permutations=20, resamples=20)

@@ -17,9 +17,9 @@ from ntpscore.core.geneig import (
     relative_cutoff,
 )
 from ntpscore.errors import MomentsError
-from tests.core.feeding import gaps_after, layer_of, metric_condition, tolerance_at, twin_of
 from tests.reference import cases, exact
 from tests.reference.cases import Case
+from tests.support.feeding import gaps_after, layer_of, metric_condition, tolerance_at, twin_of
 from tests.tolerances import EPS, SCORE, conditioned
 
 REGULAR = cases.regular_cases()

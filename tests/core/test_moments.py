@@ -26,10 +26,10 @@ from ntpscore.core.moments import (
     read_note,
 )
 from ntpscore.errors import MomentsError
-from tests.core.feeding import Layout, feed, pad_texts
 from tests.reference import cases
 from tests.reference import moments as literal
 from tests.reference.cases import Case
+from tests.support.feeding import Layout, feed, pad_texts
 from tests.tolerances import MOMENTS_FLOAT64
 
 CASE = cases.classification_case()

@@ -20,8 +20,8 @@ from ntpscore.core.prefix_products import (
     prepare_prefix_products,
     symmetric,
 )
-from tests.core.feeding import pad_texts
 from tests.reference import cases
+from tests.support.feeding import pad_texts
 from tests.tolerances import MOMENTS_FLOAT64
 
 # Widths around the kernel's vectors of 8, tiles of 8 by 24 and blocks of 192 columns.

@@ -31,7 +31,10 @@ from ntpscore.core.subspaces import solve_subspaces
 from ntpscore.core.theory import excess_loss
 from ntpscore.core.tridiagonal import hold_scipy_threads
 from ntpscore.errors import MomentsError
-from tests.core.feeding import (
+from tests.reference import cases, exact, scores
+from tests.reference import moments as literal
+from tests.reference.cases import Case
+from tests.support.feeding import (
     feed,
     gaps_after,
     layer_of,
@@ -40,9 +43,6 @@ from tests.core.feeding import (
     tolerance_at,
     twin_of,
 )
-from tests.reference import cases, exact, scores
-from tests.reference import moments as literal
-from tests.reference.cases import Case
 from tests.tolerances import ROUNDING_SLACK, SCORE, SIGMAS, SQUARED_PAIR, conditioned
 
 REGULAR = cases.regular_cases()

@@ -11,9 +11,16 @@ from torch import Tensor
 
 from ntpscore.core.subspaces import nested_coordinates, solve_subspaces
 from ntpscore.errors import MomentsError
-from tests.core.feeding import feed, gaps_after, layer_of, metric_condition, tolerance_at, twin_of
 from tests.reference import cases, exact, scores
 from tests.reference.cases import Case
+from tests.support.feeding import (
+    feed,
+    gaps_after,
+    layer_of,
+    metric_condition,
+    tolerance_at,
+    twin_of,
+)
 from tests.tolerances import SCORE, SQUARED_PAIR, conditioned
 
 REGULAR = cases.regular_cases()

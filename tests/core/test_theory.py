@@ -16,10 +16,10 @@ from ntpscore.core.theory import (
     probe_loss,
     probe_map,
 )
-from tests.core.feeding import layer_of, metric_condition
 from tests.reference import cases, theory
 from tests.reference import moments as literal
 from tests.reference.cases import Case
+from tests.support.feeding import layer_of, metric_condition
 from tests.tolerances import LEAST_SQUARES, ROUNDING_SLACK, SCORE, conditioned
 
 REGULAR = cases.regular_cases()

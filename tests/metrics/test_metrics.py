@@ -37,8 +37,8 @@ from ntpscore.metrics.ols_r2 import r2, r2_adjusted
 from ntpscore.metrics.rank_me import rank_me
 from ntpscore.metrics.ridge_cv import RIDGES, fit_ridge_probe, ridge_cv
 from ntpscore.metrics.trans_rate import trans_rate
-from tests.metrics.cases import SHAPES, make_features, make_moments
 from tests.reference import metrics as reference
+from tests.support.metric_cases import SHAPES, make_features, make_moments
 from tests.tolerances import BRUTE_FORCE_EVIDENCE, EPS, METRIC, METRIC_FROM_MOMENTS
 
 shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)

@@ -16,7 +16,7 @@ from ntpscore.models import (
     load_model,
     stream_hidden_states,
 )
-from tests.tiny_models import save_random_model
+from tests.support.tiny_models import save_random_model
 
 SIZES: dict[str, Any] = {
     "vocab_size": 384, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,

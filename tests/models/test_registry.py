@@ -15,7 +15,7 @@ from huggingface_hub.errors import GatedRepoError
 from ntpscore.errors import ModelError
 from ntpscore.models import MODELS, RegisteredModel, find_model, load_model, registry
 from ntpscore.models import load as load_module
-from ntpscore.provenance import describe_model
+from ntpscore.reading.provenance import describe_model
 
 
 def test_every_model_is_registered_once_and_completely() -> None:

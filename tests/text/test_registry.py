@@ -11,7 +11,7 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from ntpscore.errors import DataError
-from ntpscore.study.published import load_published
+from ntpscore.study.paper.published import load_published
 from ntpscore.text import DATA_SETS, find_data, load_splits, load_text, registry, split_rule
 from ntpscore.text.choices import write_choices
 

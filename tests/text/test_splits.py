@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ntpscore.errors import DataError
 from ntpscore.text import hold_out_texts, load_splits, load_text, recode_labels
-from tests.labelled_texts import make_rows, write_rows
+from tests.support.labelled_texts import make_rows, write_rows
 
 
 def frame(rows: list[tuple[object, str]]) -> pd.DataFrame:

@@ -12,16 +12,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ntpscore.clock import Clock
 from ntpscore.core.moments import NonFiniteError
 from ntpscore.core.pooling import mean_tokens
 from ntpscore.errors import ModelError
-from ntpscore.forward import BatchReader, keep_freed_memory
+from ntpscore.files import make_folder, write_tensors
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
-from ntpscore.provenance import Clock
-from ntpscore.result import make_folder, write_tensors
+from ntpscore.reading.reader import BatchReader, keep_freed_memory
+from ntpscore.reading.tokens import TokenizedText, plan_batches, tokenize
 from ntpscore.text import LabelledText
-from ntpscore.tokens import TokenizedText, plan_batches, tokenize
 
 _MEMORY_MARGIN = 0.9
 

@@ -14,12 +14,12 @@ from sklearn.preprocessing import StandardScaler
 from ntpscore.adapt.evaluation import Evaluation, evaluate_split
 from ntpscore.adapt.features import collect_splits
 from ntpscore.adapt.result import STAGES, AdaptResult, make_record, tabulate_predictions
+from ntpscore.clock import Clock
 from ntpscore.errors import NtpscoreError
-from ntpscore.forward import check_layers
 from ntpscore.models import LanguageModel
-from ntpscore.provenance import Clock
+from ntpscore.reading.reader import check_layers
+from ntpscore.reading.tokens import BATCH_TOKENS
 from ntpscore.text import LabelledText, recode_labels
-from ntpscore.tokens import BATCH_TOKENS
 
 Solver = Literal["saga", "lbfgs"]
 _SAGA_TOLERANCE, _SAGA_ITERATIONS = 0.01, 1000

@@ -12,14 +12,14 @@ from torch import Tensor
 from ntpscore.adapt.evaluation import BOOTSTRAP, Evaluation, evaluate_split
 from ntpscore.adapt.features import collect_splits
 from ntpscore.adapt.result import STAGES, AdaptResult, make_record, tabulate_predictions
+from ntpscore.clock import Clock
 from ntpscore.core.geneig import factor_metric
 from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.errors import MomentsError, NtpscoreError
-from ntpscore.forward import check_layers
 from ntpscore.models import LanguageModel
-from ntpscore.provenance import Clock
+from ntpscore.reading.reader import check_layers
+from ntpscore.reading.tokens import BATCH_TOKENS
 from ntpscore.text import LabelledText, recode_labels
-from ntpscore.tokens import BATCH_TOKENS
 
 # Texts that are brought to float64 at once.
 _TEXTS_AT_ONCE = 4096

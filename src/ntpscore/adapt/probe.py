@@ -20,13 +20,13 @@ from ntpscore.adapt.result import (
     make_record,
     tabulate_predictions,
 )
+from ntpscore.clock import Clock
 from ntpscore.errors import NtpscoreError, TrainingError
-from ntpscore.forward import check_layers
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
-from ntpscore.provenance import Clock
+from ntpscore.reading.reader import check_layers
+from ntpscore.reading.tokens import BATCH_TOKENS
 from ntpscore.text import LabelledText, Task, recode_labels
-from ntpscore.tokens import BATCH_TOKENS
 
 
 @dataclass(frozen=True)

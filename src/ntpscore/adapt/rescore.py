@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from ntpscore.adapt.lora import load_adapter
+from ntpscore.files import make_folder
 from ntpscore.models import LanguageModel
-from ntpscore.pipeline import ScoreConfig, score_text
-from ntpscore.result import ScoreResult, make_folder
+from ntpscore.scoring.config import ScoreConfig
+from ntpscore.scoring.result import ScoreResult
+from ntpscore.scoring.run import score_text
 from ntpscore.text import LabelledText
 
 SCORES_FOLDER = "scores"

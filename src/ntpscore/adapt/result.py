@@ -10,19 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ntpscore.adapt.evaluation import Evaluation, Outputs, predictions
+from ntpscore.clock import Clock
 from ntpscore.errors import OutputError
+from ntpscore.files import make_folder, to_json, without_nan, write_text
 from ntpscore.models import LanguageModel
-from ntpscore.provenance import (
-    Clock,
+from ntpscore.reading.provenance import (
     describe_command,
     describe_model,
     describe_text,
     describe_versions,
     peak_memory,
 )
-from ntpscore.result import make_folder, to_json, without_nan, write_text
+from ntpscore.reading.tokens import TokenizedText
 from ntpscore.text import LabelledText
-from ntpscore.tokens import TokenizedText
 
 if TYPE_CHECKING:
     import pandas as pd

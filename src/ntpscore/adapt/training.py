@@ -33,14 +33,14 @@ from ntpscore.adapt.result import (
     make_record,
     tabulate_predictions,
 )
+from ntpscore.clock import Clock
 from ntpscore.errors import NtpscoreError, OutputError, TrainingError
-from ntpscore.forward import keep_freed_memory
+from ntpscore.files import make_folder, write_tensors
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
-from ntpscore.provenance import Clock
-from ntpscore.result import make_folder, write_tensors
+from ntpscore.reading.reader import keep_freed_memory
+from ntpscore.reading.tokens import TokenizedText, pad_batch, plan_batches, tokenize
 from ntpscore.text import LabelledText, recode_labels
-from ntpscore.tokens import TokenizedText, pad_batch, plan_batches, tokenize
 
 CHECKPOINT = "training.safetensors"
 _EVALUATION_TOKENS = 4096

@@ -154,9 +154,9 @@ def adapt_command(
 ) -> None:
     """Parse, fit, print."""
     from ntpscore.adapt.result import FROZEN
+    from ntpscore.files import make_folder
     from ntpscore.models import load_model
     from ntpscore.progress import Progress
-    from ntpscore.result import make_folder
     from ntpscore.text import load_splits
 
     config = make_config(
@@ -224,7 +224,7 @@ def adapt_command(
 
         rescore_adapter(language_model, splits.train, folder, seed=seed, max_length=max_length)
     if json:
-        from ntpscore.result import to_json
+        from ntpscore.files import to_json
 
         typer.echo(to_json(result.record), nl=False)
     else:

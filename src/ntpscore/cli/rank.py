@@ -88,8 +88,8 @@ def rank_command(
     """Parse, rank, print."""
     if json and csv:
         raise NtpscoreError("--json and --csv can't both have standard output: give one of them")
-    from ntpscore.pipeline import ScoreConfig
-    from ntpscore.rank import rank_models
+    from ntpscore.rank.run import rank_models
+    from ntpscore.scoring.config import ScoreConfig
 
     result = rank_models(
         data,
@@ -121,7 +121,7 @@ def rank_command(
         progress=True,
     )
     if json:
-        from ntpscore.result import to_json
+        from ntpscore.files import to_json
 
         typer.echo(to_json(result.record), nl=False)
     elif csv:

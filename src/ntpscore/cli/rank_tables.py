@@ -11,7 +11,7 @@ from rich.text import Text
 from ntpscore.cli.tables import LAYOUT, number, print_costs
 from ntpscore.core.scores import SCORES
 from ntpscore.metrics import METRICS
-from ntpscore.rank import CONSENSUS, RankResult
+from ntpscore.rank.run import CONSENSUS, RankResult
 
 _HEADINGS = {
     "last": "the last layer",

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ntpscore.cli.tables import LAYOUT
 from ntpscore.errors import NtpscoreError
-from ntpscore.result import to_json
+from ntpscore.files import to_json
 
 _NUMBERS = {"width", "layers", "parameters", "classes", "train", "test"}
 _WHOLE = {"name", *_NUMBERS}

@@ -117,8 +117,9 @@ def score_command(
     ] = None,
 ) -> None:
     """Parse, score, print."""
-    from ntpscore.pipeline import UNTIL_SCORES, ScoreConfig, score
-    from ntpscore.study.calibration import Evidence, forecast_gain
+    from ntpscore.forecast.evidence import Evidence, forecast_gain
+    from ntpscore.scoring.config import UNTIL_SCORES, ScoreConfig
+    from ntpscore.scoring.run import score
 
     # A file that can't be read is told before the pass.
     evidence = Evidence.load(calibration)
@@ -155,13 +156,13 @@ def score_command(
         every_k=every_k,
         progress=True,
     )
-    result.record["forecast"] = forecast_gain(result, evidence)
+    result.record["forecast"] = forecast_gain(result.record, result.table(), evidence)
     if out is not None:
-        from ntpscore.result import make_folder
+        from ntpscore.files import make_folder
 
         result.write_record(make_folder(out))
     if json:
-        from ntpscore.result import to_json
+        from ntpscore.files import to_json
 
         typer.echo(to_json(result.record), nl=False)
     else:

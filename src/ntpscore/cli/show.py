@@ -37,7 +37,8 @@ def show_command(
 
       ntpscore show results/emotion --csv | grep supervised
     """
-    from ntpscore.result import load_result, read_kind, to_json
+    from ntpscore.files import to_json
+    from ntpscore.scoring.result import load_result, read_kind
 
     if read_kind(folder) == "adapt":
         _show_adapt(folder, json=json, csv=csv, plot=plot)
@@ -57,7 +58,7 @@ def show_command(
 
 def _show_adapt(folder: Path, *, json: bool, csv: bool, plot: Path | None) -> None:
     from ntpscore.adapt.result import load_adapt_result
-    from ntpscore.result import to_json
+    from ntpscore.files import to_json
 
     result = load_adapt_result(folder)
     if plot is not None:

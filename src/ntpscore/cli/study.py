@@ -9,9 +9,9 @@ from ntpscore.cli import options
 from ntpscore.errors import NtpscoreError
 
 if TYPE_CHECKING:
-    from ntpscore.study.calibration import Evidence
-    from ntpscore.study.plan import Plan
-    from ntpscore.study.runner import Folders
+    from ntpscore.forecast.evidence import Evidence
+    from ntpscore.study.run.plan import Plan
+    from ntpscore.study.run.runner import Folders
 
 app = typer.Typer(
     help="What scores say of outcomes, over many models and data sets.", no_args_is_help=True
@@ -80,7 +80,7 @@ def run_command(
       ntpscore study run studies/smollm2.toml --retry
     """
     from ntpscore.cli.study_tables import print_status
-    from ntpscore.study.runner import run_study
+    from ntpscore.study.run.runner import run_study
 
     plan, folders = _open(study, results, work, data)
 
@@ -111,12 +111,12 @@ def status_command(
 
       ntpscore study status studies/smollm2.toml --json
     """
-    from ntpscore.study.runner import study_status
+    from ntpscore.study.run.runner import study_status
 
     plan, folders = _open(study, results, work, None)
     status = study_status(plan, folders)
     if json:
-        from ntpscore.result import to_json, without_nan
+        from ntpscore.files import to_json, without_nan
 
         typer.echo(to_json(without_nan(status.cells.to_dict(orient="records"))), nl=False)
     else:
@@ -128,8 +128,8 @@ def status_command(
 def _open(
     study: Path, results: Path | None, work: Path | None, data: Path | None
 ) -> "tuple[Plan, Folders]":
-    from ntpscore.study.plan import load_plan
-    from ntpscore.study.runner import Folders
+    from ntpscore.study.run.plan import load_plan
+    from ntpscore.study.run.runner import Folders
 
     plan = load_plan(study, data_folder=data)
     return plan, Folders(
@@ -181,9 +181,9 @@ def tables_command(
     """
     if json and csv:
         raise NtpscoreError("--json and --csv can't both have standard output: give one of them")
-    from ntpscore.result import make_folder, to_json, without_nan, write_text
-    from ntpscore.study.summary import SummaryConfig
-    from ntpscore.study.tables import StudyTables
+    from ntpscore.files import make_folder, to_json, without_nan, write_text
+    from ntpscore.study.statistics.summary import SummaryConfig
+    from ntpscore.study.statistics.tables import StudyTables
 
     tables = StudyTables.load(results, models=model, seeds=cell_seed)
     summary = tables.summary(
@@ -236,8 +236,8 @@ def figures_command(
 
       ntpscore study figures results/smollm2 --score retained --choice fixed --out figures
     """
-    from ntpscore.study.drawing import draw_study
-    from ntpscore.study.tables import StudyTables
+    from ntpscore.study.paper.drawing import draw_study
+    from ntpscore.study.statistics.tables import StudyTables
 
     tables = StudyTables.load(results, models=model)
     drawn, missing = draw_study(tables, out, score=score, choice=choice, format=format)
@@ -274,11 +274,11 @@ def words_command(
 
       ntpscore study words Qwen/Qwen2-0.5B dair-ai/emotion --words 200 --out words.svg --csv
     """
+    from ntpscore.files import write_figure
     from ntpscore.models import load_model
-    from ntpscore.pipeline import ScoreConfig
-    from ntpscore.result import write_figure
-    from ntpscore.study.figures import plot_word_projection
-    from ntpscore.study.words import project_words
+    from ntpscore.scoring.config import ScoreConfig
+    from ntpscore.study.paper.figures import plot_word_projection
+    from ntpscore.study.paper.words import project_words
     from ntpscore.text import load_text
 
     text = load_text(
@@ -322,9 +322,9 @@ def rules_command(
     """
     if json and csv:
         raise NtpscoreError("--json and --csv can't both have standard output: give one of them")
-    from ntpscore.study.rules import compare_rules
-    from ntpscore.study.sweep import OUTCOMES
-    from ntpscore.study.tables import load_records, select_records
+    from ntpscore.study.statistics.rules import compare_rules
+    from ntpscore.study.statistics.sweep import OUTCOMES
+    from ntpscore.study.statistics.tables import load_records, select_records
 
     records = select_records(load_records(results), models=model)
     rows = compare_rules(
@@ -334,7 +334,7 @@ def rules_command(
         seed=seed,
     )
     if json:
-        from ntpscore.result import to_json, without_nan
+        from ntpscore.files import to_json, without_nan
 
         typer.echo(to_json(without_nan(rows.to_dict(orient="records"))), nl=False)
     elif csv:
@@ -369,13 +369,13 @@ def published_command(
     """
     if json and csv:
         raise NtpscoreError("--json and --csv can't both have standard output: give one of them")
-    from ntpscore.study.published import correlate_published, draw_published
+    from ntpscore.study.paper.published import correlate_published, draw_published
 
     table = correlate_published(without, seed=seed)
     if figure is not None:
         draw_published(table, figure)
     if json:
-        from ntpscore.result import to_json, without_nan
+        from ntpscore.files import to_json, without_nan
 
         typer.echo(to_json(without_nan(table.to_dict(orient="records"))), nl=False)
     elif csv:
@@ -414,9 +414,9 @@ def forecast_command(
 
       ntpscore study forecast --without "" --coverage 0.9 --json
     """
-    from ntpscore.study.calibration import Evidence
-    from ntpscore.study.forecast import calibrate_gain
-    from ntpscore.study.published import points_with_gain
+    from ntpscore.forecast.evidence import Evidence
+    from ntpscore.forecast.gain import calibrate_gain
+    from ntpscore.study.paper.published import points_with_gain
 
     if calibration is None:
         evidence = Evidence(
@@ -456,7 +456,7 @@ def calibrate_command(
 
       ntpscore study calibrate results/smollm2 --out mine.json
     """
-    from ntpscore.study.calibration import calibrate_study
+    from ntpscore.study.statistics.calibrate import calibrate_study
 
     evidence = calibrate_study(results, basis=basis, without=without, coverage=coverage)
     if out is not None:
@@ -470,7 +470,7 @@ def _show_calibration(evidence: "Evidence", headroom: float | None, *, json: boo
     if json:
         from dataclasses import asdict
 
-        from ntpscore.result import to_json, without_nan
+        from ntpscore.files import to_json, without_nan
 
         record = {
             "source": evidence.source,

@@ -9,11 +9,11 @@ from rich.table import Table
 
 from ntpscore.cli.tables import LAYOUT
 from ntpscore.errors import StudyError
-from ntpscore.study.calibration import Evidence
-from ntpscore.study.forecast import Forecast
-from ntpscore.study.plan import Plan
-from ntpscore.study.runner import STATES, StudyStatus
-from ntpscore.study.summary import ALL_MODELS
+from ntpscore.forecast.evidence import Evidence
+from ntpscore.forecast.gain import Forecast
+from ntpscore.study.run.plan import Plan
+from ntpscore.study.run.runner import STATES, StudyStatus
+from ntpscore.study.statistics.summary import ALL_MODELS
 
 _MOST_FAILURES = 10
 # More than any table needs.

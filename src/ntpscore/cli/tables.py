@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ntpscore.result import ScoreResult
+from ntpscore.scoring.result import ScoreResult
 
 _SHADES = " ░▒▓█"
 _MOST_ROWS = 16

@@ -1,0 +1,110 @@
+"""Files that are written whole or not at all: under a temporary name, then renamed."""
+
+import json
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ntpscore.errors import OutputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+_DOTS_PER_INCH = 150
+
+
+def without_nan(value: Any) -> Any:
+    """A copy of a record in which NaN and infinities are None, as strict JSON wants it."""
+    if isinstance(value, dict):
+        return {str(key): without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def to_json(record: dict[str, Any] | list[dict[str, Any]]) -> str:
+    """Strict JSON of a record without NaN."""
+    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def make_folder(folder: str | Path) -> Path:
+    """Make an output folder and check that it can be written.
+
+    Raises:
+        OutputError: it can't.
+    """
+    folder = Path(folder).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".write_probe"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"can't write to {folder}: {error.strerror or error}; choose another --out"
+        ) from error
+    return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file under a temporary name, then rename it.
+
+    Raises:
+        OutputError: the disk is full or the file can't be written; nothing is left half-written.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"can't write {path}: {error.strerror or error}") from error
+
+
+def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", note: dict[str, str]) -> None:
+    """Write a safetensors file under a temporary name, then rename it.
+
+    Args:
+        path: the file.
+        tensors: on the processor, by name.
+        note: text entries for the file's metadata.
+
+    Raises:
+        OutputError: the disk is full or the file can't be written; nothing is left half-written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, note)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise OutputError(f"can't write {path}: {error}") from error
+
+
+def write_figure(path: str | Path, figure: "Figure") -> None:
+    """Write a figure under a temporary name, then rename it.
+
+    Args:
+        path: its ending gives the format.
+        figure: what to write.
+
+    Raises:
+        OutputError: the file can't be written, or its ending is none that matplotlib knows.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".part.{path.name}")
+    try:
+        figure.savefig(temporary, dpi=_DOTS_PER_INCH, bbox_inches="tight")
+        temporary.replace(path)
+    except (OSError, ValueError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"can't draw into {path}: {error}") from error

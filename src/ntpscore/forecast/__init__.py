@@ -1,0 +1,1 @@
+"""What LoRA would gain, and from what evidence."""

@@ -1,0 +1,1 @@
+"""The pass: token ids in, hidden states out, to whoever takes them."""

@@ -1,0 +1,160 @@
+"""The 96 points that the paper's authors published, run through our statistics."""
+
+import math
+from importlib.resources import files
+from pathlib import Path
+
+import pandas as pd
+
+from ntpscore.errors import DataError
+from ntpscore.files import write_figure
+from ntpscore.forecast.gain import POINT_COLUMNS
+from ntpscore.study.statistics.correlation import (
+    bootstrap_interval,
+    partial_spearman,
+    permutation_p,
+    spearman,
+)
+
+_FEWEST = 4
+_PANELS_PER_ROW = 4
+# What each figure sets its own score against.
+_FIGURES = {
+    "accuracy": "ntps_fig2_accuracy",
+    "mse": "ntps_fig2_mse",
+    "lora_gain": "ntps_fig3",
+}
+COLUMNS = (
+    "model", "outcome", "without", "n", "r", "low", "high", "p", "r_headroom", "r_given_headroom",
+)  # fmt: skip
+
+
+def load_published() -> pd.DataFrame:
+    """The published points, a row per model and data set.
+
+    Returns:
+        Columns model, data, the score of each figure (`ntps_fig2_accuracy`, `ntps_fig2_mse`,
+        `ntps_fig3`), and the outcomes: accuracy (logistic regression, training), mse (least
+        squares, training), probe and lora (test accuracies), lora_gain (their difference) and
+        headroom (one minus the probe's accuracy).
+
+    Source:
+        Figures 2 and 3 of Next Token Perception Score; see `data/SOURCES.md` beside this file.
+    """
+    with (files("ntpscore.study.paper") / "data" / "published_figures.csv").open(
+        encoding="utf-8"
+    ) as file:
+        points = pd.read_csv(file)
+    points = points.rename(
+        columns={
+            "dataset": "data",
+            "train_accuracy": "accuracy",
+            "train_mse": "mse",
+            "linear_probe_test_accuracy": "probe",
+            "lora_test_accuracy": "lora",
+        }
+    )
+    points["lora_gain"] = points["lora"] - points["probe"]
+    points["headroom"] = 1 - points["probe"]
+    return points
+
+
+def correlate_published(without: str = "medical", *, seed: int = 0) -> pd.DataFrame:
+    """Spearman's r of the published scores with the published outcomes, per model.
+
+    The authors chose layer and k for each figure by the r that is computed here, so neither p nor
+    interval allows for that choice: both are too good. What the points can be asked is whether the
+    score says more of the LoRA gain than the headroom does.
+
+    Args:
+        without: a part of a data set's name: every r is given with and without such data sets.
+        seed: of permutations and bootstrap.
+
+    Returns:
+        Two rows per model and outcome (`accuracy`, `mse`, `lora_gain`), `without` being empty in
+        the first and naming what is left out in the second: n data sets, r, its 95 % bootstrap
+        interval (low, high) and its permutation p; for the gain also r of the headroom with it, and
+        r of the score with it given the headroom.
+
+    Raises:
+        DataError: no data set's name holds that, or fewer than four would be left.
+    """
+    points = load_published()
+    left_out = _named(points, without)
+    if points.loc[~left_out, "data"].nunique() < _FEWEST:
+        raise DataError(f"without {without!r} fewer than {_FEWEST} data sets would be left")
+    rows = []
+    for model, group in points.groupby("model", sort=False):
+        for outcome, score in _FIGURES.items():
+            for omitted, part in (("", group), (without, group[~left_out[group.index]])):
+                x, y = part[score].to_numpy(), part[outcome].to_numpy()
+                row = {"model": model, "outcome": outcome, "without": omitted, "n": len(part)}
+                row |= {"r": spearman(x, y), "p": permutation_p(x, y, seed=seed)}
+                row |= bootstrap_interval(x, y, seed=seed)._asdict()
+                if outcome == "lora_gain":
+                    headroom = part["headroom"].to_numpy()
+                    row["r_headroom"] = spearman(headroom, y)
+                    row["r_given_headroom"] = partial_spearman(x, y, headroom)
+                rows.append(row)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def draw_published(table: pd.DataFrame, path: str | Path) -> None:
+    """Draw the published score against the LoRA gain, a panel per model.
+
+    Data sets that the table also leaves out are open circles. The scores of different panels are on
+    no common scale.
+
+    Args:
+        table: as `correlate_published` returns it.
+        path: a picture file, whose ending gives the format.
+
+    Raises:
+        OutputError: the file can't be written, or its ending is none that matplotlib knows.
+    """
+    from matplotlib.figure import Figure
+
+    points = load_published()
+    open_circle = _named(points, str(table["without"].iloc[-1]))
+    models = points["model"].unique()
+    rows = math.ceil(len(models) / _PANELS_PER_ROW)
+    figure = Figure(figsize=(11, 2.7 * rows), layout="constrained")
+    panels = figure.subplots(rows, _PANELS_PER_ROW, sharey=True, squeeze=False).flat
+    for model, ax in zip(models, panels, strict=True):
+        part = points[points["model"] == model]
+        left_out = open_circle[part.index]
+        ax.axhline(0, color="0.8", linewidth=0.8)
+        for subset, face in ((part[~left_out], "C0"), (part[left_out], "none")):
+            ax.scatter(subset["ntps_fig3"], subset["lora_gain"], facecolors=face, edgecolors="C0")
+        rows_of = table[(table["model"] == model) & (table["outcome"] == "lora_gain")]
+        every, rest = rows_of.sort_values("without")["r"]
+        ax.set_title(
+            f"{model.rpartition('/')[2]}\nr = {every:.2f}, without ○ {rest:.2f}", fontsize=9
+        )
+        ax.set_xlabel("published score")
+    for row in range(rows):
+        figure.axes[row * _PANELS_PER_ROW].set_ylabel("LoRA gain")
+    write_figure(path, figure)
+
+
+def points_with_gain(without: str = "medical") -> pd.DataFrame:
+    """The published points as `calibrate_gain` wants them: Figure 3's score and the LoRA gain.
+
+    Args:
+        without: a part of the names of data sets to leave out; empty for none.
+
+    Raises:
+        DataError: no data set's name holds that.
+    """
+    points = load_published().rename(columns={"ntps_fig3": "score"})
+    if without:
+        points = points[~_named(points, without)]
+    return points[list(POINT_COLUMNS)]
+
+
+def _named(points: pd.DataFrame, part: str) -> "pd.Series[bool]":
+    found = points["data"].str.contains(part, case=False, regex=False)
+    if not part or not found.any():
+        names = ", ".join(sorted(points["data"].unique()))
+        raise DataError(f"no data set is called {part!r}; there are {names}")
+    return found

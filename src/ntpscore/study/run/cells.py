@@ -1,0 +1,151 @@
+"""A cell's file: what one model, data set, method and seed gave, with how it was made."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ntpscore.adapt.result import AdaptResult
+from ntpscore.core.scores import GRID_STEPS, SCORES
+from ntpscore.errors import StudyError
+from ntpscore.files import make_folder, without_nan, write_text
+from ntpscore.rank.run import RankResult
+from ntpscore.scoring.result import ScoreResult
+from ntpscore.study.run.plan import Cell
+
+SCHEMA_VERSION = 1
+KIND = "study cell"
+_MOST_LOSSES = 100
+# Beyond these decimals there is nothing to compare, and a file of every layer and k stays small.
+_DECIMALS = {"value": 6, "chance": 4, "z": 2}
+
+
+def cell_path(results: Path, cell: Cell) -> Path:
+    """Where a cell's file is, below the folder of results."""
+    return results / f"{cell.name}.json"
+
+
+def describe_cell(cell: Cell) -> dict[str, Any]:
+    """What tells one cell from another: the same for the same numbers."""
+    return {
+        "model": cell.model,
+        "data": cell.data,
+        "method": cell.method,
+        "seed": cell.seed,
+        "options": dict(cell.options),
+    }
+
+
+def write_cell(
+    results: Path,
+    cell: Cell,
+    result: ScoreResult | AdaptResult | RankResult,
+    rescored: ScoreResult | None = None,
+) -> None:
+    """Write the file of a cell that is done.
+
+    Args:
+        results: the study's folder of results.
+        cell: which.
+        result: what its method gave.
+        rescored: the scores after LoRA.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    content: dict[str, Any] = {"status": "done", "record": result.record}
+    if isinstance(result, ScoreResult):
+        content["scores"] = _score_grid(result)
+    if isinstance(result, AdaptResult) and len(result.loss_curve):
+        content["losses"] = _thin(result.loss_curve)
+    if rescored is not None:
+        content["rescored"] = {"record": rescored.record, "scores": _score_grid(rescored)}
+    _write(results, cell, content)
+
+
+def write_failure(results: Path, cell: Cell, error: str) -> None:
+    """Write the file of a cell that failed.
+
+    Args:
+        results: the study's folder of results.
+        cell: which.
+        error: what went wrong.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    _write(results, cell, {"status": "failed", "error": error})
+
+
+def _write(results: Path, cell: Cell, content: dict[str, Any]) -> None:
+    path = cell_path(results, cell)
+    make_folder(path.parent)
+    head = {"schema_version": SCHEMA_VERSION, "kind": KIND, **describe_cell(cell)}
+    record = without_nan({**head, **content})
+    # A line for each key: small, and still something to read and to compare.
+    lines = [f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in record.items()]
+    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def read_cell(path: Path) -> dict[str, Any]:
+    """Read a cell's file.
+
+    Raises:
+        StudyError: it can't be read, or is no cell of this version.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StudyError(f"the cell {path} can't be read: {error}") from error
+    if not isinstance(record, dict) or record.get("kind") != KIND:
+        raise StudyError(f"{path} is no cell of a study")
+    if record.get("schema_version") != SCHEMA_VERSION:
+        raise StudyError(
+            f"{path} has schema version {record.get('schema_version')}, "
+            f"this ntpscore reads {SCHEMA_VERSION}"
+        )
+    return record
+
+
+def _score_grid(result: ScoreResult) -> dict[str, Any]:
+    """Per score a table, layers by k, of value and z, on the paper's grid of k.
+
+    `retained` has its chance too; that of every other score is k/d.
+    """
+    frame = result.table()
+    first = frame[frame["score"] == SCORES[0]]
+    layers, k = first["layer"].unique(), first["k"].unique()
+    width = result.record["model"]["width"]
+    grid: dict[str, Any] = {
+        "layer": [int(layer) for layer in layers],
+        "k": [int(one) for one in k],
+        "k_fraction": [nominal_k_fraction(int(one), width) for one in k],
+    }
+    for score in SCORES:
+        rows = frame[frame["score"] == score]
+        grid[score] = {
+            column: np.round(
+                rows[column].to_numpy(dtype=np.float64).reshape(len(layers), len(k)), decimals
+            ).tolist()
+            for column, decimals in _DECIMALS.items()
+            if column != "chance" or score == "retained"
+        }
+    return grid
+
+
+def nominal_k_fraction(k: int, width: int) -> float:
+    """The step of the paper's grid 0.05, 0.10, … that k, which is rounded down, stands for."""
+    return math.ceil(GRID_STEPS * k / width - 1e-9) / GRID_STEPS
+
+
+def _thin(losses: pd.DataFrame) -> dict[str, list[Any]]:
+    """Step and loss, in at most so many bins: their last step and mean loss."""
+    bins = np.array_split(np.arange(len(losses)), min(len(losses), _MOST_LOSSES))
+    loss = losses["loss"].to_numpy(dtype=np.float64)
+    return {
+        "step": [int(losses["step"].iloc[rows[-1]]) for rows in bins],
+        "loss": [round(float(loss[rows].mean()), 4) for rows in bins],
+    }

@@ -1,0 +1,190 @@
+"""Runs one cell in a process of its own, so that what kills it kills nothing else.
+
+`python -m ntpscore.study.run.worker` is started by `run_study`, with a task in JSON on
+standard input.
+"""
+
+import dataclasses
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ntpscore import adapt
+from ntpscore.adapt.rescore import rescore_adapter
+from ntpscore.adapt.result import FROZEN, AdaptResult, load_adapt_result
+from ntpscore.errors import NtpscoreError, OutputError
+from ntpscore.files import make_folder, write_text
+from ntpscore.models import LanguageModel, load_model
+from ntpscore.progress import Progress
+from ntpscore.rank.run import RankResult, rank_models
+from ntpscore.scoring.result import ScoreResult, load_result
+from ntpscore.scoring.run import score_text
+from ntpscore.study.run.cells import cell_path, describe_cell, write_cell, write_failure
+from ntpscore.study.run.plan import Cell
+from ntpscore.text import LabelledText, Splits, load_splits, load_text, split_rule
+
+# Exit codes that the runner understands.
+DONE, FAILED, LOCKED = 0, 3, 4
+_CELL_FILE = "cell.json"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker is to do.
+
+    Attributes:
+        cell: which.
+        results: the study's folder of results.
+        work: the study's folder of checkpoints and cached features.
+        command: the command line that asked for it.
+        keep_work: leave the cell's own checkpoints and tables when it is done.
+    """
+
+    cell: Cell
+    results: Path
+    work: Path
+    command: tuple[str, ...]
+    keep_work: bool = False
+
+    def to_json(self) -> str:
+        """For the worker's standard input."""
+        return json.dumps(dataclasses.asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Task":
+        """What `to_json` wrote."""
+        task: dict[str, Any] = json.loads(text)
+        return cls(
+            cell=Cell(**task["cell"]),
+            results=Path(task["results"]),
+            work=Path(task["work"]),
+            command=tuple(task["command"]),
+            keep_work=task["keep_work"],
+        )
+
+
+def lock_path(work: Path, cell: Cell) -> Path:
+    """The file that the process which runs a cell holds locked."""
+    return work / f"{cell.name}.lock"
+
+
+def run_task(task: Task) -> int:
+    """Run a cell and write its file, as done or as failed.
+
+    Returns:
+        `DONE`, `FAILED`, or `LOCKED` if another process is running it.
+    """
+    cell = task.cell
+    folder = make_folder(task.work / cell.name)
+    lock = FileLock(lock_path(task.work, cell))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return LOCKED
+    with lock:
+        if cell_path(task.results, cell).exists():
+            return DONE
+        try:
+            result, rescored = _run(cell, folder)
+        except NtpscoreError as error:
+            return _fail(task, str(error))
+        except Exception as error:  # noqa: BLE001 - the other cells go on
+            return _fail(task, f"this is a bug: {type(error).__name__}: {error}")
+        write_cell(task.results, cell, result, rescored)
+        if not task.keep_work:
+            shutil.rmtree(folder)
+        return DONE
+
+
+def _fail(task: Task, error: str) -> int:
+    write_failure(task.results, task.cell, error)
+    return FAILED
+
+
+def _run(
+    cell: Cell, folder: Path
+) -> tuple[ScoreResult | AdaptResult | RankResult, ScoreResult | None]:
+    finished = _take_up(cell, folder)
+    if isinstance(finished, ScoreResult) or (
+        finished is not None and not cell.options.get("rescore")
+    ):
+        return finished, None
+    splits = _load_text(cell)
+    with Progress(True) as shown:
+        shown.start(f"loading {cell.model}", None)
+        model = load_model(cell.model, **cell.model_options())
+    if cell.method == "score":
+        result = score_text(
+            model, splits.train, folder=folder, config=cell.config(), progress=True,
+            options=dict(cell.options),
+        )  # fmt: skip
+        return result, None
+    if cell.method == "rank":
+        return rank_models(splits.train, [model], config=cell.config(), progress=True), None
+    fitted = finished or _fit(cell, model, splits, folder)
+    if not cell.options.get("rescore"):
+        return fitted, None
+    length = cell.options.get("max_length")
+    return fitted, rescore_adapter(model, splits.train, folder, seed=cell.seed, max_length=length)
+
+
+def _load_text(cell: Cell) -> Splits:
+    """Both splits; for methods that test nothing, the train split twice."""
+    options = cell.data_options()
+    _, hold_out = split_rule(cell.source, options.get("test_split"), options.get("hold_out"))
+    if cell.method in {"score", "rank"} and hold_out is None:
+        text: LabelledText = load_text(cell.source, **options, seed=cell.seed)
+        return Splits(text, text)
+    return load_splits(cell.source, **options, seed=cell.seed)
+
+
+def _fit(cell: Cell, model: LanguageModel, splits: Splits, folder: Path) -> AdaptResult:
+    kept: Mapping[str, Any] = {}
+    if cell.method in FROZEN:
+        # Every frozen method of a model, data set and seed reads the same features.
+        kept = {"cache": folder.parent / f"features-{cell.seed}"}
+    fit = getattr(adapt, f"fit_{cell.method}")
+    result: AdaptResult = fit(
+        model, splits.train, splits.test, config=cell.config(), folder=folder, progress=True, **kept
+    )
+    return result
+
+
+def _take_up(cell: Cell, folder: Path) -> ScoreResult | AdaptResult | None:
+    """The result of this very cell, if it was finished but for its file.
+
+    Leaves a note of what the folder is for; what was made with other options is cleared away.
+    """
+    note = json.dumps(describe_cell(cell), indent=2) + "\n"
+    path = folder / _CELL_FILE
+    if path.exists() and path.read_text(encoding="utf-8") == note:
+        try:
+            return load_result(folder) if cell.method == "score" else load_adapt_result(folder)
+        except OutputError:
+            # Not finished; what there is, is gone on from.
+            return None
+    shutil.rmtree(folder)
+    write_text(make_folder(folder) / _CELL_FILE, note)
+    return None
+
+
+def main() -> None:
+    """Read a task from standard input and run it."""
+    task = Task.from_json(sys.stdin.read())
+    # Results tell the command that was typed.
+    sys.argv = list(task.command)
+    try:
+        code = run_task(task)
+    except NtpscoreError as error:
+        sys.exit(f"ntpscore: error: {error}")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

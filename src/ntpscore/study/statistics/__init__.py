@@ -1,0 +1,1 @@
+"""What scores say of outcomes, and how sure that is."""

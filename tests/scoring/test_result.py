@@ -1,0 +1,279 @@
+"""Results as tables, files and pictures."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ntpscore import Moments, ScoreResult, load_result
+from ntpscore.core.controls import shuffled_labels
+from ntpscore.core.scores import SCORES, ScoreTable, grid_of_k, score_moments
+from ntpscore.errors import OutputError
+from ntpscore.files import without_nan
+from ntpscore.scoring.advice import write_advice
+from ntpscore.scoring.best import find_best
+from ntpscore.scoring.result import COLUMNS, layer_record, scores_frame
+
+WIDTH, TEXTS, SHUFFLES = 10, 60, 4
+ROUNDING = 1e-12  # numpy and torch sum in different orders
+
+
+def make_moments(shuffles: int = SHUFFLES) -> Moments:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(TEXTS) % 3
+    hidden_states = torch.randn(2, TEXTS, 6, WIDTH, generator=generator)
+    # Layer 1 knows the labels, layer 0 does not.
+    hidden_states[1, :, :, :3] += 2 * torch.nn.functional.one_hot(labels, 3)[:, None]
+    moments = Moments(2, WIDTH, 3, shuffles)
+    shuffled = labels[shuffled_labels(TEXTS, shuffles, 0)] if shuffles else None
+    moments.update(hidden_states, torch.ones(TEXTS, 6), labels, shuffled)
+    return moments
+
+
+def make_result(moments: Moments) -> ScoreResult:
+    table = score_moments(moments)
+    rows = layer_record(table)
+    best = {name: vars(found) for name in SCORES if (found := find_best(table, name)) is not None}
+    record = {
+        "schema_version": 1,
+        "model": {"id": "a $model$", "width": WIDTH, "layers": 1, "dtype": "float32"},
+        "data": {"id": "some_data", "n_texts": TEXTS, "n_tokens": TEXTS * 6,
+                 "task": "classification", "classes": ["a", "b", "c"]},
+        "layers": rows,
+        "best": best,
+        "advice": write_advice(rows, best, TEXTS, WIDTH),
+        "warnings": ["something odd [b]here[/b]"],
+        "seconds": {"forward": 1.0, "total": 2.0},
+        "peak_memory_bytes": 10**9,
+    }  # fmt: skip
+    return ScoreResult(without_nan(record), table=table, moments=moments)
+
+
+@pytest.fixture(scope="module")
+def table() -> ScoreTable:
+    return score_moments(make_moments())
+
+
+@pytest.fixture
+def result() -> ScoreResult:
+    return make_result(make_moments())
+
+
+@pytest.mark.parametrize(
+    ("width", "grid"),
+    [
+        (20, list(range(1, 20))),
+        (576, [step * 576 // 20 for step in range(1, 20)]),
+        (4, [1, 2, 3]),
+        (1, [1]),
+    ],
+)
+def test_grid_of_k_is_the_papers(width: int, grid: list[int]) -> None:
+    assert grid_of_k(width) == grid
+
+
+def test_scores_frame_has_the_values_of_the_table(table: ScoreTable) -> None:
+    frame = scores_frame(table, every_k=True)
+    assert tuple(frame.columns) == COLUMNS
+    assert len(frame) == len(SCORES) * 2 * WIDTH
+    for name in SCORES:
+        for i, layer in enumerate(table.layers):
+            rows = frame[(frame["score"] == name) & (frame["layer"] == layer)]
+            scores = table.by_layer[i]
+            np.testing.assert_array_equal(rows["value"], scores.values[name])
+            np.testing.assert_array_equal(rows["chance"], scores.chance[name])
+            np.testing.assert_allclose(
+                rows["shuffled_mean"], scores.shuffled[name].mean(0), atol=ROUNDING
+            )
+            np.testing.assert_allclose(
+                rows["shuffled_sd"], scores.shuffled[name].std(0), atol=ROUNDING
+            )
+            np.testing.assert_array_equal(rows["basis_dependent"], scores.basis_dependent[name])
+            np.testing.assert_allclose(rows["k_fraction"], np.arange(1, WIDTH + 1) / WIDTH)
+
+
+def test_best_is_where_the_labels_add_most(table: ScoreTable) -> None:
+    best = find_best(table, "retained")
+    frame = scores_frame(table)
+    rows = frame[frame["score"] == "retained"]
+    excess = rows["value"] - rows["shuffled_mean"]
+    top = rows.loc[excess.idxmax()]
+    assert best is not None
+    assert (best.layer, best.k) == (top["layer"], top["k"])
+    assert best.value == top["value"]
+    assert best.z == pytest.approx(
+        (top["value"] - top["shuffled_mean"]) / top["shuffled_sd"], rel=1e-9
+    )
+    assert best.p in {i / (SHUFFLES + 1) for i in range(1, SHUFFLES + 2)}
+
+
+def test_best_without_shuffles_compares_with_chance() -> None:
+    table = score_moments(make_moments(shuffles=0))
+    best = find_best(table, "supervised")
+    frame = scores_frame(table)
+    rows = frame[frame["score"] == "supervised"]
+    top = rows.loc[(rows["value"] - rows["chance"]).idxmax()]
+    assert best is not None
+    assert (best.layer, best.k) == (top["layer"], top["k"])
+    assert math.isnan(best.z)
+    assert math.isnan(best.p)
+
+
+def test_p_of_labels_that_mean_nothing_is_uniform() -> None:
+    """Over random labels p ≤ a as often as a, with the choice of layer and k counted in."""
+    generator = torch.Generator().manual_seed(1)
+    hidden_states = torch.randn(2, 40, 4, 6, generator=generator)
+    small = 0
+    runs, shuffles = 60, 9
+    for seed in range(runs):
+        labels = torch.randint(0, 2, (40,), generator=generator)
+        moments = Moments(2, 6, 2, shuffles)
+        shuffled = labels[shuffled_labels(40, shuffles, seed)]
+        moments.update(hidden_states, torch.ones(40, 4), labels, shuffled)
+        best = find_best(score_moments(moments), "retained")
+        assert best is not None
+        small += best.p <= 0.2
+    # Binomial(60, 0.2): mean 12, standard deviation 3.1; four of them either way.
+    assert 0 < small <= 24
+
+
+def test_saved_result_loads_the_same(result: ScoreResult, tmp_path: Path) -> None:
+    folder = result.save(tmp_path / "out")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "moments.safetensors",
+        "result.json",
+        "scores.csv",
+    ]
+    again = load_result(folder)
+    assert again.record == result.record
+    pd.testing.assert_frame_equal(again.table(), result.table(), rtol=1e-12)
+    pd.testing.assert_frame_equal(again.table(every_k=True), result.table(every_k=True))
+    assert again.best == result.best
+    assert again.advice == result.advice
+    pd.testing.assert_frame_equal(again.layers, result.layers)
+    assert again.moments.n_texts == TEXTS
+
+
+def test_every_k_can_be_written_and_the_grid_is_still_shown(
+    result: ScoreResult, tmp_path: Path
+) -> None:
+    folder = result.save(tmp_path, every_k=True)
+    frame = pd.read_csv(folder / "scores.csv")
+    assert tuple(frame.columns) == COLUMNS
+    assert sorted(frame["k"].unique()) == list(range(1, WIDTH + 1))
+    pd.testing.assert_frame_equal(load_result(folder).table(), result.table(), rtol=1e-12)
+
+
+def test_a_loaded_result_can_be_saved_elsewhere(result: ScoreResult, tmp_path: Path) -> None:
+    loaded = load_result(result.save(tmp_path / "one"))
+    two = loaded.save(tmp_path / "two")
+    assert load_result(two).moments.n_texts == TEXTS
+    assert (two / "scores.csv").read_bytes() == (tmp_path / "one" / "scores.csv").read_bytes()
+
+
+def test_result_json_is_strict(tmp_path: Path) -> None:
+    folder = make_result(make_moments(shuffles=0)).save(tmp_path)
+    text = (folder / "result.json").read_text()
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    record = json.loads(text, parse_constant=refuse)
+    assert record["best"]["retained"]["z"] is None
+
+
+def test_plot_draws_layer_by_k(result: ScoreResult) -> None:
+    import matplotlib.pyplot as plt
+
+    ax = result.plot("expected")
+    frame = result.table()
+    rows = frame[frame["score"] == "expected"]
+    drawn = ax.images[0].get_array()
+    assert drawn.shape == (2, len(grid_of_k(WIDTH)))
+    np.testing.assert_allclose(
+        drawn, rows.pivot_table(index="layer", columns="k", values="value").to_numpy()
+    )
+    ax.figure.savefig("/dev/null", format="png")
+    plt.close("all")
+    with pytest.raises(OutputError, match="no score 'nonsense'"):
+        result.plot("nonsense")
+
+
+def test_save_plot_writes_a_picture(result: ScoreResult, tmp_path: Path) -> None:
+    result.save_plot(tmp_path / "heat.png", "subspace")
+    assert (tmp_path / "heat.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(OutputError, match=r"can't draw into .*heat\.docx"):
+        result.save_plot(tmp_path / "heat.docx")
+    with pytest.raises(OutputError, match="can't draw into"):
+        result.save_plot(tmp_path / "nowhere" / "heat.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["heat.png"]
+
+
+@pytest.mark.parametrize("lost", ["result.json", "scores.csv"])
+def test_load_result_says_what_is_missing(result: ScoreResult, tmp_path: Path, lost: str) -> None:
+    folder = result.save(tmp_path)
+    (folder / lost).unlink()
+    with pytest.raises(OutputError, match=f"{lost} is missing"):
+        load_result(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("result.json", "{", "can't be read"),
+        ("result.json", "[1, 2]", "is no record of a result"),
+        ("result.json", '{"schema_version": 99}', "schema version 99"),
+        ("scores.csv", "a,b\n1,2\n", "lacks the columns"),
+    ],
+)
+def test_load_result_says_what_is_wrong(
+    result: ScoreResult, tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    folder = result.save(tmp_path)
+    (folder / name).write_text(text)
+    with pytest.raises(OutputError, match=message):
+        load_result(folder)
+
+
+def test_result_without_moments_or_scores_says_so() -> None:
+    empty = ScoreResult({"model": {"width": 4}})
+    with pytest.raises(OutputError, match="no moments"):
+        _ = empty.moments
+    with pytest.raises(OutputError, match="no scores"):
+        empty.table()
+
+
+def test_advice_names_layer_and_certainty(result: ScoreResult) -> None:
+    assert result.advice.startswith("Layer 1 knows most about these labels")
+    assert "shuffled labels" in result.advice
+
+
+def rows_with(adjusted: float, r2: float, mean: float, sd: float) -> list[dict[str, float]]:
+    return [
+        {
+            "layer": 3,
+            "r2": r2,
+            "r2_adjusted": adjusted,
+            "r2_shuffled_mean": mean,
+            "r2_shuffled_sd": sd,
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (rows_with(0.8, 0.85, 0.2, 0.01), "try a linear probe first"),
+        (rows_with(0.3, 0.4, 0.2, 0.01), "compare a probe with LoRA"),
+        (rows_with(0.05, 0.26, 0.2, 0.01), "will not be enough"),
+        (rows_with(0.3, 0.4, 0.39, 0.01), "don't trust"),
+        (rows_with(0.3, 0.4, math.nan, math.nan), "without at least two shuffles"),
+        (rows_with(math.nan, 1.0, 1.0, 0.0), "Nothing can be said"),
+    ],
+)
+def test_advice_weighs_fit_against_chance(rows: list[dict[str, float]], words: str) -> None:
+    assert words in write_advice(rows, {}, 100, 20)

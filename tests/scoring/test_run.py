@@ -1,0 +1,549 @@
+"""The pass, its checkpoints and what stops it, on a tiny random model."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ntpscore import (
+    LanguageModel,
+    ScoreConfig,
+    ScoreResult,
+    load_model,
+    load_text,
+    score,
+)
+from ntpscore.core.folds import ESTIMATED
+from ntpscore.core.moments import Moments
+from ntpscore.core.scores import SCORES
+from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError, OutputError
+from ntpscore.reading import reader
+from ntpscore.scoring import run
+from tests.support.labelled_texts import make_rows, write_rows
+
+CONFIG = ScoreConfig(shuffles=3, batch_tokens=200)
+# A float32 pass gives other last digits for other paddings; the moments carry them to the scores
+# through condition numbers of about 1e4.
+SAME_PASS = 1e-3
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_model_dir: Path) -> LanguageModel:
+    return load_model(tiny_model_dir)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_rows(tmp_path / "data.jsonl", make_rows(120))
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("many") / "many.jsonl", make_rows(600))
+
+
+def interrupt_pass(monkeypatch: pytest.MonkeyPatch, at: int) -> list[int]:
+    """Interrupt the forward pass of that batch; returns how many passes began, to be set too."""
+    calls = [0]
+    real = reader.stream_hidden_states
+
+    def interrupted(*args: object) -> None:
+        calls[0] += 1
+        if calls[0] == at:
+            raise KeyboardInterrupt
+        real(*args)
+
+    monkeypatch.setattr(reader, "stream_hidden_states", interrupted)
+    return calls
+
+
+def values(result: ScoreResult) -> np.ndarray:
+    return result.table(every_k=True)["value"].to_numpy()
+
+
+def test_score_gives_every_score_layer_and_grid_k(tiny: LanguageModel, data: Path) -> None:
+    result = score(tiny, data, config=CONFIG)
+    table = result.table()
+    assert set(table["score"]) == {
+        "algorithm1", "published", "expected", "supervised", "subspace", "retained",
+    }  # fmt: skip
+    assert sorted(table["layer"].unique()) == [0, 1, 2, 3]
+    assert len(table) == 6 * 4 * 19
+    assert table["k"].between(1, 31).all()
+    assert ((table["value"] >= -1e-12) & (table["value"] <= 1 + 1e-12)).all()
+    every = result.table(every_k=True)
+    assert len(every) == 6 * 4 * 32
+    record = result.record
+    assert record["data"]["n_texts"] == 120
+    assert record["data"]["class_counts"].keys() == {"animals", "food", "weather"}
+    assert record["model"]["width"] == 32
+    assert set(record["seconds"]) == set(run.STAGES)
+    assert record["seconds"]["total"] >= record["seconds"]["forward"] > 0
+    assert len(record["layers"]) == 4
+    assert result.best["retained"]["layer"] in {0, 1, 2, 3}
+
+
+def test_score_without_the_test_split(tiny: LanguageModel, tmp_path: Path) -> None:
+    rows = make_rows(80)
+    whole = write_rows(tmp_path / "both.jsonl", rows)
+    train = write_rows(tmp_path / "train.jsonl", [row for row in rows if row["split"] == "train"])
+    np.testing.assert_array_equal(
+        values(score(tiny, whole, config=CONFIG)), values(score(tiny, train, config=CONFIG))
+    )
+
+
+def test_score_moments_equal_those_of_whole_hidden_states(tiny: LanguageModel, data: Path) -> None:
+    result = score(tiny, data, config=replace(CONFIG, shuffles=0))
+    text = load_text(data)
+    moments = Moments(4, 32, 3)
+    for i, one in enumerate(text.texts):
+        ids = torch.tensor([tiny.tokenizer(one)["input_ids"]])
+        with torch.inference_mode():
+            out = tiny.model(input_ids=ids, output_hidden_states=True).hidden_states
+        labels = torch.from_numpy(text.labels[i : i + 1])
+        moments.update(torch.stack(out), torch.ones_like(ids), labels)
+    assert result.moments.n_tokens == moments.n_tokens
+    for name in ("sum_N", "sum_M", "sum_C0", "sum_C1", "sum_mean", "sum_next_power"):
+        ours, whole = getattr(result.moments, name), getattr(moments, name)
+        # Batched and single float32 passes differ in the last digits.
+        assert float((ours - whole).abs().max() / whole.abs().max()) < 1e-5, name
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 37, 100_000])
+def test_score_does_not_depend_on_batch_size(
+    tiny: LanguageModel, data: Path, batch_tokens: int
+) -> None:
+    one = score(tiny, data, config=CONFIG)
+    other = score(tiny, data, config=replace(CONFIG, batch_tokens=batch_tokens))
+    np.testing.assert_allclose(values(one), values(other), atol=SAME_PASS)
+
+
+def test_score_does_not_depend_on_text_order(tiny: LanguageModel, tmp_path: Path) -> None:
+    rows = [row for row in make_rows(100) if row["split"] == "train"]
+    config = replace(CONFIG, shuffles=0)
+    one = score(tiny, write_rows(tmp_path / "a.jsonl", rows), config=config)
+    other = score(tiny, write_rows(tmp_path / "b.jsonl", rows[::-1]), config=config)
+    np.testing.assert_allclose(values(one), values(other), atol=SAME_PASS)
+
+
+def test_score_of_chosen_layers_equals_those_of_all(tiny: LanguageModel, data: Path) -> None:
+    everything = score(tiny, data, config=CONFIG).table()
+    some = score(tiny, data, config=replace(CONFIG, layers=(3, 1))).table()
+    assert sorted(some["layer"].unique()) == [1, 3]
+    expected = everything[everything["layer"].isin([1, 3])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(some, expected)
+
+
+def test_plan_batches_keeps_budget_and_every_text() -> None:
+    lengths = [5, 1, 9, 3, 3, 7, 20, 2]
+    batches = run.plan_batches(lengths, 18)
+    assert sorted(i for batch in batches for i in batch) == list(range(8))
+    padded = [len(batch) * max(lengths[i] for i in batch) for batch in batches]
+    assert padded == sorted(padded)
+    for batch in batches:
+        longest = max(lengths[i] for i in batch)
+        assert len(batch) * longest <= 18 or len(batch) == 1
+
+
+def test_plan_batches_makes_an_even_number_where_it_can() -> None:
+    rng = np.random.default_rng(0)
+    for n in range(300, 320):
+        assert len(run.plan_batches(rng.integers(3, 40, n).tolist(), 512)) % 2 == 0
+    assert run.plan_batches([5], 15) == [[0]]
+    assert run.plan_batches([], 15) == []
+
+
+class TestTasks:
+    def test_regression(self, tiny: LanguageModel, tmp_path: Path) -> None:
+        rows = [{"text": row["text"], "label": len(row["text"]) / 7} for row in make_rows(80)]
+        result = score(tiny, write_rows(tmp_path / "r.jsonl", rows), config=CONFIG)
+        assert result.record["data"]["task"] == "regression"
+        assert result.record["layers"][1]["r2"] > 0.5
+        assert result.record["data"]["target_sd"][0] > 0
+
+    def test_multilabel(self, tiny: LanguageModel, tmp_path: Path) -> None:
+        rows = [
+            {"text": row["text"], "label": [row["label"]] + ["the"] * ("the" in row["text"])}
+            for row in make_rows(80)
+        ]
+        result = score(tiny, write_rows(tmp_path / "m.jsonl", rows), config=CONFIG)
+        assert result.record["data"]["task"] == "multilabel"
+        assert result.record["data"]["classes"] == ["animals", "food", "the", "weather"]
+
+
+class TestCheckpoints:
+    def test_an_interrupted_run_goes_on_to_the_same_numbers(
+        self, tiny: LanguageModel, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = replace(CONFIG, checkpoint_seconds=0.0)
+        monkeypatch.setattr(run, "_CHECKPOINT_SHARE", math.inf)
+        whole = score(tiny, data, out=tmp_path / "whole", config=config)
+        calls = interrupt_pass(monkeypatch, at=4)
+        with pytest.raises(KeyboardInterrupt):
+            score(tiny, data, out=tmp_path / "cut", config=config)
+        assert (tmp_path / "cut" / run.CHECKPOINT).exists()
+        assert not (tmp_path / "cut" / "result.json").exists()
+        calls[0] = 100
+        again = score(tiny, data, out=tmp_path / "cut", config=config)
+        assert "went on from a checkpoint" in again.record["warnings"][-1]
+        assert calls[0] == 100 + len(run.plan_batches(self._lengths(tiny, data), 200)) - 3
+        np.testing.assert_allclose(values(again), values(whole), atol=1e-9)
+        assert not (tmp_path / "cut" / run.CHECKPOINT).exists()
+
+    @staticmethod
+    def _lengths(tiny: LanguageModel, data: Path) -> list[int]:
+        return [len(ids) for ids in tiny.tokenizer(load_text(data).texts)["input_ids"]]
+
+    def test_another_run_does_not_go_on_from_it(
+        self, tiny: LanguageModel, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = replace(CONFIG, checkpoint_seconds=0.0)
+        monkeypatch.setattr(run, "score_moments", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            score(tiny, data, out=tmp_path, config=config)
+        monkeypatch.undo()
+        other = score(tiny, data, out=tmp_path, config=replace(config, seed=1))
+        assert not any("checkpoint" in warning for warning in other.record["warnings"])
+        assert other.moments.n_texts == 120
+
+    def test_a_broken_checkpoint_is_passed_over(
+        self, tiny: LanguageModel, data: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / run.CHECKPOINT).write_bytes(b"\x10\0\0\0\0\0\0\0{half")
+        result = score(tiny, data, out=tmp_path, config=CONFIG)
+        assert result.moments.n_texts == 120
+
+    def test_a_killed_process_goes_on(self, tiny_model_dir: Path, tmp_path: Path) -> None:
+        data = write_rows(tmp_path / "data.jsonl", make_rows(400))
+        out = tmp_path / "out"
+        command = [
+            sys.executable, "-m", "ntpscore", "score", str(tiny_model_dir), str(data),
+            "--out", str(out), "--batch-tokens", "16", "--checkpoint-seconds", "0",
+            "--shuffles", "1", "--json",
+        ]  # fmt: skip
+        environment = {**os.environ, "PYTHONPATH": "src"}
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        checkpoint = out / run.CHECKPOINT
+        deadline = time.monotonic() + 60
+        while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert checkpoint.exists()
+        assert not (out / "result.json").exists()
+        done = Moments.load(checkpoint).n_texts
+        assert 0 < done < 400
+        result = score(
+            tiny_model_dir, data, out=out, config=ScoreConfig(shuffles=1, batch_tokens=16)
+        )
+        assert f"after {done} of 400 texts" in result.record["warnings"][-1]
+        whole = score(tiny_model_dir, data, config=ScoreConfig(shuffles=1, batch_tokens=16))
+        np.testing.assert_allclose(values(result), values(whole), atol=1e-9)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+class TestMemory:
+    def test_batches_are_halved_when_memory_runs_out(
+        self, tiny: LanguageModel, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole = score(tiny, data, config=CONFIG)
+        real = reader.stream_hidden_states
+        sizes = []
+
+        def small_memory(model, input_ids, attention_mask, on_layer, layers):
+            sizes.append(input_ids.numel())
+
+            def on_layer_or_fail(layer: int, hidden_states: torch.Tensor) -> None:
+                if layer == 2 and input_ids.numel() > 70:
+                    message = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate"
+                    raise RuntimeError(message)
+                on_layer(layer, hidden_states)
+
+            real(model, input_ids, attention_mask, on_layer_or_fail, layers)
+
+        monkeypatch.setattr(reader, "stream_hidden_states", small_memory)
+        halved = score(tiny, data, config=CONFIG)
+        np.testing.assert_allclose(values(halved), values(whole), atol=SAME_PASS)
+        assert halved.moments.n_texts == whole.moments.n_texts
+        assert halved.moments.n_tokens == whole.moments.n_tokens
+        assert any("memory ran out" in warning for warning in halved.record["warnings"])
+        assert max(sizes[4:]) <= 70, "batches stay small once memory ran out"
+
+    def test_a_single_text_that_does_not_fit_is_an_error(
+        self, tiny: LanguageModel, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def no_memory(*_: object) -> None:
+            raise torch.OutOfMemoryError
+
+        monkeypatch.setattr(reader, "stream_hidden_states", no_memory)
+        with pytest.raises(ModelError, match=r"single text of \d+ tokens.*--max-length"):
+            score(tiny, data, config=CONFIG)
+
+    def test_another_runtime_error_is_not_taken_for_memory(
+        self, tiny: LanguageModel, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: object) -> None:
+            message = "shapes do not fit"
+            raise RuntimeError(message)
+
+        monkeypatch.setattr(reader, "stream_hidden_states", broken)
+        with pytest.raises(RuntimeError, match="shapes do not fit"):
+            score(tiny, data, config=CONFIG)
+
+    def test_moments_that_do_not_fit_are_refused_beforehand(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        needed = run.check_memory(4, 32, 3, 2, torch.device("cpu"))
+        assert needed == Moments.n_bytes(4, 32, 3, 2) + 40 * 8 * 32**2
+        folded = run.check_memory(4, 32, 3, 2, torch.device("cpu"), folds=5)
+        assert folded == needed + 5 * Moments.n_bytes(1, 32, 3, 0)
+
+        class Little:
+            available = 420_000
+
+        monkeypatch.setattr(run.psutil, "virtual_memory", Little)
+        with pytest.raises(ModelError, match=r"at most [1-3] layers with --layers"):
+            run.check_memory(4, 32, 3, 2, torch.device("cpu"))
+        with pytest.raises(ModelError, match="not even one layer fits"):
+            run.check_memory(4, 3200, 3, 2, torch.device("cpu"))
+
+
+class TestUntil:
+    """Width 32: rounds of 10 texts, intervals from 100 on."""
+
+    def test_reading_stops_where_the_scores_are_known(
+        self, tiny: LanguageModel, many: Path
+    ) -> None:
+        config = replace(CONFIG, until=0.05, until_scores=("r2", "retained"))
+        result = score(tiny, many, config=config)
+        until = result.record["until"]
+        assert until["stopped"]
+        assert 100 <= until["n_texts"] == result.moments.n_texts < 600
+        assert until["n_texts"] % 10 == 0
+        assert (until["of"], until["layer"], until["k"]) == (600, 3, 16)
+        assert until["waited_for"] == ["r2", "retained"]
+        assert until["scores"].keys() == set(ESTIMATED)
+        # The same texts, read without --until.
+        text = load_text(many)
+        order = np.random.default_rng(0).permutation(600)[: until["n_texts"]]
+        rows = pd.DataFrame({"text": text.texts, "label": [text.classes[i] for i in text.labels]})
+        alone = score(tiny, load_text(rows.iloc[order]), config=replace(CONFIG, shuffles=0))
+        found, expected = (
+            one.table(every_k=True).set_index(["score", "layer", "k"])["value"]
+            for one in (result, alone)
+        )
+        np.testing.assert_allclose(found[expected.index], expected, atol=SAME_PASS)
+        whole = score(tiny, many, config=CONFIG)
+        at = whole.table(every_k=True).set_index(["score", "layer", "k"])["value"]
+        for name in until["waited_for"]:
+            assert until["scores"][name]["high"] - until["scores"][name]["low"] <= 2 * 0.05
+        of_all = {name: at[name, 3, 16] for name in SCORES}
+        of_all |= {name: whole.record["layers"][3][name] for name in ("r2", "r2_adjusted")}
+        for name, one in until["scores"].items():
+            # Three times the reach of a 95 % interval: near six standard errors.
+            assert abs(one["value"] - of_all[name]) <= 3 * (one["high"] - one["value"])
+
+    def test_what_is_never_known_reads_all(self, tiny: LanguageModel, many: Path) -> None:
+        config = replace(CONFIG, until=1e-9, until_scores=("published",))
+        result = score(tiny, many, config=config)
+        until = result.record["until"]
+        assert not until["stopped"]
+        assert until["n_texts"] == until["of"] == 600
+        assert until["scores"] == {}
+        whole = score(tiny, many, config=CONFIG)
+        np.testing.assert_allclose(values(result), values(whole), atol=SAME_PASS)
+        assert "until" not in whole.record
+
+    def test_few_texts_are_all_read(self, tiny: LanguageModel, data: Path) -> None:
+        few = load_text(data, max_texts=90)
+        assert not score(tiny, few, config=replace(CONFIG, until=0.9)).record["until"]["stopped"]
+
+    @pytest.mark.parametrize("stop_at", [3, 16])
+    def test_an_interrupted_run_stops_where_the_whole_one_does(
+        self, tiny: LanguageModel, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        stop_at: int,
+    ) -> None:  # fmt: skip
+        config = replace(CONFIG, until=0.05, checkpoint_seconds=0.0)
+        monkeypatch.setattr(run, "_CHECKPOINT_SHARE", math.inf)
+        whole = score(tiny, many, config=config)
+        calls = interrupt_pass(monkeypatch, at=stop_at)
+        with pytest.raises(KeyboardInterrupt):
+            score(tiny, many, out=tmp_path / "cut", config=config)
+        assert len(list((tmp_path / "cut").glob("folds-*"))) == 1
+        calls[0] = 1000
+        again = score(tiny, many, out=tmp_path / "cut", config=config)
+        assert "went on from a checkpoint" in again.record["warnings"][-1]
+        assert again.record["until"]["n_texts"] == whole.record["until"]["n_texts"]
+        for name, one in again.record["until"]["scores"].items():
+            assert one == pytest.approx(whole.record["until"]["scores"][name], abs=1e-7)
+        np.testing.assert_allclose(values(again), values(whole), atol=1e-9)
+        assert not list((tmp_path / "cut").glob("folds-*"))
+
+    def test_lost_folds_start_the_run_anew(
+        self, tiny: LanguageModel, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = replace(CONFIG, until=0.05, checkpoint_seconds=0.0)
+        monkeypatch.setattr(run, "_CHECKPOINT_SHARE", math.inf)
+        monkeypatch.setattr(run, "score_moments", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            score(tiny, many, out=tmp_path, config=config)
+        monkeypatch.undo()
+        for path in tmp_path.glob("folds-*/*"):
+            path.unlink()
+        result = score(tiny, many, out=tmp_path, config=config)
+        assert not any("checkpoint" in warning for warning in result.record["warnings"])
+        assert result.record["until"]["stopped"]
+
+    @pytest.mark.parametrize(
+        ("changed", "message"),
+        [
+            ({"until": 0.0}, "until must be between 0 and 1"),
+            ({"until": math.nan}, "until must be between 0 and 1"),
+            ({"until_scores": ("retained", "fame")}, "until_scores fame: choose from algorithm1"),
+            ({"until_scores": ()}, "until_scores names none"),
+        ],
+    )
+    def test_senseless_settings_are_refused(self, changed: dict, message: str) -> None:
+        with pytest.raises(NtpscoreError, match=message):
+            replace(CONFIG, **changed)
+
+
+class TestBadInput:
+    def test_nan_in_a_hidden_state_names_layer_and_text(
+        self, tiny_model_dir: Path, data: Path
+    ) -> None:
+        broken = load_model(tiny_model_dir)
+        token = broken.tokenizer(" storm")["input_ids"][0]
+        with torch.no_grad():
+            broken.model.base_model.embed_tokens.weight[token] = float("nan")
+        with pytest.raises(MomentsError, match=r"layer 0 has a NaN.*in the text '.*s.*'"):
+            score(broken, data, config=replace(CONFIG, skip_sanity_check=True))
+
+    def test_layers_out_of_range(self, tiny: LanguageModel, data: Path) -> None:
+        with pytest.raises(ModelError, match=r"--layers 4, 9 out of range.*0 \(embedding\) to 3"):
+            score(tiny, data, config=replace(CONFIG, layers=(1, 4, 9)))
+
+    def test_folder_that_can_not_be_written(
+        self, tiny: LanguageModel, data: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "file").write_text("x")
+        with pytest.raises(OutputError, match=r"can't write to .*--out"):
+            score(tiny, data, out=tmp_path / "file" / "out", config=CONFIG)
+
+    def test_a_text_that_makes_no_token(self, tiny: LanguageModel) -> None:
+        class Silent:
+            def __call__(self, texts: list[str], **_: object) -> dict[str, list[list[int]]]:
+                return {"input_ids": [[] if text == "x" else [5, 6] for text in texts]}
+
+        silent = replace(tiny, tokenizer=Silent())
+        with pytest.raises(DataError, match="makes no token of 'x'"):
+            run.tokenize(["a b", "x"], silent, None)
+
+    def test_all_texts_of_one_token(self, tiny: LanguageModel, tmp_path: Path) -> None:
+        rows = [{"text": "abc"[i % 3], "label": i % 2} for i in range(20)]
+        with pytest.raises(DataError, match="single token"):
+            score(tiny, write_rows(tmp_path / "one.jsonl", rows), config=CONFIG)
+
+    def test_a_text_of_one_token_among_others_counts(
+        self, tiny: LanguageModel, tmp_path: Path
+    ) -> None:
+        rows = [*make_rows(60), {"text": "a", "label": "food", "split": "train"}]
+        result = score(tiny, write_rows(tmp_path / "d.jsonl", rows), config=CONFIG)
+        assert result.moments.n_texts == 61
+
+    def test_a_text_beyond_the_context_is_cut_and_counted(
+        self, tiny: LanguageModel, tmp_path: Path
+    ) -> None:
+        rows = make_rows(60)
+        rows[0]["text"] = "the cat " * 200
+        result = score(tiny, write_rows(tmp_path / "d.jsonl", rows), config=CONFIG)
+        assert result.record["data"]["truncated"] == 1
+        assert any("1 of 60 texts were cut to 128" in w for w in result.record["warnings"])
+
+    def test_max_length_beyond_the_context(self, tiny: LanguageModel, data: Path) -> None:
+        with pytest.raises(ModelError, match="beyond the context of 128"):
+            score(tiny, data, config=replace(CONFIG, max_length=129))
+
+    def test_fewer_texts_than_width_warns_and_says_nothing_can_be_said(
+        self, tiny: LanguageModel, tmp_path: Path
+    ) -> None:
+        result = score(tiny, write_rows(tmp_path / "few.jsonl", make_rows(20)), config=CONFIG)
+        assert any("20 texts are no more than the width" in w for w in result.record["warnings"])
+        assert result.advice.startswith("Nothing can be said")
+        assert result.record["layers"][2]["rank_N"] < 32
+        assert result.record["layers"][2]["dropped_N"] == 32 - result.record["layers"][2]["rank_N"]
+
+    def test_a_model_that_predicts_badly_is_refused_unless_told_otherwise(
+        self, tiny_model_dir: Path, data: Path
+    ) -> None:
+        bad = load_model(tiny_model_dir)
+        with torch.no_grad():
+            bad.model.lm_head.weight.mul_(50.0)
+        with pytest.raises(ModelError, match="--skip-sanity-check"):
+            score(bad, data, config=CONFIG)
+        result = score(bad, data, config=replace(CONFIG, skip_sanity_check=True))
+        assert result.record["model"]["next_token_loss"] > 6.5
+        assert result.record["warnings"]
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("shuffles", -1),
+            ("batch_tokens", 0),
+            ("max_length", 1),
+            ("layers", ()),
+            ("seed", -1),
+            ("layers", (-1,)),
+            ("seed", 2**63),
+            ("checkpoint_seconds", -1.0),
+        ],
+    )
+    def test_config_rejects_nonsense(self, name: str, value: object) -> None:
+        with pytest.raises(NtpscoreError, match=name.rstrip("s")):
+            ScoreConfig(**{name: value})
+
+
+def test_options_that_come_too_late_are_refused(tiny: LanguageModel, data: Path) -> None:
+    with pytest.raises(NtpscoreError, match="max_texts, task can't be chosen for labelled text"):
+        score(tiny, load_text(data), max_texts=10, task="classification", config=CONFIG)
+    with pytest.raises(NtpscoreError, match="dtype can't be chosen for a model"):
+        score(tiny, data, dtype="float32", config=CONFIG)
+
+
+def test_a_changed_tokenizer_does_not_go_on_from_a_checkpoint(
+    tiny: LanguageModel, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, checkpoint_seconds=0.0)
+    monkeypatch.setattr(run, "score_moments", _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        score(tiny, data, out=tmp_path, config=config)
+    monkeypatch.undo()
+
+    def with_bos(texts: str | list[str], **options: object) -> object:
+        if isinstance(texts, str):  # the sanity check's page
+            return tiny.tokenizer(texts, **options)
+        return {"input_ids": [[0, *tiny.tokenizer(text)["input_ids"]] for text in texts]}
+
+    result = score(replace(tiny, tokenizer=with_bos), data, out=tmp_path,
+                   config=replace(config, skip_sanity_check=True))  # fmt: skip
+    assert not any("checkpoint" in warning for warning in result.record["warnings"])
+    assert result.moments.n_tokens == result.record["data"]["n_tokens"]
+
+
+def test_sums_of_mps_are_kept_on_the_processor() -> None:
+    assert run.sums_device(torch.device("mps")) == torch.device("cpu")
+    assert run.sums_device(torch.device("cuda", 1)) == torch.device("cuda", 1)

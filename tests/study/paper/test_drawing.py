@@ -1,0 +1,83 @@
+"""The figures and tables of a study as files."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ntpscore.errors import StudyError
+from ntpscore.study.paper.drawing import draw_study
+from ntpscore.study.statistics.tables import StudyTables, losses_table, outcomes_table, scores_table
+from tests.support import studies
+from tests.support.cli_run import run_cli
+from tests.support.labelled_texts import make_rows, write_rows
+
+
+@pytest.fixture
+def tables(monkeypatch: pytest.MonkeyPatch) -> StudyTables:
+    records = studies.made_up_records(4)
+    for record in records:
+        if record["method"] == "lora":
+            found = next(r for r in records if r["data"] == record["data"])
+            record["rescored"] = {"record": found["record"], "scores": found["scores"]}
+            record["losses"] = {"step": [1, 2], "loss": [2.0, 1.0]}
+    monkeypatch.setattr("ntpscore.study.statistics.tables.load_records", lambda _: records)
+    return StudyTables.load("anywhere")
+
+
+def test_what_there_is_is_drawn_and_what_is_missing_is_said(
+    tables: StudyTables, tmp_path: Path
+) -> None:
+    drawn, missing = draw_study(tables, tmp_path, score="retained", choice="fixed")
+    names = {path.name for path in drawn}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert names >= {
+        "figure_3_retained.png", "figure_s1.png", "sweep_retained_lora_gain_m.png", "table_1.csv",
+        "table_2_retained.csv",
+    }  # fmt: skip
+    # There is no logistic regression among the made-up cells.
+    assert "sweep_retained_logistic_accuracy_m" in missing
+    table = pd.read_csv(tmp_path / "table_2_retained.csv", index_col=0)
+    assert (table["m before"] == table["m after"]).all()
+    with pytest.raises(StudyError, match="no score 'vibes'"):
+        draw_study(tables, tmp_path, score="vibes")
+
+
+def test_scores_before_lora_are_those_of_the_seeds_that_were_scored_again() -> None:
+    records = studies.made_up_records(2, seeds=2)
+    kept = [r for r in records if r["method"] != "lora" or r["seed"] == 1]
+    for record in kept:
+        if record["method"] == "lora":
+            record["rescored"] = {"record": records[0]["record"], "scores": records[0]["scores"]}
+    scores, after = scores_table(kept), scores_table(kept, rescored=True)
+    assert set(after["seed"]) == {1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ntpscore.study.statistics.tables.load_records", lambda _: kept)
+        tables = StudyTables.load("anywhere")
+    of_one = scores[(scores["seed"] == 1) & (scores["score"] == "retained")]["value"].tolist()
+    before = tables.before_lora
+    assert before[before["score"] == "retained"]["value"].tolist() == pytest.approx(of_one)
+    assert losses_table(kept).empty
+    assert set(outcomes_table(kept)["seed"]) == {0, 1}
+
+
+def test_the_figures_command_names_what_it_wrote(
+    tables: StudyTables, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "figures"
+    assert tables.losses.shape[0] == 8
+    assert run_cli("study", "figures", tmp_path, "--out", out, "--format", "svg") == 0
+    printed = capsys.readouterr()
+    assert str(out / "figure_3_published.svg") in printed.out
+    assert "left out: sweep_published_logistic_accuracy_m: " in printed.err
+
+
+def test_the_words_command_draws_and_prints(
+    tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_rows(tmp_path / "data.jsonl", make_rows(60))
+    out = tmp_path / "words.png"
+    few = ("--words", 20, "--csv", "--skip-sanity-check")
+    assert run_cli("study", "words", tiny_model_dir, data, "--out", out, *few) == 0
+    assert out.stat().st_size > 10_000
+    assert capsys.readouterr().out.startswith("word,count,emotion")

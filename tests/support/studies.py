@@ -1,0 +1,70 @@
+"""Small studies: a tiny model, files of labelled text, a study file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ntpscore.core.scores import SCORES
+from tests.support.labelled_texts import make_rows, write_rows
+
+FAST = """
+[options]
+shuffles = 1
+skip_sanity_check = true
+steps = 2
+epochs = 2
+"""
+
+
+def write_study(
+    folder: Path,
+    model: Path,
+    *,
+    data: tuple[str, ...] = ("one",),
+    runs: str = '[[runs]]\nmethods = ["score"]\n',
+    n: int = 40,
+) -> Path:
+    """A study file and its data sets, in one folder; the model by its path."""
+    for seed, name in enumerate(data):
+        write_rows(folder / f"{name}.jsonl", make_rows(n, seed))
+    path = folder / "small.toml"
+    path.write_text(
+        f'models = [{json.dumps(str(model))}]\ndata = {json.dumps(list(data))}\ndata_folder = "."\n'
+        + FAST
+        + runs,
+        encoding="utf-8",
+    )
+    return path
+
+
+def made_up_records(
+    data_sets: int = 6, *, layers: int = 4, width: int = 40, seeds: int = 1
+) -> list[dict[str, Any]]:
+    """Cells of score, probe and LoRA with random numbers, as `load_records` reads them."""
+    rng = np.random.default_rng(0)
+    k = [step * width // 20 for step in range(1, 20)]
+    records: list[dict[str, Any]] = []
+    for i in range(data_sets):
+        for seed in range(seeds):
+            keys = {"status": "done", "model": "m", "data": f"d{i}", "seed": seed}
+            grid: dict[str, Any] = {
+                "layer": list(range(layers)), "k": k, "k_fraction": [one / width for one in k]
+            }  # fmt: skip
+            for score in SCORES:
+                grid[score] = {
+                    column: rng.random((layers, len(k))).round(4).tolist()
+                    for column in ("value", "z")
+                }
+            rows = [
+                {"layer": layer, "r2": rng.random(), "r2_adjusted": rng.random(),
+                 "ols_mse": rng.random(), "next_token_k90": int(rng.integers(1, width))}
+                for layer in range(layers)
+            ]  # fmt: skip
+            found = {"model": {"width": width, "layers": layers - 1}, "layers": rows}
+            records.append({**keys, "method": "score", "record": found, "scores": grid})
+            for method in ("probe", "lora", "scratch"):
+                test = {"test": {"accuracy": rng.random()}}
+                records.append({**keys, "method": method, "record": test})
+    return records

@@ -15,9 +15,18 @@ import sys
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int8
+from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
+try:
+    from ntpscore.core import digit_kernels as kernels
+except ImportError:  # no Triton for this system
+    HAS_KERNELS = False
+else:
+    HAS_KERNELS = True
+
+# Of prefix sums, which a few large directions fill further than tokens, and of tokens.
+SUM_DIGITS, TOKEN_DIGITS = 4, 3
 MOST_DIGITS = 4
 # Sums of so many products of digits, each at most 2^14, stay within 32 bits.
 MOST_PRODUCTS = 2**31 // 2**14 - 1
@@ -35,22 +44,23 @@ class Digits:
     """The columns of a matrix (n, d), rounded and cut into digits.
 
     Attributes:
-        first_to_last: (d', D·n') the digits of each column: all its first ones, all its second
-            ones, …; zeros fill up d and n.
-        last_to_first: the same digits with the last ones in front.
+        digits: (d', D, n') the digits of each column, the first ones first; zeros fill up d and n.
         units: (d,) the value of 1 in the last digit, a power of two.
-        n_digits: D.
     """
 
-    first_to_last: Int8[Tensor, "d_ m"]
-    last_to_first: Int8[Tensor, "d_ m"]
+    digits: Int8[Tensor, "d_ D n_"]
     units: Float[Tensor, " d"]
-    n_digits: int
 
-    @property
-    def n_rows(self) -> int:
-        """Rows n' of the matrix, filled up."""
-        return self.first_to_last.shape[1] // self.n_digits
+    @classmethod
+    def empty(cls, largest: Float[Tensor, " d"], n: int, n_digits: int) -> "Digits":
+        """Zeros in place of the digits of n rows, with the units that fit the largest entries."""
+        d = len(largest)
+        wide, long = (max(_FEWEST, -(-size // _MULTIPLE) * _MULTIPLE) for size in (d, n))
+        if not 1 <= n_digits <= MOST_DIGITS or long * n_digits > MOST_PRODUCTS:
+            raise ValueError(f"{n} rows of {n_digits} digits don't fit into sums of 32 bits")
+        exponents = torch.log2(largest / _FIRST_DIGIT).ceil() - 8 * (n_digits - 1)
+        units = torch.exp2(torch.where(largest > 0, exponents, 0.0))
+        return cls(largest.new_zeros(wide, n_digits, long, dtype=torch.int8), units)
 
 
 def rounding(n_digits: int) -> float:
@@ -58,56 +68,108 @@ def rounding(n_digits: int) -> float:
     return 1.0 / (_FIRST_DIGIT * 256.0 ** (n_digits - 1))
 
 
+def most_rows(n_digits: int) -> int:
+    """Rows of a matrix of so many digits whose products are exact."""
+    return MOST_PRODUCTS // n_digits // _MULTIPLE * _MULTIPLE
+
+
 def cut_into_digits(rows: Float[Tensor, "n d"], n_digits: int) -> Digits:
     """Round the columns of a float64 matrix to so many digits.
 
     Args:
-        rows: (n, d) with n · n_digits at most `MOST_PRODUCTS`.
+        rows: (n, d), n at most `most_rows(n_digits)`.
         n_digits: 1 to `MOST_DIGITS`.
 
     Raises:
         ValueError: there are too many rows or digits for sums in 32 bits.
     """
     n, d = rows.shape
-    wide, long = (max(_FEWEST, -(-size // _MULTIPLE) * _MULTIPLE) for size in (d, n))
-    if not 1 <= n_digits <= MOST_DIGITS or long * n_digits > MOST_PRODUCTS:
-        raise ValueError(f"{n} rows of {n_digits} digits don't fit into sums of 32 bits")
-    largest = rows.abs().amax(0) if n else rows.new_zeros(d)
-    exponents = torch.log2(largest / _FIRST_DIGIT).ceil() - 8 * (n_digits - 1)
-    units = torch.exp2(torch.where(largest > 0, exponents, 0.0))
-    integers = (rows / units).round_().to(torch.int32)
+    cut = Digits.empty(rows.abs().amax(0) if n else rows.new_zeros(d), n, n_digits)
+    integers = (rows / cut.units).add_(0.5).floor_().to(torch.int32)
     # Bytes of v + 128·(1 + 256 + …), less 128 each: of the last byte the sign is there already.
     signed = integers.add_(_HALVES).bitwise_xor_(_HALVES)
     parts = signed.view(torch.int8).view(n, d, MOST_DIGITS)
-    if sys.byteorder == "big":
+    if sys.byteorder == "little":
         parts = parts.flip(2)
-    first_to_last = rows.new_zeros(wide, n_digits, long, dtype=torch.int8)
-    last_to_first = torch.zeros_like(first_to_last)
-    last_to_first[:d, :, :n] = parts[:, :, :n_digits].permute(1, 2, 0)
-    first_to_last[:d, :, :n] = last_to_first[:d, :, :n].flip(1)
-    return Digits(first_to_last.flatten(1), last_to_first.flatten(1), units, n_digits)
+    cut.digits[:d, :, :n] = parts[:, :, MOST_DIGITS - n_digits :].permute(1, 2, 0)
+    return cut
 
 
-def add_digit_product(C: Float[Tensor, "d e"], left: Digits, right: Digits) -> None:
-    """Add `leftᵀ right` of two matrices of as many rows to C, in place.
+def cut_prefix_sums(
+    hidden_states: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
+) -> list[tuple[Digits, Digits]]:
+    """Digits of prefix sums S_i and of the tokens x_{i+1} after them, i from 1 to ℓ − 1.
 
     Args:
-        C: (d, e), float64; rows and columns of a block of the product may be left out at the end.
-        left: of (n, d).
-        right: of (n, e).
+        hidden_states: (b, t, d), each text's tokens first, then padding of any content.
+        lengths: (b,) tokens of each text, each at least 1.
+
+    Returns:
+        As many pairs as it takes for their products to be exact, of (n, d) each.
     """
-    d, e, n = len(left.units), len(right.units), left.n_rows
-    total: Tensor | None = None
-    # Digits count from the first; those whose weights are equal lie side by side in both factors.
-    for both in reversed(range(left.n_digits + right.n_digits - 1)):
-        first, last = max(0, both - right.n_digits + 1), min(both, left.n_digits - 1)
-        start = right.n_digits - 1 - (both - first)
-        columns = (last - first + 1) * n
-        exact = torch._int_mm(  # noqa: SLF001  # the only product of 8-bit integers that torch has
-            left.first_to_last[:, first * n : first * n + columns],
-            right.last_to_first[:, start * n : start * n + columns].T,
-        )[:d, :e]
-        total = exact.double() if total is None else torch.add(exact, total, alpha=2.0**-8)
-    assert total is not None  # noqa: S101  # there is a digit
-    weight = 256.0 ** (left.n_digits + right.n_digits - 2)
-    C.addcmul_(total.mul_((left.units * weight)[:, None]), right.units)
+    b, t, _ = hidden_states.shape
+    n, most = b * (t - 1), most_rows(SUM_DIGITS)
+    windows = [(start, min(most, n - start)) for start in range(0, n, most)]
+    if not (HAS_KERNELS and hidden_states.device.type == "cuda"):
+        prefix, following = prefix_sums(hidden_states, lengths)
+        return [
+            (
+                cut_into_digits(prefix[start : start + rows], SUM_DIGITS),
+                cut_into_digits(following[start : start + rows], TOKEN_DIGITS),
+            )
+            for start, rows in windows
+        ]
+    hidden_states = hidden_states.contiguous()
+    largest_sums, largest_tokens = kernels.largest_entries(hidden_states, lengths)
+    pairs = []
+    for start, rows in windows:
+        sums = Digits.empty(largest_sums, rows, SUM_DIGITS)
+        tokens = Digits.empty(largest_tokens, rows, TOKEN_DIGITS)
+        kernels.write_digits(
+            hidden_states, lengths, start, rows,
+            (sums.digits, sums.units), (tokens.digits, tokens.units),
+        )  # fmt: skip
+        pairs.append((sums, tokens))
+    return pairs
+
+
+def prefix_sums(
+    hidden_states: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
+    """Prefix sums S_i and the tokens x_{i+1} after them, in float64; zeros beyond the last pair.
+
+    Args:
+        hidden_states: as `cut_prefix_sums`.
+        lengths: as `cut_prefix_sums`.
+    """
+    t, d = hidden_states.shape[1:]
+    has_next = torch.arange(1, t, device=lengths.device) < lengths[:, None]
+    tokens = hidden_states.to(torch.float64)
+    prefix = tokens[:, :-1].cumsum(1).masked_fill_(~has_next[:, :, None], 0.0)
+    following = tokens[:, 1:].masked_fill(~has_next[:, :, None], 0.0)
+    return prefix.view(-1, d), following.view(-1, d)
+
+
+def digit_product(left: Digits, right: Digits) -> Float[Tensor, "d e"]:
+    """`leftᵀ right` of matrices (n, d) and (n, e), exact but for the last rounding in float64."""
+    d, e, n = len(left.units), len(right.units), left.digits.shape[2]
+    D, E = left.digits.shape[1], right.digits.shape[1]
+    # Pairs of digits of equal weight lie side by side in both factors, if those of one are turned.
+    first_to_last, last_to_first = left.digits.flatten(1), right.digits.flip(1).flatten(1)
+    parts = left.digits.new_empty(D + E - 1, len(first_to_last), len(last_to_first),
+                                  dtype=torch.int32)  # fmt: skip
+    for both, part in enumerate(parts):
+        first, last = max(0, both - E + 1), min(both, D - 1)
+        start, columns = E - 1 - (both - first), (last - first + 1) * n
+        torch._int_mm(  # noqa: SLF001  # the only product of 8-bit integers that torch has
+            first_to_last[:, first * n : first * n + columns],
+            last_to_first[:, start * n : start * n + columns].T,
+            out=part,
+        )
+    left_units = left.units * 256.0 ** (D + E - 2)
+    if HAS_KERNELS and parts.device.type == "cuda":
+        return kernels.combine_parts(parts, left_units, right.units)
+    total = parts[-1, :d, :e].double()
+    for part in parts[:-1].flip(0):
+        total = torch.add(part[:d, :e], total, alpha=2.0**-8)
+    return total.mul_(left_units[:, None]).mul_(right.units)

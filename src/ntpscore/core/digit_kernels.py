@@ -1,0 +1,153 @@
+"""Digits of prefix sums and tokens in one pass over memory, on graphics cards that Triton knows.
+
+Plain torch (`ntpscore.core.digit_products`) takes a dozen passes over float64 copies for the same.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+# Tokens and columns that one program holds at a time.
+_TOKENS, _COLUMNS = 64, 32
+# Entries of a product that one program adds up.
+_ENTRIES = 1024
+
+
+@triton.jit
+def _largest(
+    states, lengths, largest_sums, largest_tokens, t, d, stride_b, stride_t,
+    TOKENS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    text = tl.program_id(0).to(tl.int64)
+    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    inside = columns < d
+    length = tl.load(lengths + text)
+    total = tl.zeros((COLUMNS,), tl.float64)
+    sums = tl.zeros((COLUMNS,), tl.float64)
+    tokens = tl.zeros((COLUMNS,), tl.float64)
+    for start in range(0, t - 1, TOKENS):
+        position = start + tl.arange(0, TOKENS)
+        paired = ((position + 1 < length)[:, None]) & inside[None, :]
+        at = states + text * stride_b + position[:, None] * stride_t + columns[None, :]
+        token = tl.load(at, mask=paired, other=0.0).to(tl.float64)
+        following = tl.load(at + stride_t, mask=paired, other=0.0).to(tl.float64)
+        prefix = total[None, :] + tl.cumsum(token, 0)
+        total += tl.sum(token, 0)
+        sums = tl.maximum(sums, tl.max(tl.where(paired, tl.abs(prefix), 0.0), 0))
+        tokens = tl.maximum(tokens, tl.max(tl.abs(following), 0))
+    tl.store(largest_sums + text * d + columns, sums, mask=inside)
+    tl.store(largest_tokens + text * d + columns, tokens, mask=inside)
+
+
+@triton.jit
+def _store(values, units, at, stride_digit, stored, DIGITS: tl.constexpr):
+    integers = tl.floor(values / units + 0.5).to(tl.int32)
+    signed = (integers + 0x808080) ^ 0x808080
+    for place in tl.static_range(DIGITS):
+        digit = (signed >> (8 * (DIGITS - 1 - place))).to(tl.int8)
+        tl.store(at + place * stride_digit, digit, mask=stored)
+
+
+@triton.jit
+def _cut(
+    states, lengths, sum_units, token_units, sums, tokens, t, d, stride_b, stride_t,
+    rows, first_row, n_rows,
+    SUM_DIGITS: tl.constexpr, TOKEN_DIGITS: tl.constexpr,
+    TOKENS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    text = tl.program_id(0).to(tl.int64)
+    columns = tl.program_id(1).to(tl.int64) * COLUMNS + tl.arange(0, COLUMNS)
+    inside = columns < d
+    length = tl.load(lengths + text)
+    sum_unit = tl.load(sum_units + columns, mask=inside, other=1.0)[None, :]
+    token_unit = tl.load(token_units + columns, mask=inside, other=1.0)[None, :]
+    total = tl.zeros((COLUMNS,), tl.float64)
+    for start in range(0, t - 1, TOKENS):
+        position = start + tl.arange(0, TOKENS)
+        paired = ((position + 1 < length)[:, None]) & inside[None, :]
+        at = states + text * stride_b + position[:, None] * stride_t + columns[None, :]
+        token = tl.load(at, mask=paired, other=0.0).to(tl.float64)
+        following = tl.load(at + stride_t, mask=paired, other=0.0).to(tl.float64)
+        prefix = total[None, :] + tl.cumsum(token, 0)
+        total += tl.sum(token, 0)
+        row = text * (t - 1) + position - first_row
+        stored = ((position < t - 1) & (row >= 0) & (row < n_rows))[:, None] & inside[None, :]
+        prefix = tl.where(paired, prefix, 0.0)
+        to_sums = sums + columns[None, :] * (SUM_DIGITS * rows) + row[:, None]
+        _store(prefix, sum_unit, to_sums, rows, stored, SUM_DIGITS)
+        to_tokens = tokens + columns[None, :] * (TOKEN_DIGITS * rows) + row[:, None]
+        _store(following, token_unit, to_tokens, rows, stored, TOKEN_DIGITS)
+
+
+@triton.jit
+def _combine(
+    parts, left_units, right_units, product, e, stride_part, stride_row,
+    PARTS: tl.constexpr, ENTRIES: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.program_id(1) * ENTRIES + tl.arange(0, ENTRIES)
+    inside = columns < e
+    at = parts + row * stride_row + columns
+    total = tl.zeros((ENTRIES,), tl.float64)
+    for place in tl.static_range(PARTS):
+        part = tl.load(at + (PARTS - 1 - place) * stride_part, mask=inside, other=0)
+        total = total * 0.00390625 + part.to(tl.float64)
+    unit = tl.load(left_units + row) * tl.load(right_units + columns, mask=inside, other=0.0)
+    tl.store(product + row * e + columns, total * unit, mask=inside)
+
+
+def largest_entries(hidden_states: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """(d,) float64: the largest of each column of the prefix sums, and of the tokens after them."""
+    b, t, d = hidden_states.shape
+    found = torch.zeros(2, b, d, dtype=torch.float64, device=hidden_states.device)
+    _largest[(b, triton.cdiv(d, _COLUMNS))](
+        hidden_states, lengths, found[0], found[1], t, d, *hidden_states.stride()[:2],
+        TOKENS=_TOKENS, COLUMNS=_COLUMNS,
+    )  # fmt: skip
+    sums, tokens = found.amax(1)
+    return sums, tokens
+
+
+def write_digits(
+    hidden_states: Tensor,
+    lengths: Tensor,
+    first_row: int,
+    n_rows: int,
+    sums: tuple[Tensor, Tensor],
+    tokens: tuple[Tensor, Tensor],
+) -> None:
+    """Cut rows of the prefix sums and of the tokens after them into digits.
+
+    Args:
+        hidden_states: (b, t, d), contiguous along d.
+        lengths: (b,).
+        first_row: of the b·(t − 1) rows.
+        n_rows: how many.
+        sums: (d', D, n') int8 to write to, and (d,) float64 units.
+        tokens: likewise.
+    """
+    b, t, d = hidden_states.shape
+    _cut[(b, triton.cdiv(d, _COLUMNS))](
+        hidden_states, lengths, sums[1], tokens[1], sums[0], tokens[0], t, d,
+        *hidden_states.stride()[:2], sums[0].shape[2], first_row, n_rows,
+        SUM_DIGITS=sums[0].shape[1], TOKEN_DIGITS=tokens[0].shape[1],
+        TOKENS=_TOKENS, COLUMNS=_COLUMNS,
+    )  # fmt: skip
+
+
+def combine_parts(parts: Tensor, left_units: Tensor, right_units: Tensor) -> Tensor:
+    """(d, e) float64: the sum of exact parts (p, d', e') int32, each worth 256 of the next.
+
+    Args:
+        parts: the first one has weight `left_units[i] · right_units[j]`.
+        left_units: (d,) float64.
+        right_units: (e,) float64.
+    """
+    d, e = len(left_units), len(right_units)
+    product = left_units.new_empty(d, e)
+    _combine[(d, triton.cdiv(e, _ENTRIES))](
+        parts, left_units, right_units, product, e, parts.stride(0), parts.stride(1),
+        PARTS=len(parts), ENTRIES=_ENTRIES,
+    )  # fmt: skip
+    return product

@@ -290,13 +290,15 @@ def _digit_steps(d: int, n: int) -> dict[str, Any]:
     import torch
 
     from ntpscore.core import digit_products as digits
+    from ntpscore.core import prefix_kernels as kernels
+    from ntpscore.core import prefix_products as sums_of
 
     generator = torch.Generator("cuda").manual_seed(0)
     states = torch.randn(n // 128, 128, d, device="cuda", dtype=torch.bfloat16, generator=generator)
     states[:, 0] *= 30
     lengths = torch.full((n // 128,), 128, device="cuda")
-    prefix, following = digits.prefix_sums(states, lengths)
-    ((sums, tokens),) = digits.cut_prefix_sums(states, lengths)
+    prefix, following = sums_of._prefix_sums(states, lengths)  # noqa: SLF001
+    ((sums, tokens),) = sums_of._cut(states, lengths)  # noqa: SLF001
     judges = prefix.T @ prefix, prefix.T @ following
     products = digits.digit_product(sums, sums), digits.digit_product(sums, tokens)
     scales = [prefix.norm(dim=0)[:, None] * one.norm(dim=0) for one in (prefix, following)]
@@ -316,16 +318,16 @@ def _digit_steps(d: int, n: int) -> dict[str, Any]:
     parts = torch.zeros(6, d, d, dtype=torch.int32, device="cuda")
     first, last = sums.digits.flatten(1), sums.digits.flip(1).flatten(1)
     times = interleaved({
-        "prefix sums in float64": lambda: digits.prefix_sums(states, lengths),
+        "prefix sums in float64": lambda: sums_of._prefix_sums(states, lengths),   # noqa: SLF001
         "C0 in float64": lambda: C.addmm_(prefix.T, prefix),
         "C0 in float64, upper half of 2 blocks": halves,
         "C0 in float64, upper half of 4 blocks": quarters,
         "C1 in float64": lambda: C.addmm_(prefix.T, following),
-        "largest entries": lambda: digits.kernels.largest_entries(states, lengths),
-        "cut into digits": lambda: digits.cut_prefix_sums(states, lengths),
+        "survey": lambda: kernels.survey(states, lengths),
+        "cut into digits": lambda: sums_of._cut(states, lengths),  # noqa: SLF001
         "turn digits": lambda: sums.digits.flip(1),
         "16 products at once": lambda: torch._int_mm(first, last.T),  # noqa: SLF001
-        "combine": lambda: digits.kernels.combine_parts(parts, sums.units, tokens.units),
+        "combine": lambda: kernels.combine_parts(parts, sums.units, tokens.units),
         "C0 by digits": lambda: digits.digit_product(sums, sums),
         "C1 by digits": lambda: digits.digit_product(sums, tokens),
         "add": lambda: C.add_(products[0]),
@@ -333,7 +335,7 @@ def _digit_steps(d: int, n: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         f"{name}, ms": 1e3 * statistics.median(took) for name, took in times.items()
     }
-    found["kernels"] = digits.HAS_KERNELS
+    found["triton"] = digits.HAS_TRITON
     for name, product, judge, scale in zip(("C0", "C1"), products, judges, scales, strict=True):
         found[f"error of {name} by digits"] = float(((product - judge).abs() / scale).max())
     return found
@@ -453,15 +455,15 @@ def pass_with_sums(model: Any, moments: Any, batch: tuple[Any, Any, Any, Any]) -
 
 
 def _precisions() -> list[str]:
-    return ["float64"]
+    from ntpscore.core.prefix_products import PRECISIONS
+
+    return list(PRECISIONS)
 
 
-def _moments(model: Any, layers: Any, precision: str, shuffles: int = SHUFFLES) -> Any:
+def _moments(model: Any, layers: Any, precision: Any, shuffles: int = SHUFFLES) -> Any:
     from ntpscore import Moments
 
-    if precision != "float64":
-        raise ValueError(f"no such precision: {precision}")
-    return Moments(layers, model.width, CLASSES, shuffles, model.device)
+    return Moments(layers, model.width, CLASSES, shuffles, model.device, precision)
 
 
 def _compare_passes(model: Any, tokens: int) -> dict[str, Any]:

@@ -11,22 +11,15 @@ using fast routines of matrix multiplication" (Numerical Algorithms 59); Ootomo,
 "DGEMM on integer matrix multiplication unit" (arXiv 2306.11975).
 """
 
+import importlib.util
 import sys
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Float, Int8
 from torch import Tensor
 
-try:
-    from ntpscore.core import digit_kernels as kernels
-except ImportError:  # no Triton for this system
-    HAS_KERNELS = False
-else:
-    HAS_KERNELS = True
-
-# Of prefix sums, which a few large directions fill further than tokens, and of tokens.
-SUM_DIGITS, TOKEN_DIGITS = 4, 3
+HAS_TRITON = importlib.util.find_spec("triton") is not None
 MOST_DIGITS = 4
 # Sums of so many products of digits, each at most 2^14, stay within 32 bits.
 MOST_PRODUCTS = 2**31 // 2**14 - 1
@@ -63,6 +56,11 @@ class Digits:
         return cls(largest.new_zeros(wide, n_digits, long, dtype=torch.int8), units)
 
 
+def triton_takes(values: Tensor) -> bool:
+    """Whether the kernels of `ntpscore.core.prefix_kernels` run where these values are."""
+    return HAS_TRITON and values.device.type == "cuda"
+
+
 def rounding(n_digits: int) -> float:
     """By how much an entry is rounded at most, as a share of the largest of its column."""
     return 1.0 / (_FIRST_DIGIT * 256.0 ** (n_digits - 1))
@@ -95,61 +93,6 @@ def cut_into_digits(rows: Float[Tensor, "n d"], n_digits: int) -> Digits:
     return cut
 
 
-def cut_prefix_sums(
-    hidden_states: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
-) -> list[tuple[Digits, Digits]]:
-    """Digits of prefix sums S_i and of the tokens x_{i+1} after them, i from 1 to ℓ − 1.
-
-    Args:
-        hidden_states: (b, t, d), each text's tokens first, then padding of any content.
-        lengths: (b,) tokens of each text, each at least 1.
-
-    Returns:
-        As many pairs as it takes for their products to be exact, of (n, d) each.
-    """
-    b, t, _ = hidden_states.shape
-    n, most = b * (t - 1), most_rows(SUM_DIGITS)
-    windows = [(start, min(most, n - start)) for start in range(0, n, most)]
-    if not (HAS_KERNELS and hidden_states.device.type == "cuda"):
-        prefix, following = prefix_sums(hidden_states, lengths)
-        return [
-            (
-                cut_into_digits(prefix[start : start + rows], SUM_DIGITS),
-                cut_into_digits(following[start : start + rows], TOKEN_DIGITS),
-            )
-            for start, rows in windows
-        ]
-    hidden_states = hidden_states.contiguous()
-    largest_sums, largest_tokens = kernels.largest_entries(hidden_states, lengths)
-    pairs = []
-    for start, rows in windows:
-        sums = Digits.empty(largest_sums, rows, SUM_DIGITS)
-        tokens = Digits.empty(largest_tokens, rows, TOKEN_DIGITS)
-        kernels.write_digits(
-            hidden_states, lengths, start, rows,
-            (sums.digits, sums.units), (tokens.digits, tokens.units),
-        )  # fmt: skip
-        pairs.append((sums, tokens))
-    return pairs
-
-
-def prefix_sums(
-    hidden_states: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
-) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
-    """Prefix sums S_i and the tokens x_{i+1} after them, in float64; zeros beyond the last pair.
-
-    Args:
-        hidden_states: as `cut_prefix_sums`.
-        lengths: as `cut_prefix_sums`.
-    """
-    t, d = hidden_states.shape[1:]
-    has_next = torch.arange(1, t, device=lengths.device) < lengths[:, None]
-    tokens = hidden_states.to(torch.float64)
-    prefix = tokens[:, :-1].cumsum(1).masked_fill_(~has_next[:, :, None], 0.0)
-    following = tokens[:, 1:].masked_fill(~has_next[:, :, None], 0.0)
-    return prefix.view(-1, d), following.view(-1, d)
-
-
 def digit_product(left: Digits, right: Digits) -> Float[Tensor, "d e"]:
     """`leftᵀ right` of matrices (n, d) and (n, e), exact but for the last rounding in float64."""
     d, e, n = len(left.units), len(right.units), left.digits.shape[2]
@@ -167,8 +110,10 @@ def digit_product(left: Digits, right: Digits) -> Float[Tensor, "d e"]:
             out=part,
         )
     left_units = left.units * 256.0 ** (D + E - 2)
-    if HAS_KERNELS and parts.device.type == "cuda":
-        return kernels.combine_parts(parts, left_units, right.units)
+    if triton_takes(parts):
+        from ntpscore.core.prefix_kernels import combine_parts
+
+        return combine_parts(parts, left_units, right.units)
     total = parts[-1, :d, :e].double()
     for part in parts[:-1].flip(0):
         total = torch.add(part[:d, :e], total, alpha=2.0**-8)

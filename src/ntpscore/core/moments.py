@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ntpscore.core.prefix_products import (
     DTYPE,
+    Precision,
     prefix_totals,
     prepare_gram,
     prepare_prefix_products,
@@ -140,6 +141,7 @@ class Moments:
         n_outputs: c, the number of classes or of target columns.
         n_shuffles: P, how many label permutations are accumulated beside the labels.
         device: where the sums live; updates may come from the same device only.
+        precision: of the products that are added; the sums themselves are always in float64.
 
     Example:
         >>> import torch
@@ -169,7 +171,9 @@ class Moments:
         n_outputs: int,
         n_shuffles: int = 0,
         device: torch.device | str = "cpu",
+        precision: Precision = "float64",
     ) -> None:
+        self.precision: Precision = precision
         self.layers = tuple(range(layers)) if isinstance(layers, int) else tuple(layers)
         if not self.layers or len(set(self.layers)) != len(self.layers):
             raise MomentsError(f"layers must be distinct and at least one, got {self.layers}")
@@ -304,7 +308,7 @@ class Moments:
         M_all = M_all.view(self.width, -1, self.n_outputs).permute(1, 0, 2)
         sum_of_means = mean.sum(0)
         add_products = prepare_prefix_products(
-            hidden_states, batch.lengths, self.sum_C0[i], self.sum_C1[i]
+            hidden_states, batch.lengths, self.sum_C0[i], self.sum_C1[i], self.precision
         )
         add_to_N = prepare_gram(mean, self.sum_N[i])
         return partial(self._add, i, (add_products, add_to_N), M_all, sum_of_means, next_power)

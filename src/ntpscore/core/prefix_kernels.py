@@ -1,6 +1,7 @@
-"""Digits of prefix sums and tokens in one pass over memory, on graphics cards that Triton knows.
+"""What is made of hidden states, in one pass over memory, on graphics cards that Triton knows.
 
-Plain torch (`ntpscore.core.digit_products`) takes a dozen passes over float64 copies for the same.
+Plain torch (`ntpscore.core.prefix_products`, `ntpscore.core.digit_products`) makes float64 copies
+and takes a dozen passes over them for the same.
 """
 
 import torch
@@ -15,8 +16,8 @@ _ENTRIES = 1024
 
 
 @triton.jit
-def _largest(
-    states, lengths, largest_sums, largest_tokens, t, d, stride_b, stride_t,
+def _survey(
+    states, lengths, found, size, t, d, stride_b, stride_t,
     TOKENS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     text = tl.program_id(0).to(tl.int64)
@@ -24,20 +25,26 @@ def _largest(
     inside = columns < d
     length = tl.load(lengths + text)
     total = tl.zeros((COLUMNS,), tl.float64)
-    sums = tl.zeros((COLUMNS,), tl.float64)
-    tokens = tl.zeros((COLUMNS,), tl.float64)
-    for start in range(0, t - 1, TOKENS):
+    power = tl.zeros((COLUMNS,), tl.float64)
+    largest_sum = tl.zeros((COLUMNS,), tl.float64)
+    largest_token = tl.zeros((COLUMNS,), tl.float64)
+    for start in range(0, t, TOKENS):
         position = start + tl.arange(0, TOKENS)
-        paired = ((position + 1 < length)[:, None]) & inside[None, :]
+        present = (position < length)[:, None] & inside[None, :]
+        paired = (position + 1 < length)[:, None] & inside[None, :]
         at = states + text * stride_b + position[:, None] * stride_t + columns[None, :]
-        token = tl.load(at, mask=paired, other=0.0).to(tl.float64)
+        token = tl.load(at, mask=present, other=0.0).to(tl.float64)
         following = tl.load(at + stride_t, mask=paired, other=0.0).to(tl.float64)
         prefix = total[None, :] + tl.cumsum(token, 0)
         total += tl.sum(token, 0)
-        sums = tl.maximum(sums, tl.max(tl.where(paired, tl.abs(prefix), 0.0), 0))
-        tokens = tl.maximum(tokens, tl.max(tl.abs(following), 0))
-    tl.store(largest_sums + text * d + columns, sums, mask=inside)
-    tl.store(largest_tokens + text * d + columns, tokens, mask=inside)
+        power += tl.sum(following * following, 0)
+        largest_sum = tl.maximum(largest_sum, tl.max(tl.where(paired, tl.abs(prefix), 0.0), 0))
+        largest_token = tl.maximum(largest_token, tl.max(tl.abs(following), 0))
+    to = found + text * d + columns
+    tl.store(to, total, mask=inside)
+    tl.store(to + size, power, mask=inside)
+    tl.store(to + 2 * size, largest_sum, mask=inside)
+    tl.store(to + 3 * size, largest_token, mask=inside)
 
 
 @triton.jit
@@ -97,16 +104,25 @@ def _combine(
     tl.store(product + row * e + columns, total * unit, mask=inside)
 
 
-def largest_entries(hidden_states: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """(d,) float64: the largest of each column of the prefix sums, and of the tokens after them."""
+def survey(hidden_states: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What one look at each text's tokens tells of every column, each (b, d) in float64.
+
+    Args:
+        hidden_states: (b, t, d), contiguous along d.
+        lengths: (b,) tokens of each text.
+
+    Returns:
+        The sum of the tokens; the sum of squares of those after the first; the largest of the
+        prefix sums S_1 … S_{ℓ−1}, and of the tokens after them.
+    """
     b, t, d = hidden_states.shape
-    found = torch.zeros(2, b, d, dtype=torch.float64, device=hidden_states.device)
-    _largest[(b, triton.cdiv(d, _COLUMNS))](
-        hidden_states, lengths, found[0], found[1], t, d, *hidden_states.stride()[:2],
+    found = torch.empty(4, b, d, dtype=torch.float64, device=hidden_states.device)
+    _survey[(b, triton.cdiv(d, _COLUMNS))](
+        hidden_states, lengths, found, b * d, t, d, *hidden_states.stride()[:2],
         TOKENS=_TOKENS, COLUMNS=_COLUMNS,
     )  # fmt: skip
-    sums, tokens = found.amax(1)
-    return sums, tokens
+    total, power, largest_sum, largest_token = found
+    return total, power, largest_sum, largest_token
 
 
 def write_digits(

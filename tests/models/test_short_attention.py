@@ -1,16 +1,11 @@
 """Attention by two products against torch's."""
 
-import importlib
-import sys
-from collections.abc import Iterator
-
 import pytest
 import torch
 import transformers
 from torch import nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-import ntpscore.models
 from ntpscore.models import LanguageModel
 from ntpscore.models import short_attention as module
 from ntpscore.models.short_attention import NAME, short_attention, use_short_attention
@@ -56,82 +51,6 @@ def test_short_attention_equals_a_loop_over_tokens(
             torch.testing.assert_close(got[:, i, head].double(), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def literal_softmax(scores: torch.Tensor, scaling: float) -> torch.Tensor:
-    """Row after row, in float64."""
-    length = scores.shape[-1]
-    rows = scores.double().reshape(-1, length) * scaling
-    shares = torch.zeros_like(rows)
-    for i, row in enumerate(rows):
-        seen = row[: i % length + 1]
-        weights = (seen - seen.max()).exp()
-        shares[i, : len(seen)] = weights / weights.sum()
-    return shares.view(scores.shape)
-
-
-@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 31, 32, 33, 100, 255, 256])
-@pytest.mark.parametrize("size", [1e-3, 1.0, 40.0, 1e4])
-@pytest.mark.parametrize("kernel", [False, True])
-@pytest.mark.usefixtures("one_thread")
-def test_softmax_equals_a_loop_over_rows(
-    length: int, size: float, kernel: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if kernel and not module.HAS_KERNEL:
-        pytest.skip("no AVX-512, or no compiler when the package was installed")
-    monkeypatch.setattr(module, "HAS_KERNEL", kernel)
-    generator = torch.Generator().manual_seed(length)
-    scores = (size * torch.randn(2, 3 * length, length, generator=generator)).bfloat16()
-    # Torch's way rounds the scaled scores too: a power of two makes that exact.
-    expected = literal_softmax(scores, 0.125)
-    got = module._causal_softmax(scores.clone(), 0.125, length)
-    assert got.dtype == torch.bfloat16
-    # Half a unit in the last place of a bfloat16, and float32's rounding of scores up to 1e4.
-    torch.testing.assert_close(got.double(), expected, rtol=2**-8, atol=1e-5)
-    ahead = torch.ones(length, length, dtype=torch.bool).triu(1).repeat(3, 1)
-    assert not got[:, ahead].any()
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_without_a_compiled_kernel_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = module.HAS_KERNEL
-    scores = torch.randn(2, 9, 9, generator=torch.Generator().manual_seed(0)).bfloat16()
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "ntpscore.models._causal_softmax", None)
-        patch.delattr(ntpscore.models, "_causal_softmax", raising=False)
-        importlib.reload(module)
-        assert not module.HAS_KERNEL
-        got = module._causal_softmax(scores.clone(), 0.5, 9)
-    importlib.reload(module)
-    assert before == module.HAS_KERNEL
-    torch.testing.assert_close(got.double(), literal_softmax(scores, 0.5), rtol=2**-8, atol=1e-5)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.usefixtures("one_thread")
-def test_softmax_passes_on_what_is_not_finite(value: float) -> None:
-    scores = torch.zeros(1, 20, 20, dtype=torch.bfloat16)
-    scores[0, 5, 3] = value
-    scores[0, 2, 7] = value  # ahead: not seen
-    shares = module._causal_softmax(scores, 1.0, 20)
-    assert shares[0, 5, :6].isnan().any()
-    assert shares[0, [0, 1, 2, 3, 4, *range(6, 20)]].isfinite().all()
-
-
-@pytest.mark.skipif(not module.HAS_KERNEL, reason="the limit is the kernel's")
-def test_the_kernel_refuses_longer_rows() -> None:
-    scores = torch.zeros(257, 257, dtype=torch.bfloat16)
-    with pytest.raises(ValueError, match="rows of 257 scores, at most 256"):
-        module.kernel.causal_softmax(scores.data_ptr(), 1.0, 257, 257)
-
-
-@pytest.mark.usefixtures("one_thread")
 def test_bfloat16_models_give_the_hidden_states_of_float32_as_torchs_attention_does() -> None:
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(CONFIGS["llama"]()).eval()

@@ -392,15 +392,17 @@ class Moments:
 
     # -- combining and reading ------------------------------------------------------------------
 
-    def _signature(self) -> tuple[object, ...]:
+    @property
+    def size(self) -> tuple[tuple[int, ...], int, int, int]:
+        """Layers, width, outputs and shuffles: moments add up where these are the same."""
         return (self.layers, self.width, self.n_outputs, self.n_shuffles)
 
     def add(self, other: "Moments") -> None:
         """Add the moments of further texts to these, which takes no further memory."""
-        if self._signature() != other._signature():
+        if self.size != other.size:
             raise MomentsError(
                 "moments add up only over the same layers, width, outputs and shuffles: got "
-                f"{self._signature()} and {other._signature()}"
+                f"{self.size} and {other.size}"
             )
         for name in _SHAPES:
             getattr(self, name).add_(getattr(other, name).to(self.device))

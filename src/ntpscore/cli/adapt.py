@@ -153,7 +153,7 @@ def adapt_command(
     ] = False,
 ) -> None:
     """Parse, fit, print."""
-    from ntpscore.adapt.result import FROZEN
+    from ntpscore.adapt.methods import METHODS
     from ntpscore.files import make_folder
     from ntpscore.models import load_model
     from ntpscore.progress import Progress
@@ -179,7 +179,7 @@ def adapt_command(
         batch_tokens=batch_tokens,
         seed=seed,
     )
-    is_frozen = method in FROZEN
+    is_frozen = METHODS[method].is_frozen
     if cache is not None and not is_frozen:
         raise NtpscoreError(f"--cache is not for --method {method}: it keeps frozen features")
     if rescore and (method != "lora" or out is None):
@@ -215,7 +215,7 @@ def adapt_command(
             trust_remote_code=trust_remote_code,
         )
     kept = {"cache": cache} if is_frozen else {}
-    result = _fit_function(method)(
+    result = METHODS[method].fit(
         language_model, splits.train, splits.test, config=config, folder=folder, progress=True,
         **kept,
     )  # fmt: skip
@@ -236,12 +236,6 @@ def adapt_command(
 adapt_command.__doc__ = EXAMPLES
 
 
-def _fit_function(method: Method) -> Any:
-    from ntpscore import adapt
-
-    return getattr(adapt, f"fit_{method}")
-
-
 def make_config(method: Method, *, layers: tuple[int, ...] | None, **chosen: Any) -> Any:
     """The configuration of a method from the options that were given.
 
@@ -253,9 +247,9 @@ def make_config(method: Method, *, layers: tuple[int, ...] | None, **chosen: Any
     Raises:
         NtpscoreError: an option is not for this method.
     """
-    from ntpscore import adapt
+    from ntpscore.adapt.methods import METHODS
 
-    kind = getattr(adapt, f"{method.title()}Config")
+    kind = METHODS[method].config
     known = {field.name for field in fields(kind)}
     given = {name: value for name, value in chosen.items() if value is not None}
     if layers is not None:

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ntpscore.adapt.evaluation import Evaluation, Interval
-from ntpscore.adapt.result import FROZEN, AdaptResult
+from ntpscore.adapt.methods import METHODS
+from ntpscore.adapt.result import AdaptResult
 from ntpscore.cli.tables import LAYOUT, describe_seconds, number, print_costs, print_warnings
 
 _MOST_ROWS = 16
@@ -27,7 +28,7 @@ def print_adapt_result(
     record = result.record
     model, train = record["model"], record["data"]["train"]
     layers = record["layers"]
-    where = f"layer {layers[-1]}" if record["method"] in FROZEN else "all layers"
+    where = f"layer {layers[-1]}" if METHODS[record["method"]].is_frozen else "all layers"
     steps = f", {record['samples_seen']} seen in {record['steps']} steps" if record["steps"] else ""
     console.print(
         f"{record['method']} ({where}) of {model['id']} on {train['id']}: {train['n_texts']} texts "

@@ -106,8 +106,8 @@ def fit_on_features(
     with clock("evaluate"):
         for number, head in enumerate(fitted.heads):
             of_head = list(fitted.on_train[number : number + 1])
-            for split, known in list(zip(splits, features, strict=True))[len(of_head) :]:
-                outputs = head.outputs(known.by_layer[head.layer])
+            for split, by_split in list(zip(splits, features, strict=True))[len(of_head) :]:
+                outputs = head.outputs(by_split.by_layer[head.layer])
                 of_head.append(
                     evaluate(
                         outputs,
@@ -140,7 +140,7 @@ def fit_on_features(
         clock=clock,
         steps=0 if curve is None else int(curve["step"].iloc[-1]),
         samples_seen=None if curve is None else int(curve["samples"].iloc[-1]),
-        warnings=[*(note for one in features for note in one.warnings), *fitted.warnings],
+        warnings=[*(note for by_split in features for note in by_split.warnings), *fitted.warnings],
         extra=fitted.describe(rows),
     )
     result = AdaptResult(record, loss_curve=curve, predictions=predictions)

@@ -90,24 +90,27 @@ def fit_logistic(
         scaler = StandardScaler()
         X = scaler.fit_transform(features[layer].double().numpy())
         mean, scale = torch.from_numpy(scaler.mean_), torch.from_numpy(scaler.scale_)
-        fits = [fit_labels(solver, X, train, config) for solver in (SAGA, LBFGS)]
+        early, converged = (fit_labels(solver, X, train, config) for solver in (SAGA, LBFGS))
         heads = [
             LinearHead(
                 layer,
-                torch.from_numpy(one.weights),
-                torch.from_numpy(one.intercept),
+                torch.from_numpy(logits.weights),
+                torch.from_numpy(logits.intercept),
                 mean=mean,
                 scale=scale,
             )
-            for one in fits
+            for logits in (early, converged)
         ]
         late = f"lbfgs did not converge in {LBFGS.iterations} iterations: lower C"
-        statistics = [{"iterations": one.iterations, "converged": one.converged} for one in fits]
+        statistics = [
+            {"iterations": logits.iterations, "converged": logits.converged}
+            for logits in (early, converged)
+        ]
         return FittedHeads(
             heads,
             statistics,
             describe=lambda rows: {"solver": statistics[0], "converged": rows[1]},
-            warnings=[] if fits[1].converged else [late],
+            warnings=[] if converged.converged else [late],
         )
 
     return fit_on_features(
@@ -124,10 +127,10 @@ def fit_labels(
         return fit_classes(solver, X, train.labels, len(train.classes), config)
     each = [fit_label(solver, X, column, config) for column in train.labels.T]
     return Logits(
-        np.column_stack([one.weights for one in each]),
-        np.concatenate([one.intercept for one in each]),
-        max(one.iterations for one in each),
-        all(one.converged for one in each),
+        np.column_stack([label.weights for label in each]),
+        np.concatenate([label.intercept for label in each]),
+        max(label.iterations for label in each),
+        all(label.converged for label in each),
     )
 
 
@@ -162,7 +165,7 @@ def fit_classes(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         classifier.fit(X, labels)
-    converged = not any(issubclass(one.category, ConvergenceWarning) for one in caught)
+    converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
     weights, intercept = classifier.coef_.T, classifier.intercept_
     if len(intercept) == 1:  # of two classes scikit-learn fits the second alone
         weights = np.column_stack([np.zeros_like(weights), weights])

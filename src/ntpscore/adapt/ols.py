@@ -168,12 +168,15 @@ def fit_ols(
             for layer in layers
         ]
         heads, statistics = [], []
-        for layer, one in zip(layers, fits, strict=True):
-            heads.append(LinearHead(layer, one.weights, one.intercept, "targets"))
+        for layer, squares in zip(layers, fits, strict=True):
+            heads.append(LinearHead(layer, squares.weights, squares.intercept, "targets"))
             names = ("rank", "ridge", "degrees_of_freedom", "gcv", "mse", "r2")
-            statistics.append({"layer": layer} | {name: getattr(one, name) for name in names})
+            statistics.append({"layer": layer} | {name: getattr(squares, name) for name in names})
         split, n = train.source.split, len(train)
-        on_train = [Evaluation(split, n, r2=one.r2, mse=one.mse, loss=one.mse) for one in fits]
+        on_train = [
+            Evaluation(split, n, r2=squares.r2, mse=squares.mse, loss=squares.mse)
+            for squares in fits
+        ]
         return FittedHeads(
             heads,
             statistics,
@@ -190,8 +193,8 @@ def fit_ols(
 
 
 def _best_layer(rows: list[dict[str, Any]]) -> int | None:
-    known = [row for row in rows if np.isfinite(row["gcv"])]
-    return min(known, key=lambda row: row["gcv"])["layer"] if known else None
+    judged = [row for row in rows if np.isfinite(row["gcv"])]
+    return min(judged, key=lambda row: row["gcv"])["layer"] if judged else None
 
 
 def _check_moments(

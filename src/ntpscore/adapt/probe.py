@@ -109,7 +109,9 @@ def fit_probe(
         linear, loss_curve = train_probe(
             features[layer], labels, len(train.classes), train.task, config, progress
         )
-        weights, intercept = (one.detach().double() for one in (linear.weight.T, linear.bias))
+        weights, intercept = (
+            parameter.detach().double() for parameter in (linear.weight.T, linear.bias)
+        )
         return FittedHeads([LinearHead(layer, weights, intercept)], loss_curve=loss_curve)
 
     return fit_on_features(

@@ -210,7 +210,7 @@ def make_record(
         "kind": KIND,
         "method": method,
         "model": describe_model(model),
-        "data": {"test": None, **{name: describe_text(*one) for name, one in by_split.items()}},
+        "data": {"test": None, **{name: describe_text(*split) for name, split in by_split.items()}},
         "config": asdict(config),
         "layers": list(layers),
         **describe_evaluations(evaluations),
@@ -233,7 +233,7 @@ def make_record(
 def describe_evaluations(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     """The entries `train` and `test` of a record; None where there is no test split."""
     pairs = zip_longest(("train", "test"), evaluations)
-    return {str(name): None if one is None else asdict(one) for name, one in pairs}
+    return {str(name): evaluation and asdict(evaluation) for name, evaluation in pairs}
 
 
 def tabulate_predictions(

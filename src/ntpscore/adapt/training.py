@@ -387,7 +387,7 @@ def fit_classifier(
     training = Training(classifier, language_model, train, splits[0].tokens, config, method, folder)
     warnings = training.run(clock, progress)
     with clock("evaluate"):
-        outputs = [predict(classifier, language_model, one.tokens, progress) for one in splits]
+        outputs = [predict(classifier, language_model, split.tokens, progress) for split in splits]
         evaluations = [
             evaluate(
                 of_split,

@@ -3,8 +3,9 @@
 The names below load on first use.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ntpscore.lazy import load_lazily
 
 if TYPE_CHECKING:
     from ntpscore.adapt.config import LogisticConfig as LogisticConfig
@@ -23,33 +24,4 @@ if TYPE_CHECKING:
     from ntpscore.adapt.result import load_adapt_result as load_adapt_result
     from ntpscore.adapt.scratch import fit_scratch as fit_scratch
 
-_HOMES = {
-    "METHODS": "methods",
-    "AdaptResult": "result",
-    "Evaluation": "evaluation",
-    "LogisticConfig": "config",
-    "LoraConfig": "config",
-    "OlsConfig": "config",
-    "ProbeConfig": "config",
-    "ScratchConfig": "config",
-    "evaluate": "evaluation",
-    "fit_logistic": "logistic",
-    "fit_lora": "lora",
-    "fit_ols": "ols",
-    "fit_probe": "probe",
-    "fit_scratch": "scratch",
-    "load_adapt_result": "result",
-}
-__all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'ntpscore.adapt' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"ntpscore.adapt.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    """The public names."""
-    return __all__
+__getattr__, __dir__, __all__ = load_lazily(__name__)

@@ -7,41 +7,40 @@ import math
 from dataclasses import dataclass
 
 from ntpscore.errors import NtpscoreError
-from ntpscore.reading.tokens import BATCH_TOKENS
+from ntpscore.models.layers import read_layers
+from ntpscore.options import check_options, option
+from ntpscore.reading import BATCH_TOKENS
+
+_FIT, _TRAINING, _MODEL = "Fit", "Training (probe, lora, scratch)", "Model"
+_MAX_LENGTH = "Cut texts to so many tokens; default the model's context."
+_SEED = "Of samples, training and bootstrap."
 
 
 @dataclass(frozen=True)
 class FrozenConfig:
-    """What every fit on frozen features is told.
+    """What every fit on frozen features is told."""
 
-    Attributes:
-        max_length: tokens after which a text is cut; None means the model's context.
-        batch_tokens: tokens per batch of the forward pass, padding included.
-        seed: of all that is random, and of the bootstrap.
-    """
-
-    max_length: int | None = None
-    batch_tokens: int = BATCH_TOKENS
-    seed: int = 0
+    max_length: int | None = option(None, _MAX_LENGTH, panel=_MODEL, least=1)
+    batch_tokens: int = option(
+        BATCH_TOKENS, "Tokens per batch of frozen features.", panel=_MODEL, least=1
+    )
+    seed: int = option(0, _SEED, least=0)
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "batch_tokens")
-        _at_least(self, 0, "seed")
+        check_options(self)
 
 
 @dataclass(frozen=True)
 class OlsConfig(FrozenConfig):
     """How `fit_ols` runs.
 
-    Attributes:
-        layers: hidden-state indices; None means all. The result's `train` and `test` are of the
-            last of them, `record["fits"]` has all.
-        ridge: penalise the weights, as strongly as generalised cross-validation finds best, layer
-            by layer.
+    The result's `train` and `test` are of the last of the layers, `record["fits"]` has all.
     """
 
-    layers: tuple[int, ...] | None = None
-    ridge: bool = False
+    layers: tuple[int, ...] | str | None = option(
+        None, "ols: hidden states, such as 0,4,8-last; default all.", panel=_FIT, typed=str | None
+    )
+    ridge: bool = option(False, "ols: penalty by generalised cross-validation.", panel=_FIT)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,48 +50,41 @@ class OlsConfig(FrozenConfig):
 
 @dataclass(frozen=True)
 class LogisticConfig(FrozenConfig):
-    """How `fit_logistic` runs.
+    """How `fit_logistic` runs."""
 
-    Attributes:
-        layer: hidden-state index; None means the last.
-        C: inverse strength of the L2 penalty, as scikit-learn has it.
-    """
-
-    layer: int | None = None
-    C: float = 1.0
+    layer: int | str | None = option(
+        None, "logistic, probe: a hidden state; default the last.", panel=_FIT, typed=str | None
+    )
+    C: float = option(1.0, "logistic: inverse of the penalty; default 1.", panel=_FIT, flag="--C")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _above_zero(self, "C")
+        _one_layer(self.layer)
         if self.seed >= 2**32:
             raise NtpscoreError(f"seed must be below 2^32 for scikit-learn, got {self.seed}")
 
 
 @dataclass(frozen=True)
 class ProbeConfig(FrozenConfig):
-    """How `fit_probe` runs.
+    """How `fit_probe` runs: AdamW at a constant rate."""
 
-    Attributes:
-        layer: hidden-state index; None means the last.
-        learning_rate: of AdamW, constant.
-        epochs: passes over the features.
-        batch_size: texts per step.
-        dropout: share of a text's features that are zeroed in a step.
-        weight_decay: of AdamW.
-    """
-
-    layer: int | None = None
-    learning_rate: float = 1e-4
-    epochs: int = 50
-    batch_size: int = 64
-    dropout: float = 0.05
-    weight_decay: float = 0.01
+    layer: int | str | None = option(
+        None, "logistic, probe: a hidden state; default the last.", panel=_FIT, typed=str | None
+    )
+    epochs: int = option(50, "probe: passes over the texts; default 50.", panel=_TRAINING, least=1)
+    batch_size: int = option(64, "Texts per pass; probe 64, else 1.", panel=_TRAINING, least=1)
+    learning_rate: float = option(1e-4, "Default 1e-4.", panel=_TRAINING)
+    weight_decay: float = option(
+        0.01, "Per step, times the rate; probe 0.01, else 1e-5.", panel=_TRAINING, least=0
+    )
+    dropout: float = option(0.05, "probe, lora: default 0.05.", panel=_TRAINING)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _at_least(self, 1, "epochs", "batch_size")
+        _one_layer(self.layer)
         _above_zero(self, "learning_rate")
-        _at_least(self, 0, "weight_decay")
+        _finite(self, "weight_decay")
         _share(self, "dropout")
 
 
@@ -100,57 +92,45 @@ class ProbeConfig(FrozenConfig):
 class TrainingConfig:
     """How a model is trained; the defaults are the paper's.
 
-    Attributes:
-        steps: of the optimiser.
-        batch_size: texts per forward pass.
-        gradient_accumulation: forward passes per step.
-        learning_rate: at the peak of the schedule.
-        warmup_share: of the steps, in which the learning rate rises from zero.
-        weight_decay: per step, times the learning rate.
-        max_length: tokens after which a text is cut; None means the model's context.
-        seed: of the initial weights, the order of the texts and dropout.
-        checkpoint_seconds: time between checkpoints, if there is a folder.
-
     Source:
         Next Token Perception Score, section 5: Adafactor, cosine schedule, 5 % warm-up.
     """
 
-    steps: int = 5000
-    batch_size: int = 1
-    gradient_accumulation: int = 1
-    learning_rate: float = 1e-4
-    warmup_share: float = 0.05
-    weight_decay: float = 1e-5
-    max_length: int | None = None
-    seed: int = 0
-    checkpoint_seconds: float = 60.0
+    steps: int = option(5000, "lora: default 5000; scratch: 10000.", panel=_TRAINING, least=1)
+    batch_size: int = option(1, "Texts per pass; probe 64, else 1.", panel=_TRAINING, least=1)
+    gradient_accumulation: int = option(
+        1, "lora, scratch: passes per step; default 1.", panel=_TRAINING, least=1
+    )
+    learning_rate: float = option(1e-4, "At its peak; default 1e-4.", panel=_TRAINING)
+    warmup_share: float = option(
+        0.05, "lora, scratch: share of the steps; default 0.05.", panel=_TRAINING
+    )
+    weight_decay: float = option(
+        1e-5, "Per step, times the rate; probe 0.01, else 1e-5.", panel=_TRAINING, least=0
+    )
+    max_length: int | None = option(None, _MAX_LENGTH, panel=_MODEL, least=1)
+    seed: int = option(0, _SEED, least=0)
+    checkpoint_seconds: float = option(
+        60.0, "lora, scratch: between checkpoints in --out; default 60.", panel=_TRAINING, least=0
+    )
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "steps", "batch_size", "gradient_accumulation")
+        check_options(self)
         _above_zero(self, "learning_rate")
-        _at_least(self, 0, "seed", "weight_decay", "checkpoint_seconds")
+        _finite(self, "weight_decay")
         _share(self, "warmup_share", with_one=True)
-        if self.max_length is not None:
-            _at_least(self, 1, "max_length")
 
 
 @dataclass(frozen=True)
 class LoraConfig(TrainingConfig):
-    """How LoRA is trained; the defaults are the paper's.
+    """How LoRA is trained; the defaults are the paper's."""
 
-    Attributes:
-        rank: of the update of each projection.
-        alpha: the update is scaled by alpha / rank.
-        dropout: in front of each update.
-    """
-
-    rank: int = 32
-    alpha: int = 32
-    dropout: float = 0.05
+    rank: int = option(32, "lora: of each update; default 32.", panel=_TRAINING, least=1)
+    alpha: int = option(32, "lora: scales by alpha / rank; default 32.", panel=_TRAINING, least=1)
+    dropout: float = option(0.05, "probe, lora: default 0.05.", panel=_TRAINING)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _at_least(self, 1, "rank", "alpha")
         _share(self, "dropout")
 
 
@@ -158,21 +138,23 @@ class LoraConfig(TrainingConfig):
 class ScratchConfig(TrainingConfig):
     """How a model is trained from scratch; the defaults are the paper's."""
 
-    steps: int = 10000
+    steps: int = option(10000, "lora: default 5000; scratch: 10000.", panel=_TRAINING, least=1)
 
 
-def _at_least(config: object, least: int, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if not least <= value < math.inf:
-            raise NtpscoreError(f"{name} must be at least {least}, and finite; got {value}")
+def _one_layer(layer: int | str | None) -> None:
+    if isinstance(layer, str) and len(read_layers(layer)) > 1:
+        raise NtpscoreError(f"layer must be one layer, got {layer}")
 
 
-def _above_zero(config: object, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if not 0 < value < math.inf:
-            raise NtpscoreError(f"{name} must be above 0 and finite, got {value}")
+def _finite(config: object, name: str) -> None:
+    if not math.isfinite(value := getattr(config, name)):
+        raise NtpscoreError(f"{name} must be finite, got {value}")
+
+
+def _above_zero(config: object, name: str) -> None:
+    value = getattr(config, name)
+    if not 0 < value < math.inf:
+        raise NtpscoreError(f"{name} must be above 0 and finite, got {value}")
 
 
 def _share(config: object, name: str, *, with_one: bool = False) -> None:

@@ -51,6 +51,16 @@ class FittedHeads:
     warnings: Sequence[str] = ()
 
 
+def find_layer(layer: int | str | None, model: LanguageModel) -> int:
+    """The hidden-state index that is meant; None means the last.
+
+    Raises:
+        ModelError: the model has no such layer.
+    """
+    layers = layer if isinstance(layer, str) else [-1 if layer is None else layer]
+    return check_layers(layers, model, "--layer")[0]
+
+
 def fit_on_features(
     method: str,
     fit: Callable[[dict[int, Tensor]], FittedHeads],
@@ -59,7 +69,7 @@ def fit_on_features(
     test: LabelledText | None,
     config: FrozenConfig,
     *,
-    layers: Sequence[int] | None,
+    layers: Sequence[int] | str | None,
     folder: Path | None,
     cache: Path | None,
     progress: bool | None,
@@ -74,7 +84,7 @@ def fit_on_features(
         train: the n texts to fit.
         test: the texts to test; None for none.
         config: of the method.
-        layers: hidden-state indices that are needed; None means all.
+        layers: hidden states that are needed, see `check_layers`; None means all.
         folder: where the result goes; None keeps it in memory.
         cache: where features are kept; None means the folder.
         progress: show progress bars; None means on a terminal.

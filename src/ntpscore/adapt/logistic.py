@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from ntpscore.adapt.config import LogisticConfig
-from ntpscore.adapt.frozen import FittedHeads, fit_on_features
+from ntpscore.adapt.frozen import FittedHeads, find_layer, fit_on_features
 from ntpscore.adapt.head import LinearHead
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.errors import NtpscoreError
@@ -84,7 +84,7 @@ def fit_logistic(
     config = config or LogisticConfig()
     if train.task == "regression":
         raise NtpscoreError("logistic regression is for classes: fit targets with --method ols")
-    layer = model.n_layers if config.layer is None else config.layer
+    layer = find_layer(config.layer, model)
 
     def fit(features: dict[int, Tensor]) -> FittedHeads:
         scaler = StandardScaler()

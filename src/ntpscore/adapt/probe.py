@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ntpscore.adapt.config import ProbeConfig
-from ntpscore.adapt.frozen import FittedHeads, fit_on_features
+from ntpscore.adapt.frozen import FittedHeads, find_layer, fit_on_features
 from ntpscore.adapt.head import LinearHead, label_tensor, loss_of
 from ntpscore.adapt.result import LOSS_COLUMNS, AdaptResult
 from ntpscore.errors import TrainingError
@@ -102,7 +102,7 @@ def fit_probe(
         authors' code.
     """
     config = config or ProbeConfig()
-    layer = model.n_layers if config.layer is None else config.layer
+    layer = find_layer(config.layer, model)
 
     def fit(features: dict[int, Tensor]) -> FittedHeads:
         labels = label_tensor(train.labels, train.task)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import typer
+from rich.console import Console
 
 from ntpscore.cli import options
 from ntpscore.cli.options import takes_options
@@ -187,7 +188,7 @@ def adapt_command(
     else:
         from ntpscore.cli.adapt_table import print_adapt_result
 
-        print_adapt_result(result, out)
+        print_adapt_result(result, out, Console(stderr=True))
 
 
 adapt_command.__doc__ = EXAMPLES

@@ -22,8 +22,9 @@ from ntpscore.errors import MetricError, ModelError, NtpscoreError
 from ntpscore.files import make_folder, to_json, without_nan, write_text
 from ntpscore.metrics import METRICS, Metric
 from ntpscore.models import LanguageModel, NextTokenDistributions, load_model
+from ntpscore.models.failures import is_out_of_memory
 from ntpscore.progress import Progress
-from ntpscore.reading.reader import check_layers, is_out_of_memory
+from ntpscore.reading.reader import check_layers
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.scoring.result import ScoreResult
 from ntpscore.scoring.run import STAGES, refuse_options, score_text

@@ -16,6 +16,7 @@ from ntpscore.clock import Clock
 from ntpscore.core.moments import NonFiniteError
 from ntpscore.errors import ModelError, MomentsError
 from ntpscore.models import LanguageModel, stream_hidden_states
+from ntpscore.models.failures import is_out_of_memory
 from ntpscore.reading.tokens import pad_batch
 
 # From glibc's malloc.h.
@@ -342,11 +343,3 @@ def keep_freed_memory() -> None:
     if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version"):
         libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on whatever device."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # The processor's allocator raises a plain RuntimeError.
-    return "DefaultCPUAllocator" in str(error) or "not enough memory" in str(error)

@@ -45,9 +45,11 @@ from ntpscore.models.locate import (
     locate_model,
     locate_tokenizer,
 )
+from ntpscore.models.options import DTYPE_NAMES, ModelOptions
 from ntpscore.models.short_attention import use_short_attention
+from ntpscore.options import with_keywords
 
-DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
 
 
 # In front of the names of an adapter's tensors.
@@ -61,14 +63,7 @@ _TOKENIZER_PACKAGES = {
 
 
 def load_model(
-    model: str | Path,
-    *,
-    revision: str | None = None,
-    tokenizer: str | Path | None = None,
-    dtype: str = "auto",
-    device: str = "auto",
-    device_map: str | dict[str, Any] | None = None,
-    trust_remote_code: bool = False,
+    model: str | Path, options: ModelOptions | None = None, **keywords: Any
 ) -> LanguageModel:
     """Load a causal language model in evaluation mode, with its tokenizer.
 
@@ -80,13 +75,8 @@ def load_model(
         model: A `.gguf` file, a folder written by `save_pretrained` (of a model, or of an adapter
             of `peft`, which is merged into the model it was trained on), a short name (a key of
             `MODELS`), or an id on the Hugging Face hub. What is there locally comes first.
-        revision: Branch, tag or commit of a hub id; in place of the one registered, if any.
-        tokenizer: Folder or hub id of a tokenizer, in place of the model's own.
-        dtype: "bfloat16", "float32", "float16", or "auto": the checkpoint's own; for a GGUF file
-            bfloat16 where the processor computes fast with it, else float32.
-        device: "cpu", "cuda", "cuda:N", "mps", or "auto": the first CUDA device, else the CPU.
-        device_map: Spreads a model that is too large for one device, e.g. "auto"; see accelerate.
-        trust_remote_code: Run Python code that comes with the model. Read it first.
+        options: Revision, dtype, device, …
+        keywords: Options by name, such as `dtype="float32"`.
 
     Returns:
         The model, on its device.
@@ -95,30 +85,31 @@ def load_model(
         ModelError: There is no such model, its files are damaged or of the wrong kind, or the
             dtype or device is not available.
     """
-    target = _check_device(device, device_map)
-    if dtype != "auto" and dtype not in DTYPES:
-        raise ModelError(f"unknown dtype {dtype!r}: expected one of auto, {', '.join(DTYPES)}")
+    options = with_keywords(keywords, options or ModelOptions())[0]
+    target = _check_device(options.device)
     with _quiet_transformers():
-        files = locate_model(str(model), revision, trust_remote_code=trust_remote_code)
-        if tokenizer is not None:
-            files.tokenizer = locate_tokenizer(str(tokenizer), files.id)
+        files = locate_model(
+            str(model), options.revision, trust_remote_code=options.trust_remote_code
+        )
+        if options.tokenizer is not None:
+            files.tokenizer = locate_tokenizer(str(options.tokenizer), files.id)
         if files.gguf is not None:
-            torch_dtype: torch.dtype | str = _gguf_dtype(dtype, target)
+            dtype: torch.dtype | str = _gguf_dtype(options.dtype, target)
         else:
-            torch_dtype = DTYPES.get(dtype, "auto")
+            dtype = DTYPES.get(options.dtype, "auto")
         with _only_what_belongs_to_it(files):
-            loaded, its_tokenizer = _load(files, torch_dtype, device_map)
+            loaded, tokenizer = _load(files, dtype, options.device_map)
         for adapter in files.adapters:
             loaded = _merge_adapter(loaded, adapter, files.id)
         name = _name(files)
         with as_model_error(f"the weights of {name} can't be prepared"):
-            if device_map is None:
+            if options.device_map is None:
                 loaded = loaded.to(target)  # type: ignore[arg-type]  # transformers' stub of `to`
             loaded.eval().requires_grad_(requires_grad=False)
             use_short_attention(loaded, loaded.device)
             language_model = LanguageModel(
                 model=loaded,
-                tokenizer=its_tokenizer,
+                tokenizer=tokenizer,
                 id=name,
                 revision=files.adapters[-1].revision if files.adapters else files.revision,
                 content_hash=_content_hash(files),
@@ -360,13 +351,9 @@ def _loading(files: ModelFiles, part: str) -> Iterator[None]:
             raise
 
 
-def _check_device(device: str, device_map: str | dict[str, Any] | None) -> torch.device:
+def _check_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device_map is not None:
-        raise ModelError(
-            f"device {device!r} and a device_map can't both be given: give one of them"
-        )
     match = re.fullmatch(r"cpu|mps|cuda(?::(\d+))?", device)
     if match is None:
         raise ModelError(f"unknown device {device!r}: expected auto, cpu, cuda, cuda:N or mps")

@@ -14,8 +14,6 @@ from ntpscore.models.context import TRIED, try_context
 from ntpscore.models.failures import as_model_error
 from ntpscore.models.vocabulary import check_token_ids
 
-# Enough to fill matrix products, few enough that what blocks hand on stays near the processor.
-BATCH_TOKENS = 2048
 # Padding of a batch, as a share of the most tokens it may have: smaller batches cost more than the
 # padding they save.
 _PADDING_SHARE = 0.03

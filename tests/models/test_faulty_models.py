@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ from ntpscore.errors import ModelError
 from ntpscore.models import LanguageModel, check_next_token_loss, load_model, stream_hidden_states
 from ntpscore.models import load as load_module
 from ntpscore.models.failures import as_model_error
+from ntpscore.rank.run import rank_models
 from ntpscore.reading.tokens import tokenize
+from tests.support.cli_run import run_cli
+from tests.support.labelled_texts import make_rows, write_rows
 from tests.support.tiny_models import save_random_model
 
 # What peft and transformers say to each other when an adapter is made.
@@ -189,8 +193,6 @@ def test_a_missing_package_of_a_tokenizer_is_named(
 
 
 def test_a_tokenizer_that_fails_on_a_text_is_the_models_fault(tiny_model: LanguageModel) -> None:
-    from dataclasses import replace
-
     def fail(*_: Any, **__: Any) -> None:
         raise TypeError("text input must be of type str")
 
@@ -565,3 +567,114 @@ def test_a_narrower_last_layer_is_read_before_it_is_made_narrow(
         assert language_model.narrowing is not None
         output = language_model.base(ids).last_hidden_state
         assert torch.equal(language_model.narrowing(states), output)
+
+
+# -- code of its own --------------------------------------------------------------------------
+
+_CODE = """
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
+
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+
+
+class OwnModel(LlamaModel):
+    config_class = OwnConfig
+
+
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+_FAILING_NORM = """class OwnForCausalLM(LlamaForCausalLM):
+    def __init__(self, config):
+        super().__init__(config)
+        self.model.norm.forward = self.fail
+
+    def fail(self, states):
+        return states / [1]
+
+"""
+_FAULTS = {
+    "import": ("import torch", "import torch, not_installed_anywhere", "not_installed_anywhere"),
+    "constructor": (
+        "    config_class = OwnConfig\n",
+        "    config_class = OwnConfig\n\n    def __init__(self, config):\n        config.no_such\n",
+        "no_such",
+    ),
+    "forward pass": (
+        "class OwnForCausalLM(LlamaForCausalLM):\n",
+        _FAILING_NORM,
+        "the forward pass of .* unsupported operand",
+    ),
+}  # fmt: skip
+
+
+def _write_own_code(folder: Path, code: str) -> Path:
+    (folder / "own.py").write_text(code)
+    auto_map = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
+    _edit(folder / "config.json", model_type="own", auto_map=auto_map)
+    return folder
+
+
+@pytest.mark.parametrize("fault", [None, *_FAULTS])
+def test_a_fault_in_a_models_own_code_is_the_models(
+    tiny_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str | None
+) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "m"))
+    if fault is None:
+        _write_own_code(tiny_copy, _CODE)
+        _states(load_model(tiny_copy, trust_remote_code=True))
+        return
+    old, new, message = _FAULTS[fault]
+    assert old in _CODE
+    _write_own_code(tiny_copy, _CODE.replace(old, new))
+    with pytest.raises(ModelError, match=f"(?s){tiny_copy}.*{message}|{message}"):
+        load_model(tiny_copy, trust_remote_code=True)
+
+
+# -- commands ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Sixty labelled texts."""
+    return write_rows(tmp_path / "data.jsonl", make_rows(48))
+
+
+@pytest.fixture
+def broken_models(tiny_copy: Path, tmp_path: Path) -> list[Path]:
+    """Models with faults that show at different stages."""
+    folders = [
+        shutil.copytree(tiny_copy, tmp_path / name)
+        for name in ("configuration", "tokenizer", "weights", "pass")
+    ]
+    _edit(folders[0] / "config.json", num_hidden_layers="three")
+    (folders[1] / "tokenizer.json").write_text('{"model": {"type": "BPE", "vocab": 1}}')
+    _edit(folders[2] / "config.json", intermediate_size=48)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folders[3])
+    tokenizer.add_tokens(["today", "near", "some", "saw"])
+    tokenizer.save_pretrained(folders[3])
+    return folders
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_command_ends_with_one_message_and_code_2(
+    broken_models: list[Path], data: Path, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    folder = broken_models[number]
+    assert run_cli("score", folder, data) == 2
+    message = capsys.readouterr().err
+    assert "bug" not in message
+    assert str(folder) in message
+
+
+def test_a_ranking_goes_on_with_the_other_models(
+    broken_models: list[Path], tiny_model_dir: Path, data: Path
+) -> None:
+    result = rank_models(data, [*broken_models, tiny_model_dir], progress=False)
+    assert list(result.failures) == [str(folder) for folder in broken_models]
+    for folder, reason in result.failures.items():
+        assert folder in reason
+    assert set(result.table()["model"]) == {str(tiny_model_dir)}

@@ -198,12 +198,11 @@ def _all_hidden_states(
         output = language_model.base(
             **inputs, use_cache=False, return_dict=True, output_hidden_states=True
         )
-        hidden_states = list(output.hidden_states or ())
+        *below, _ = output.hidden_states or (None,)
         if language_model.merge_streams is not None:
-            hidden_states[:-1] = map(language_model.merge_streams, hidden_states[:-1])
-        if language_model.narrowing is not None:
-            hidden_states[-1] = last_state(output)
-    return tuple(hidden_states)
+            below = list(map(language_model.merge_streams, below))
+        # Not always the last of the hidden states, which some give from before the final norm.
+        return (*below, last_state(output)) if below else ()
 
 
 def check_stream(language_model: LanguageModel) -> bool:

@@ -1,5 +1,7 @@
 """Attention by two products against torch's."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 import transformers
@@ -51,6 +53,53 @@ def test_short_attention_equals_a_loop_over_tokens(
             torch.testing.assert_close(got[:, i, head].double(), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def literal_softmax(scores: torch.Tensor, scaling: float) -> torch.Tensor:
+    """Row after row, in float64."""
+    length = scores.shape[-1]
+    rows = scores.double().reshape(-1, length) * scaling
+    shares = torch.zeros_like(rows)
+    for i, row in enumerate(rows):
+        seen = row[: i % length + 1]
+        weights = (seen - seen.max()).exp()
+        shares[i, : len(seen)] = weights / weights.sum()
+    return shares.view(scores.shape)
+
+
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 31, 32, 33, 100, 255, 256])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 40.0, 1e4])
+def test_softmax_equals_a_loop_over_rows(length: int, size: float) -> None:
+    generator = torch.Generator().manual_seed(length)
+    scores = (size * torch.randn(2, 3 * length, length, generator=generator)).bfloat16()
+    # Torch's way rounds the scaled scores too: a power of two makes that exact.
+    expected = literal_softmax(scores, 0.125)
+    got = module._causal_softmax(scores.clone(), 0.125, length)
+    assert got.dtype == torch.bfloat16
+    # Half a unit in the last place of a bfloat16, and float32's rounding of scores up to 1e4.
+    torch.testing.assert_close(got.double(), expected, rtol=2**-8, atol=1e-5)
+    ahead = torch.ones(length, length, dtype=torch.bool).triu(1).repeat(3, 1)
+    assert not got[:, ahead].any()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.usefixtures("one_thread")
+def test_softmax_passes_on_what_is_not_finite(value: float) -> None:
+    scores = torch.zeros(1, 20, 20, dtype=torch.bfloat16)
+    scores[0, 5, 3] = value
+    scores[0, 2, 7] = value  # ahead: not seen
+    shares = module._causal_softmax(scores, 1.0, 20)
+    assert shares[0, 5, :6].isnan().any()
+    assert shares[0, [0, 1, 2, 3, 4, *range(6, 20)]].isfinite().all()
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_bfloat16_models_give_the_hidden_states_of_float32_as_torchs_attention_does() -> None:
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(CONFIGS["llama"]()).eval()

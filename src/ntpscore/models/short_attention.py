@@ -67,10 +67,22 @@ def short_attention(
     scaling = e**-0.5 if scaling is None else scaling
     queries = query.reshape(b * groups, -1, e)
     keys = key.reshape(b * groups, t, e).transpose(1, 2)
-    ahead = torch.ones(t, t, dtype=torch.bool).triu(1).repeat(heads // groups, 1)
-    scores = (queries @ keys).mul_(scaling).masked_fill_(ahead, float("-inf"))
-    mixed = scores.softmax(-1) @ value.reshape(b * groups, t, e)
+    shares = _causal_softmax(queries @ keys, scaling, t)
+    mixed = shares @ value.reshape(b * groups, t, e)
     return mixed.view(b, heads, t, e).transpose(1, 2), None
+
+
+def _causal_softmax(scores: Tensor, scaling: float, length: int) -> Tensor:
+    """Softmax of scaled scores over each token and those before it; overwrites the scores.
+
+    Args:
+        scores: (…, rows, length); rows go through the tokens again and again.
+        scaling: of the scores.
+        length: of the texts.
+    """
+    ahead = torch.ones(length, length, dtype=torch.bool).triu(1)
+    ahead = ahead.repeat(scores.shape[-2] // length, 1)
+    return scores.mul_(scaling).masked_fill_(ahead, float("-inf")).softmax(-1)
 
 
 AttentionInterface.register(NAME, short_attention)

@@ -20,11 +20,11 @@ from ntpscore.errors import MetricError, ModelError, NtpscoreError
 from ntpscore.files import make_folder, to_json, without_nan, write_text
 from ntpscore.metrics import METRICS, Metric
 from ntpscore.models import LanguageModel, NextTokenDistributions
+from ntpscore.models.failures import is_out_of_memory
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import refuse_late, with_keywords
 from ntpscore.progress import Progress
 from ntpscore.reading.consumers import KeepLastTokens, KeepMeanTokens
-from ntpscore.reading.memory import is_out_of_memory
 from ntpscore.reading.reader import check_layers
 from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.config import ScoreConfig

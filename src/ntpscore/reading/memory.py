@@ -1,4 +1,4 @@
-"""What a pass takes of memory: planned before it begins, told where it runs out."""
+"""What a pass takes of memory, planned before it begins."""
 
 import ctypes
 import sys
@@ -64,14 +64,6 @@ def check_memory(
             f"{needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free: {advice}"
         )
     return needed
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on whatever device."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # The processor's allocator raises a plain RuntimeError.
-    return "DefaultCPUAllocator" in str(error) or "not enough memory" in str(error)
 
 
 def keep_freed_memory() -> None:

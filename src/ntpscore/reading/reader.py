@@ -14,9 +14,9 @@ from ntpscore.clock import Clock
 from ntpscore.core.moments import NonFiniteError
 from ntpscore.errors import ModelError, MomentsError
 from ntpscore.models import LanguageModel, stream_hidden_states
+from ntpscore.models.failures import is_out_of_memory
 from ntpscore.models.layers import read_layers
 from ntpscore.reading.consumers import Consumer
-from ntpscore.reading.memory import is_out_of_memory
 from ntpscore.reading.tokens import pad_batch
 
 # More threads than this share the passes: each pass holds a batch's activations in memory.

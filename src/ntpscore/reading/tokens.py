@@ -1,5 +1,6 @@
 """Texts as token ids: cut to the length limit, counted, sorted into batches."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,9 @@ from torch import Tensor
 
 from ntpscore.errors import DataError, ModelError
 from ntpscore.models import LanguageModel
+from ntpscore.models.context import TRIED, try_context
+from ntpscore.models.failures import as_model_error
+from ntpscore.models.vocabulary import check_token_ids
 
 # Padding of a batch, as a share of the most tokens it may have: smaller batches cost more than the
 # padding they save.
@@ -44,7 +48,8 @@ def tokenize(
 
     Raises:
         DataError: a text has no token at all.
-        ModelError: the limit is beyond the model's context.
+        ModelError: the limit is beyond the model's context, the tokenizer fails, or it makes tokens
+            that the model doesn't know.
     """
     context = language_model.max_length
     if max_length is not None and context is not None and max_length > context:
@@ -52,20 +57,22 @@ def tokenize(
             f"max_length {max_length} is beyond the context of {context} tokens of "
             f"{language_model.id}"
         )
-    limit = max_length or context
-    # Without verbose the tokenizer doesn't warn of long texts: they are cut and counted here.
-    encoded = language_model.tokenizer(
-        list(texts), return_attention_mask=False, return_token_type_ids=False, verbose=False
-    )
-    ids: list[list[int]] = encoded["input_ids"]
-    truncated = 0
-    if limit is not None:
-        truncated = sum(len(one) > limit for one in ids)
-        ids = [one[:limit] for one in ids]
-    for text, one in zip(texts, ids, strict=True):
-        if not one:
+    limit = max_length or context or sys.maxsize
+    with as_model_error(f"the tokenizer of {language_model.id} failed"):
+        # Without verbose the tokenizer doesn't warn of long texts: they are cut and counted here.
+        encoded = language_model.tokenizer(
+            list(texts), return_attention_mask=False, return_token_type_ids=False, verbose=False
+        )
+        ids: list[list[int]] = encoded["input_ids"]
+    for text, token_ids in zip(texts, ids, strict=True):
+        if not token_ids:
             raise DataError(f"the tokenizer of {language_model.id} makes no token of {text!r}")
-    return TokenizedText(ids, truncated)
+    check_token_ids(language_model, ids)
+    longest = min(max(map(len, ids)), limit)
+    if longest > TRIED:
+        limit = min(limit, try_context(language_model, longest))
+    truncated = sum(len(token_ids) > limit for token_ids in ids)
+    return TokenizedText([token_ids[:limit] for token_ids in ids], truncated)
 
 
 def plan_batches(

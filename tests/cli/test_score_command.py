@@ -1,22 +1,25 @@
 """`ntpscore score` and `ntpscore show` as a user types them."""
 
+import inspect
 import json
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import ntpscore
-from ntpscore import NtpscoreError
 from ntpscore.cli import score as score_module
 from ntpscore.cli.main import run
-from ntpscore.cli.score import parse_layers
 from ntpscore.forecast.evidence import Evidence
 from ntpscore.forecast.gain import calibrate_gain
-from ntpscore.scoring.result import COLUMNS
+from ntpscore.models.options import ModelOptions
+from ntpscore.scoring.config import ScoreConfig
+from ntpscore.scoring.tables import COLUMNS
+from ntpscore.text.options import TextOptions
 from tests.forecast.test_gain import made_points
 from tests.support.cli_run import run_cli
 from tests.support.labelled_texts import make_rows, write_rows
@@ -27,20 +30,19 @@ def data(tmp_path: Path) -> Path:
     return write_rows(tmp_path / "data.jsonl", make_rows(100))
 
 
-def test_score_prints_tables_and_advice_on_standard_error(
+def test_score_prints_tables_and_advice_on_standard_output(
     tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     assert run_cli("score", tiny_model_dir, data, "--out", out, "--shuffles", 2) == 0
     printed = capsys.readouterr()
-    assert printed.out == ""
     for word in ("retained", "supervised", "chance", "adjusted", "knows most about", "forward"):
-        assert word in printed.err
+        assert word in printed.out
     assert "Traceback" not in printed.err
     assert run_cli("show", out) == 0
     shown = capsys.readouterr()
     # The same again from the folder alone, but for the line of what the sums will take.
-    assert shown.err.splitlines() == printed.err.splitlines()[-len(shown.err.splitlines()) :]
+    assert shown.out == printed.out
     assert "the moments of 4 layers of width 32 take" in printed.err
 
 
@@ -74,7 +76,7 @@ def test_score_forecasts_the_gain_by_a_calibration_of_ones_own(
     assert forecast["headroom"] == pytest.approx(headroom)
     assert forecast["gain"] == pytest.approx(calibration.forecast(headroom).gain)
     assert run_cli("score", tiny_model_dir, data, *few) == 0
-    printed = capsys.readouterr().err
+    printed = capsys.readouterr().out
     assert f"LoRA: {forecast['verdict']}"[:50] in printed
     assert "my study: 12 data sets" in printed
 
@@ -85,7 +87,7 @@ def test_until_says_how_many_texts_were_read_and_what_they_say(
     many, out = write_rows(tmp_path / "many.jsonl", make_rows(500)), tmp_path / "out"
     arguments = ("--shuffles", 1, "--until", 0.1, "--until-score", "r2")
     assert run_cli("score", tiny_model_dir, many, *arguments, "--out", out) == 0
-    printed = " ".join(capsys.readouterr().err.split())
+    printed = " ".join(capsys.readouterr().out.split())
     until = json.loads((out / "result.json").read_text())["until"]
     assert until["n_texts"] < 500
     low, high = until["scores"]["r2"]["low"], until["scores"]["r2"]["high"]
@@ -96,7 +98,7 @@ def test_until_says_how_many_texts_were_read_and_what_they_say(
     few = ("--max-texts", 90)
     assert run_cli("score", tiny_model_dir, many, *arguments, *few) == 0
     assert "--until 0.1 was not reached: all 90 texts were read" in " ".join(
-        capsys.readouterr().err.split()
+        capsys.readouterr().out.split()
     )
 
 
@@ -241,30 +243,34 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert ntpscore.__version__ in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("text", "layers"),
-    [(None, None), ("3", (3,)), ("0,4,8-10", (0, 4, 8, 9, 10)), (" 1 , 2 ", (1, 2))],
-)
-def test_parse_layers_reads_numbers_and_ranges(
-    text: str | None, layers: tuple[int, ...] | None
-) -> None:
-    assert parse_layers(text) == layers
-
-
-@pytest.mark.parametrize("text", ["", "x", "1-", "-1", "5-3", "1,,2", "0-99999999999"])
-def test_parse_layers_refuses_anything_else(text: str) -> None:
-    with pytest.raises(NtpscoreError, match="--layers"):
-        parse_layers(text)
-
-
 def test_score_command_offers_every_option_of_score() -> None:
     """An option of the function that the command line lacks would be hard to miss."""
-    import inspect
-
     offered = set(inspect.signature(score_module.score_command).parameters)
-    function = set(inspect.signature(ntpscore.score).parameters)
-    config = set(inspect.signature(ntpscore.ScoreConfig).parameters)
-    assert (function - {"config", "progress"}) | config <= offered
+    own = {"config", "text_options", "model_options", "keywords", "progress"}
+    function = set(inspect.signature(ntpscore.score).parameters) - own
+    for kind in (ScoreConfig, TextOptions, ModelOptions):
+        function |= {field.name for field in fields(kind)}
+    assert function <= offered
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [("score", ("helpdesk", "smollm2-135m")), ("rank", ("smollm2-135m", "helpdesk"))],
+)
+def test_arguments_in_the_wrong_order_are_told(
+    command: str, arguments: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli(command, *arguments) == 2
+    assert "the order is" in capsys.readouterr().err
+
+
+def test_last_layer_is_a_number_and_a_name(
+    tiny_model_dir: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for layers, expected in (("-1", [3]), ("last", [3]), ("0,2-last", [0, 2, 3])):
+        arguments = ("--layers", layers, "--shuffles", 0, "--json")
+        assert run_cli("score", tiny_model_dir, data, *arguments) == 0
+        assert json.loads(capsys.readouterr().out)["settings"]["layers"] == expected
 
 
 def test_show_prints_csv_and_draws(

@@ -13,21 +13,25 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import psutil
 import torch
-from torch import Tensor
 
 from ntpscore.clock import Clock
-from ntpscore.core.pooling import mean_tokens
 from ntpscore.core.scores import SCORES
 from ntpscore.errors import MetricError, ModelError, NtpscoreError
 from ntpscore.files import make_folder, to_json, without_nan, write_text
 from ntpscore.metrics import METRICS, Metric
-from ntpscore.models import LanguageModel, NextTokenDistributions, load_model
+from ntpscore.models import LanguageModel, NextTokenDistributions
+from ntpscore.models.failures import is_out_of_memory
+from ntpscore.models.options import ModelOptions
+from ntpscore.options import refuse_late, with_keywords
 from ntpscore.progress import Progress
-from ntpscore.reading.reader import check_layers, is_out_of_memory
+from ntpscore.reading.consumers import KeepLastTokens, KeepMeanTokens
+from ntpscore.reading.reader import check_layers
+from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.scoring.result import ScoreResult
-from ntpscore.scoring.run import STAGES, refuse_options, score_text
-from ntpscore.text import LabelledText, Task, load_text
+from ntpscore.scoring.run import STAGES, score_text
+from ntpscore.text import LabelledText
+from ntpscore.text.options import TextOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,26 +151,15 @@ class RankResult:
 def rank_models(
     data: "str | Path | LabelledText | pd.DataFrame | Any",
     models: "Sequence[str | Path | LanguageModel]",
-    *,
-    out: str | Path | None = None,
     config: ScoreConfig | None = None,
+    *,
+    text_options: TextOptions | None = None,
+    model_options: ModelOptions | None = None,
+    out: str | Path | None = None,
     layer: Literal["both", "last", "best"] | int = "both",
     metric: str = CONSENSUS,
-    split: str = "train",
-    max_texts: int | None = None,
-    text_column: str | None = None,
-    pair_column: str | None = None,
-    label_column: str | None = None,
-    template: str | None = None,
-    task: Task | Literal["auto"] = "auto",
-    skip_bad_rows: bool = False,
-    data_configuration: str | None = None,
-    data_revision: str | None = None,
-    dtype: str = "auto",
-    device: str = "auto",
-    device_map: str | None = None,
-    trust_remote_code: bool = False,
     progress: bool | None = None,
+    **keywords: Any,
 ) -> RankResult:
     """Rank causal language models for labelled text by every metric and score, without training.
 
@@ -181,26 +174,15 @@ def rank_models(
     Args:
         data: as in `score`.
         models: folders, `.gguf` files, short names, hub ids or loaded models, each once.
-        out: a folder for `rank.json` and `rank.csv`.
         config: shuffles, seed, length limit, batch size; its layers must be None.
-        layer: `both`, `last`, `best` or a hidden-state index, read alone: then the six scores are
-            of that layer too, and `leep` is defined on the last layer only.
+        text_options: how to read the data.
+        model_options: how to load each model.
+        out: a folder for `rank.json` and `rank.csv`.
+        layer: `both`, `last`, `best` or a hidden-state index (-1 is the last), read alone: then the
+            six scores are of that layer too, and `leep` is defined on the last layer only.
         metric: what to sort by, the name of a metric, a score or `consensus`.
-        split: as in `score`.
-        max_texts: as in `score`.
-        text_column: as in `score`.
-        pair_column: as in `score`.
-        label_column: as in `score`.
-        template: as in `score`.
-        task: as in `score`.
-        skip_bad_rows: as in `score`.
-        data_configuration: as in `score`.
-        data_revision: as in `score`.
-        dtype: as in `score`, for every model.
-        device: as in `score`.
-        device_map: as in `score`.
-        trust_remote_code: as in `score`.
         progress: show progress bars on standard error; None means if it is a terminal.
+        keywords: any option of `ScoreConfig`, `TextOptions` or `ModelOptions` by its name.
 
     Returns:
         The ranking; saved already if `out` was given.
@@ -212,37 +194,26 @@ def rank_models(
         >>> ranking = rank_models("dair-ai/emotion", ["gpt2", "gpt2-medium"])  # doctest: +SKIP
         >>> ranking.ranks("best")["log_me"]  # doctest: +SKIP
     """
-    config = config or ScoreConfig()
+    chosen = with_keywords(
+        keywords,
+        config or ScoreConfig(),
+        text_options or TextOptions(),
+        model_options or ModelOptions(),
+    )
+    config, text_options, model_options = chosen
+    layer = "last" if layer == -1 else layer
     names = _check(models, config, layer, metric)
-    options = {
-        "split": split, "max_texts": max_texts, "text_column": text_column,
-        "pair_column": pair_column, "label_column": label_column, "template": template,
-        "task": task, "skip_bad_rows": skip_bad_rows, "data_configuration": data_configuration,
-        "data_revision": data_revision,
-    }  # fmt: skip
-    if isinstance(data, LabelledText):
-        refuse_options(options, rank_models, "labelled text that was read before")
-    model_options = {
-        "dtype": dtype, "device": device, "device_map": device_map,
-        "trust_remote_code": trust_remote_code,
-    }  # fmt: skip
+    check_order(models, data, "data, then models")
     if any(isinstance(model, LanguageModel) for model in models):
-        refuse_options(model_options, rank_models, "models that were loaded before")
+        refuse_late(model_options, "models that were loaded before")
     start = time.perf_counter()
     folder = make_folder(out) if out is not None else None
-    text = data if isinstance(data, LabelledText) else load_text(
-        data, configuration=data_configuration, revision=data_revision, split=split,
-        text_column=text_column, pair_column=pair_column, label_column=label_column,
-        template=template, task=task, max_texts=max_texts, seed=config.seed,
-        skip_bad_rows=skip_bad_rows,
-    )  # fmt: skip
+    text = read_text(data, text_options, seed=config.seed, clock=Clock(STAGES))
     judged: dict[str, _Judged] = {}
     errors: dict[str, str] = {}
     for name, model in zip(names, models, strict=True):
         try:
-            judged[name] = _load_and_judge(
-                name, model, text, config, layer, progress, model_options
-            )
+            judged[name] = _load_and_judge(model, text, config, layer, progress, model_options)
         except _FAILURES as error:
             errors[name] = _reason(error)
         # Two models together may not fit; cycles among modules, and what the traceback of a failure
@@ -260,7 +231,7 @@ def rank_models(
         "kind": "rank",
         "data": {k: v for k, v in first["data"].items() if k not in {"n_tokens", "truncated"}},
         "settings": {
-            **options, **model_options, **dataclasses.asdict(config),
+            **options_record(text_options, model_options, config),
             "layer": layer, "metric": metric, "pooling": "mean",
         },
         "models": [
@@ -286,19 +257,16 @@ def rank_models(
 
 
 def _load_and_judge(
-    name: str,
     model: "str | Path | LanguageModel",
     text: LabelledText,
     config: ScoreConfig,
     layer: Literal["both", "last", "best"] | int,
     progress: bool | None,
-    model_options: dict[str, Any],
+    model_options: ModelOptions,
 ) -> _Judged:
     """Every metric of one model, of which nothing else stays: it is loaded in here alone."""
     clock = Clock(STAGES)
-    with clock("load_model"), Progress(progress) as shown:
-        shown.start(f"loading {name}", None)
-        loaded = model if isinstance(model, LanguageModel) else load_model(model, **model_options)
+    loaded = take_model(model, model_options, clock=clock, progress=progress)
     return _judge(loaded, text, config, layer, clock, progress)
 
 
@@ -357,30 +325,6 @@ def _places(layer: Literal["both", "last", "best"] | int) -> tuple[Place, ...]:
 # -- one model ------------------------------------------------------------------------------------
 
 
-class _Pooled:
-    """Keeps of every text the mean token of each layer, and the last token of the last layer."""
-
-    def __init__(self, n_texts: int, width: int, layers: Sequence[int], last: int) -> None:
-        self.last = last
-        self.means = {layer: torch.empty(n_texts, width) for layer in layers}
-        self.last_states: Tensor | None = None
-
-    def __call__(
-        self, layer: int, indices: Sequence[int], hidden_states: Tensor, lengths: Tensor
-    ) -> None:
-        """Take one layer of a batch."""
-        rows = torch.tensor(indices)
-        lengths = lengths.to(hidden_states.device)
-        positions = torch.arange(hidden_states.shape[1], device=hidden_states.device)
-        self.means[layer][rows] = mean_tokens(hidden_states, positions < lengths[:, None]).cpu()
-        if layer == self.last:
-            if self.last_states is None:
-                n_texts, width = self.means[layer].shape
-                self.last_states = torch.empty(n_texts, width, dtype=hidden_states.dtype)
-            texts = torch.arange(len(indices), device=hidden_states.device)
-            self.last_states[rows] = hidden_states[texts, lengths - 1].cpu()
-
-
 def _judge(
     language_model: LanguageModel,
     text: LabelledText,
@@ -394,10 +338,12 @@ def _judge(
     wanted = [layer] if isinstance(layer, int) else [last] if layer == "last" else None
     layers = check_layers(wanted, language_model, "--layer")
     _check_memory(len(layers), len(text), language_model.width)
-    pooled = _Pooled(len(text), language_model.width, layers, last)
+    size = len(text), language_model.width
+    means = KeepMeanTokens(layers, *size)
+    last_tokens = KeepLastTokens(last, *size, language_model.dtype) if last in layers else None
     result = score_text(
         language_model, text, config=dataclasses.replace(config, layers=layers), clock=clock,
-        progress=progress, observe=pooled,
+        progress=progress, consumers=[means, *([] if last_tokens is None else [last_tokens])],
     )  # fmt: skip
     start = time.perf_counter()
     layer_of = {at: _layer_at(at, layer, last, result) for at in _places(layer)}
@@ -417,18 +363,18 @@ def _judge(
             compute = partial(metric.function, language_model.model)
             whole[metric.name] = _value_of(metric, None, compute)
         elif metric.needs == "next_token":
-            compute = partial(_from_next_token, metric, language_model, pooled, text)
+            compute = partial(_from_next_token, metric, language_model, last_tokens, text)
             whole[metric.name] = _value_of(metric, last, compute)
     values: dict[Place, dict[str, _Value]] = {}
-    with Progress(progress) as shown:
+    with Progress(progress) as bar:
         on_layers = [m for m in METRICS.values() if m.needs in {"moments", "features"}]
         distinct = {index for index in layer_of.values() if index is not None}
-        shown.start("metrics", len(on_layers) * len(distinct), "metrics")
+        bar.start("metrics", len(on_layers) * len(distinct), "metrics")
         by_layer: dict[int | None, dict[str, _Value]] = {}
         for at, index in layer_of.items():
             if index not in by_layer:
                 by_layer[index] = {
-                    metric.name: _on_layer(metric, index, result, pooled, text, shown)
+                    metric.name: _on_layer(metric, index, result, means, text, bar)
                     for metric in on_layers
                 }
             values[at] = {name: (whole | by_layer[index])[name] for name in RANKED_BY}
@@ -468,9 +414,9 @@ def _on_layer(
     metric: Metric,
     layer: int | None,
     result: ScoreResult,
-    pooled: _Pooled,
+    means: KeepMeanTokens,
     text: LabelledText,
-    shown: Progress,
+    bar: Progress,
 ) -> _Value:
     if layer is None:
         return _Value(
@@ -481,19 +427,22 @@ def _on_layer(
     def compute() -> float:
         if metric.needs == "moments":
             return metric.function(result.moments.layer(layer))
-        return metric.function(pooled.means[layer].numpy(), text.labels)
+        return metric.function(means.by_layer[layer].numpy(), text.labels)
 
     value = _value_of(metric, layer, compute)
-    shown.advance(1)
+    bar.advance(1)
     return value
 
 
 def _from_next_token(
-    metric: Metric, language_model: LanguageModel, pooled: _Pooled, text: LabelledText
+    metric: Metric,
+    language_model: LanguageModel,
+    last_tokens: KeepLastTokens | None,
+    text: LabelledText,
 ) -> float:
-    if pooled.last_states is None:
+    if last_tokens is None:
         raise MetricError(f"{metric.name} is a metric of the last layer, which was not read")
-    return metric.function(NextTokenDistributions(language_model, pooled.last_states), text.labels)
+    return metric.function(NextTokenDistributions(language_model, last_tokens.states), text.labels)
 
 
 def _value_of(metric: Metric, layer: int | None, compute: Callable[[], float]) -> _Value:

@@ -97,6 +97,13 @@ def test_source_is_plain_json(write_jsonl):
         "skipped": {},
         "columns": {"text": "text", "label": "label"},
         "template": None,
+        "reading": {
+            "guesses": [],
+            "warnings": [],
+            "merged": {},
+            "not_taken": {},
+            "exact_labels": False,
+        },
     }
 
 

@@ -16,43 +16,15 @@ from ntpscore.text.choices import write_choices
 from ntpscore.text.columns import Columns, find_columns
 from ntpscore.text.labels import TASKS, Labels, Task, parse_cells, read_labels
 from ntpscore.text.open import open_table
-from ntpscore.text.registry import Reading, fill_in
+from ntpscore.text.registry import Request, fill_in
 from ntpscore.text.sample import draw_sample, draw_stratified_sample
+from ntpscore.text.source import TextSource
 from ntpscore.text.table import Table, is_missing, quoted
 from ntpscore.text.template import Template, parse_template
 
 if TYPE_CHECKING:
     import datasets
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class TextSource:
-    """Where labelled text came from.
-
-    Attributes:
-        id: The hub id, the path as given, the built-in data set's name, or what was in memory.
-        revision: The commit on the hub, if it is from there and could be told.
-        content_hash: SHA-256 (hex) over the kept texts and labels in order; the same rows in
-            another file format have the same.
-        configuration: The hub data set's configuration, as given or registered.
-        split: The split that was read.
-        n_rows: Rows in that split, before any were skipped or sampled. Malformed lines count, since
-            nobody knows their split.
-        skipped: How many rows were left out, by reason; only with `skip_bad_rows`.
-        columns: Which column was the text, pair, label and split, of those used.
-        template: The template, as given or registered.
-    """
-
-    id: str
-    revision: str | None
-    content_hash: str
-    configuration: str | None
-    split: str
-    n_rows: int
-    skipped: dict[str, int]
-    columns: dict[str, str]
-    template: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +123,7 @@ def load_text(
     """
     _check_options(task, max_texts, template, text_column, pair_column)
     reading = fill_in(
-        Reading(data, configuration, revision, text_column, pair_column, label_column, template)
+        Request(data, configuration, revision, text_column, pair_column, label_column, template)
     )
     table = open_table(
         reading.data,

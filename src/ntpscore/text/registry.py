@@ -256,7 +256,7 @@ DATA_SETS = {data.name: data for data in _ALL}
 """Every registered data set by its short name."""
 
 
-class Reading(NamedTuple):
+class Request(NamedTuple):
     """What to read and how: what the user gave, and where nothing was given what is registered.
 
     Attributes:
@@ -288,23 +288,23 @@ def find_data(data: Any) -> RegisteredData | None:
     return None if entry is None or Path(entry.name).exists() else entry
 
 
-def fill_in(reading: Reading) -> Reading:
+def fill_in(request: Request) -> Request:
     """Fill in what is registered about a short name, where the user gave nothing.
 
     Text column, pair column and template are one choice: whoever gives one of them makes it.
     """
-    entry = find_data(reading.data)
+    entry = find_data(request.data)
     if entry is None:
-        return reading
-    chosen = reading.text_column or reading.pair_column or reading.template
-    return Reading(
-        data=entry.hub_id or reading.data,
-        configuration=reading.configuration or entry.configuration,
-        revision=reading.revision or entry.revision,
-        text_column=reading.text_column if chosen else entry.text_column,
-        pair_column=reading.pair_column if chosen else entry.pair_column,
-        label_column=reading.label_column or entry.label_column,
-        template=reading.template if chosen else entry.template,
+        return request
+    chosen = request.text_column or request.pair_column or request.template
+    return Request(
+        data=entry.hub_id or request.data,
+        configuration=request.configuration or entry.configuration,
+        revision=request.revision or entry.revision,
+        text_column=request.text_column if chosen else entry.text_column,
+        pair_column=request.pair_column if chosen else entry.pair_column,
+        label_column=request.label_column or entry.label_column,
+        template=request.template if chosen else entry.template,
     )
 
 

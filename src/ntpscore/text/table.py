@@ -7,6 +7,9 @@ from typing import Any
 
 from ntpscore.errors import DataError
 
+_LONGEST_SHOWN = 60  # characters
+_MOST_QUOTED = 20
+
 
 @dataclass(frozen=True)
 class Table:
@@ -72,6 +75,16 @@ def is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
+def shown(value: Any) -> str:
+    """A user's value for a message: quoted, control characters escaped, cut if it is long."""
+    return _cut(repr(value), _LONGEST_SHOWN)
+
+
 def quoted(names: Sequence[str]) -> str:
-    """Names for a message, quoted and with commas."""
-    return ", ".join(map(repr, names))
+    """Names for a message, quoted and with commas, the first few if they are many."""
+    told = ", ".join(map(shown, names[:_MOST_QUOTED]))
+    return told if len(names) <= _MOST_QUOTED else f"{told} and {len(names) - _MOST_QUOTED} more"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 2]}…{text[-1]}"

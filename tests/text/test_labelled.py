@@ -44,7 +44,7 @@ def test_second_text_must_be_there(write_jsonl):
         load_text(write_jsonl(rows))
 
 
-@pytest.mark.parametrize(("text", "kind"), [(3, "int"), ({"a": 1}, "dict"), (["a"], "list")])
+@pytest.mark.parametrize(("text", "kind"), [({"a": 1}, "dict"), (["a"], "list")])
 def test_text_that_is_no_string_is_refused_even_if_bad_rows_are_skipped(write_jsonl, text, kind):
     for skip in (False, True):
         with pytest.raises(DataError, match=f"line 4: column 'text' holds .* of type {kind}"):
@@ -66,7 +66,7 @@ def test_malformed_lines_are_counted_if_bad_rows_are_skipped(write_file):
 
 
 def test_file_of_bad_rows_alone_is_refused(write_file):
-    with pytest.raises(DataError, match="has no rows: all 2 are malformed"):
+    with pytest.raises(DataError, match="has no rows: left out are 2 malformed JSON line"):
         load_text(write_file("a.jsonl", "{\n{"), skip_bad_rows=True)
     with pytest.raises(DataError, match="no row of split 'train' is left: 1 without text"):
         load_text(write_file("a.jsonl", '{"text": "", "label": 1}'), skip_bad_rows=True)

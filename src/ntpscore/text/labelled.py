@@ -2,25 +2,25 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ntpscore.errors import DataError, MissingSplitError
-from ntpscore.text.choices import write_choices
-from ntpscore.text.columns import Columns, find_columns
-from ntpscore.text.labels import TASKS, Labels, Task, parse_cells, read_labels
+from ntpscore.errors import DataError
+from ntpscore.text.cells import CellOptions
+from ntpscore.text.columns import find_columns
+from ntpscore.text.labels import TASKS, Labels, Task, read_labels
 from ntpscore.text.open import open_table
 from ntpscore.text.registry import Request, fill_in
+from ntpscore.text.rows import read_rows
 from ntpscore.text.sample import draw_sample, draw_stratified_sample
-from ntpscore.text.source import TextSource
-from ntpscore.text.table import Table, is_missing, quoted
-from ntpscore.text.template import Template, parse_template
+from ntpscore.text.source import Notes, TextSource
+from ntpscore.text.table import quoted, shown
+from ntpscore.text.template import parse_template
 
 if TYPE_CHECKING:
     import datasets
@@ -84,6 +84,10 @@ def load_text(
     max_texts: int | None = None,
     seed: int = 0,
     skip_bad_rows: bool = False,
+    encoding: str | None = None,
+    label_separator: str | None = None,
+    exact_labels: bool = False,
+    keep_missing_names: bool = False,
 ) -> LabelledText:
     r"""Read labelled text.
 
@@ -107,6 +111,10 @@ def load_text(
         seed: Of the sample.
         skip_bad_rows: Leave out rows that are malformed or without text, label or split, and count
             them, instead of stopping at the first.
+        encoding: Of files of text; None means UTF-8.
+        label_separator: What stands between several labels in one cell.
+        exact_labels: Keep labels apart that differ in case, blanks, Unicode form or quotes only.
+        keep_missing_names: Take `nan`, `NA`, `null`, `none`, `n/a` and `-` for names of classes.
 
     Returns:
         The texts in the order of their rows.
@@ -122,31 +130,32 @@ def load_text(
         (('no', 'yes'), [1, 0])
     """
     _check_options(task, max_texts, template, text_column, pair_column)
-    reading = fill_in(
+    request = fill_in(
         Request(data, configuration, revision, text_column, pair_column, label_column, template)
     )
+    notes = Notes(exact_labels=exact_labels)
     table = open_table(
-        reading.data,
-        configuration=reading.configuration,
-        revision=reading.revision,
+        request.data,
+        configuration=request.configuration,
+        revision=request.revision,
         split=split,
+        encoding=encoding,
         skip_bad_rows=skip_bad_rows,
     )
-    parsed = None if reading.template is None else parse_template(reading.template)
+    notes.guesses += table.guesses
+    notes.warnings += table.warnings
+    parsed = None if request.template is None else parse_template(request.template)
     columns = find_columns(
         table,
-        text_column=reading.text_column,
-        pair_column=reading.pair_column,
-        label_column=reading.label_column,
+        text_column=request.text_column,
+        pair_column=request.pair_column,
+        label_column=request.label_column,
         fields=None if parsed is None else parsed.fields,
+        notes=notes,
     )
-    kept = _read_rows(table, columns, parsed, split, task, skip_bad_rows=skip_bad_rows)
-    labels = read_labels(
-        dict(zip(columns.label, kept.labels, strict=True)),
-        task,
-        table.class_orders,
-        lambda index: table.place(kept.rows[index]),
-    )
+    cells = CellOptions(task, label_separator, keep_missing_names, exact_labels)
+    kept = read_rows(table, columns, parsed, split, cells, notes, skip_bad_rows=skip_bad_rows)
+    labels = read_labels(kept.labels, task, lambda index: table.place(kept.rows[index]), notes)
     sample = _sample(labels, max_texts, seed)
     labels, texts = labels.take(sample), [kept.texts[index] for index in sample]
     mean = sd = None
@@ -161,12 +170,13 @@ def load_text(
         id=table.id,
         revision=table.revision,
         content_hash=hash_content(texts, labels.values),
-        configuration=reading.configuration,
+        configuration=request.configuration,
         split=split,
         n_rows=len(kept.rows) + kept.skipped.total(),
         skipped=dict(kept.skipped),
         columns=columns.describe(with_text=parsed is None),
-        template=reading.template,
+        template=request.template,
+        reading=notes.reading(),
     )
     return LabelledText(texts, numbers, labels.task, labels.names, mean, sd, source)
 
@@ -179,146 +189,13 @@ def _check_options(
     pair_column: str | None,
 ) -> None:
     if task not in {"auto", *TASKS}:
-        raise DataError(f"there is no task {task!r}: it must be 'auto', {quoted(TASKS)}")
+        raise DataError(f"there is no task {shown(task)}: it must be 'auto', {quoted(TASKS)}")
     if max_texts is not None and max_texts < 1:
         raise DataError(f"--max-texts must be at least 1, not {max_texts}")
     if template is not None and (text_column is not None or pair_column is not None):
         raise DataError(
             "--template names the text's columns itself: leave out --text-column and --pair-column"
         )
-
-
-class _Rows(NamedTuple):
-    """The good rows of a split: their indices, texts, and labels by column."""
-
-    rows: list[int]
-    texts: list[str]
-    labels: list[list[Any]]
-    skipped: Counter[str]
-
-
-class _Fault(NamedTuple):
-    """What is wrong with a row: a word or two to count it by, and a sentence."""
-
-    reason: str
-    message: str
-
-
-def _read_rows(
-    table: Table,
-    columns: Columns,
-    template: Template | None,
-    split: str,
-    task: str,
-    *,
-    skip_bad_rows: bool,
-) -> _Rows:
-    """Check each row of the split, and build its text."""
-    kept = _Rows([], [], [[] for _ in columns.label], Counter())
-    if table.n_malformed:
-        kept.skipped["malformed JSON line"] = table.n_malformed
-    splits = _splits(table, columns.split, split)
-    # Rows of other splits have no say in what the labels are.
-    in_split = [row for row, its_split in enumerate(splits) if its_split in {split, None}]
-    text_values = [
-        list(map(write_choices, _take(table.read_column(name), in_split))) for name in columns.text
-    ]
-    label_values = [_take(table.read_column(name), in_split) for name in columns.label]
-    if table.untyped:
-        label_values = [
-            parse_cells(values, task, lambda index: table.place(in_split[index]))
-            for values in label_values
-        ]
-    cells = zip(
-        in_split, zip(*text_values, strict=True), zip(*label_values, strict=True), strict=True
-    )
-    for row, texts, labels in cells:
-        fault = (
-            _Fault("without split", f"no split in column {columns.split!r}")
-            if splits[row] is None
-            else _text_fault(columns.text, texts, with_numbers=template is not None)
-            or _label_fault(columns.label, labels)
-        )
-        if fault is None:
-            parts = tuple(map(str, texts))
-            kept.rows.append(row)
-            kept.texts.append("\n".join(parts) if template is None else template.fill(parts))
-            for column, label in zip(kept.labels, labels, strict=True):
-                column.append(label)
-        elif skip_bad_rows and fault.reason:
-            kept.skipped[fault.reason] += 1
-        else:
-            hint = ". --skip-bad-rows leaves such rows out" if fault.reason else ""
-            raise DataError(f"{table.place(row)}: {fault.message}{hint}")
-    if not kept.rows:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in kept.skipped.items())
-        raise DataError(f"{table.id}: no row of split {split!r} is left: {reasons}")
-    return kept
-
-
-def _take(values: Sequence[Any], rows: list[int]) -> list[Any]:
-    return [values[row] for row in rows]
-
-
-def _splits(table: Table, column: str | None, split: str) -> list[str | None]:
-    """The split of each row; None where the cell is missing.
-
-    A column that knows the split is obeyed even within the split of a data set: files that were
-    loaded with `datasets` are all "train" there.
-
-    Raises:
-        MissingSplitError: there is no such split.
-    """
-    if column is not None:
-        cells = table.read_column(column)
-        splits = [None if is_missing(cell) else str(cell) for cell in cells]
-        if split in splits:
-            return splits
-    if table.split is not None or (column is None and split == "train"):
-        return [split] * table.n_rows
-    if column is None:
-        raise MissingSplitError(
-            f"{table.id} has no column 'split', so that all its rows count as 'train': there is no "
-            f"split {split!r}"
-        )
-    there = sorted({name for name in splits if name is not None})
-    raise MissingSplitError(
-        f"{table.id} has no split {split!r}: column {column!r} says {quoted(there)}. Say which "
-        "with --split"
-    )
-
-
-def _text_fault(
-    columns: tuple[str, ...], texts: tuple[Any, ...], *, with_numbers: bool
-) -> _Fault | None:
-    for name, text in zip(columns, texts, strict=True):
-        if is_missing(text):
-            return _Fault("without text", f"no text in column {name!r}")
-        if isinstance(text, str):
-            if not text.isascii() and not _is_unicode(text):
-                return _Fault("broken text", f"column {name!r} holds half a surrogate pair")
-        elif not (with_numbers and isinstance(text, int | float)):
-            return _Fault(
-                "",
-                f"column {name!r} holds {text!r:.60} of type {type(text).__name__}, where text is "
-                "expected. If the text is elsewhere, say where with --text-column",
-            )
-    return None
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _label_fault(columns: tuple[str, ...], labels: tuple[Any, ...]) -> _Fault | None:
-    for name, label in zip(columns, labels, strict=True):
-        if is_missing(label) or (isinstance(label, list) and any(map(is_missing, label))):
-            return _Fault("without label", f"no label in column {name!r}")
-    return None
 
 
 def _sample(labels: Labels, max_texts: int | None, seed: int) -> list[int]:

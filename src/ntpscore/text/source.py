@@ -31,6 +31,31 @@ class Reading:
     exact_labels: bool = False
 
 
+class Notes:
+    """Gathers what a `Reading` tells while text is read.
+
+    Args:
+        exact_labels: Whether spellings are kept apart.
+    """
+
+    def __init__(self, *, exact_labels: bool = False) -> None:
+        self.exact_labels = exact_labels
+        self.guesses: list[str] = []
+        self.warnings: list[str] = []
+        self.merged: dict[str, tuple[str, ...]] = {}
+        self.not_taken: dict[str, str] = {}
+
+    def reading(self) -> Reading:
+        """What was gathered."""
+        return Reading(
+            guesses=tuple(self.guesses),
+            warnings=tuple(self.warnings),
+            merged=self.merged,
+            not_taken=self.not_taken,
+            exact_labels=self.exact_labels,
+        )
+
+
 @dataclass(frozen=True)
 class TextSource:
     """Where labelled text came from.

@@ -15,7 +15,7 @@ from ntpscore.adapt.result import METHODS as FITS
 from ntpscore.errors import NtpscoreError, StudyError
 from ntpscore.models import load_model
 from ntpscore.scoring.config import ScoreConfig
-from ntpscore.text import DATA_FILE_ENDINGS, load_splits
+from ntpscore.text import FILE_ENDINGS, load_splits
 
 METHODS = ("score", "rank", *FITS)
 # Options have the names they have on the command line, where a model has a revision too.
@@ -281,7 +281,7 @@ def _options(method: str) -> set[str]:
 
 def _find(data: str, source: str | None, folder: Path | None) -> str:
     if folder is not None:
-        for ending in DATA_FILE_ENDINGS:
+        for ending in FILE_ENDINGS:
             if (folder / f"{data}{ending}").is_file():
                 return str(folder / f"{data}{ending}")
     return data if source is None else source

@@ -66,7 +66,7 @@ def test_malformed_lines_are_counted_if_bad_rows_are_skipped(write_file):
 
 
 def test_file_of_bad_rows_alone_is_refused(write_file):
-    with pytest.raises(DataError, match="has no rows: left out are 2 malformed JSON line"):
+    with pytest.raises(DataError, match="has no rows: all 2 are malformed"):
         load_text(write_file("a.jsonl", "{\n{"), skip_bad_rows=True)
     with pytest.raises(DataError, match="no row of split 'train' is left: 1 without text"):
         load_text(write_file("a.jsonl", '{"text": "", "label": 1}'), skip_bad_rows=True)
@@ -118,5 +118,5 @@ def test_class_counts_are_in_the_order_of_the_classes(write_jsonl):
 
 @pytest.mark.parametrize("options", [{"task": "ranking"}, {"max_texts": 0}, {"max_texts": -3}])
 def test_wrong_options_are_refused(write_jsonl, options):
-    with pytest.raises(DataError, match=r"no task 'ranking'|--max-texts must be at least 1"):
+    with pytest.raises(DataError, match=r"no task 'ranking'|max_texts must be at least 1"):
         load_text(write_jsonl(ROWS), **options)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ntpscore.errors import DataError
+from ntpscore.text.options import TextOptions
 from ntpscore.text.source import Notes
 from ntpscore.text.spellings import is_missing_name, split_label, strip_label
 from ntpscore.text.table import is_missing, shown
@@ -53,26 +54,10 @@ class LabelColumn(NamedTuple):
     has_gaps: bool = False
 
 
-class CellOptions(NamedTuple):
-    """How label cells are to be read.
-
-    Attributes:
-        task: With "classification", what is not all integers is all names.
-        separator: Between the labels in one cell.
-        keep_missing_names: Whether `nan`, `none` and the like are names as others.
-        exact: Whether blanks around labels count.
-    """
-
-    task: str
-    separator: str | None = None
-    keep_missing_names: bool = False
-    exact: bool = False
-
-
 def read_columns(
     columns: Mapping[str, Sequence[Any]],
     orders: Mapping[str, tuple[str, ...]],
-    options: CellOptions,
+    options: TextOptions,
     place: Place,
     notes: Notes,
 ) -> list[LabelColumn]:
@@ -104,10 +89,11 @@ def read_columns(
 
 
 def _read_column(
-    name: str, cells: Sequence[Any], options: CellOptions, place: Place, notes: Notes
+    name: str, cells: Sequence[Any], options: TextOptions, place: Place, notes: Notes
 ) -> LabelColumn:
     values = [
-        strip_label(cell) if isinstance(cell, str) and not options.exact else cell for cell in cells
+        strip_label(cell) if isinstance(cell, str) and not options.exact_labels else cell
+        for cell in cells
     ]
     changed = sum(
         isinstance(cell, str) and cell != value and bool(value)
@@ -124,8 +110,8 @@ def _read_column(
     ]
     present = [value for value in values if value is not None]
     strings = [value for value in present if isinstance(value, str)]
-    if options.separator is not None:
-        return LabelColumn(name, _split(name, values, options.separator, notes))
+    if options.label_separator is not None:
+        return LabelColumn(name, _split(name, values, options.label_separator, notes))
     if strings and len(strings) < len(present):
         # Numbers as text among numbers, as spreadsheets have them.
         numbers = all(isinstance(v, str | int | float) and not isinstance(v, bool) for v in present)
@@ -138,7 +124,7 @@ def _read_column(
 
 
 def _read_strings(
-    column: LabelColumn, options: CellOptions, place: Place, notes: Notes
+    column: LabelColumn, options: TextOptions, place: Place, notes: Notes
 ) -> LabelColumn:
     """What strings stand for, where all of them stand for the same kind of thing."""
     name, values = column.name, column.values

@@ -38,9 +38,9 @@ def read_file(path: Path, table_id: str, *, encoding: str | None, skip_bad_rows:
     endings = [ending.lower() for ending in path.suffixes[-2:]]
     decompress = _DECOMPRESSORS.get(endings[-1]) if endings else None
     ending = "".join(endings[-1:]) if decompress is None else "".join(endings[:-1])
-    if ending not in FILE_ENDINGS:
+    if ending not in DATA_FILE_ENDINGS:
         raise DataError(
-            f"{table_id}: a file must end in one of {', '.join(FILE_ENDINGS)}, not in {path.suffix!r}; "
+            f"{table_id}: a file must end in one of {', '.join(DATA_FILE_ENDINGS)}, not in {path.suffix!r}; "
             f"one of {', '.join(_DECOMPRESSORS)} may follow"
         )
     content = _read_bytes(path, table_id)
@@ -233,7 +233,7 @@ _DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.decompress, ".zst": _decompress_zstd, ".bz2": bz2.decompress,
     ".xz": lzma.decompress,
 }  # fmt: skip
-FILE_ENDINGS = (".ndjson", ".xlsx", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
+DATA_FILE_ENDINGS = (".ndjson", ".xlsx", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
 """What the name of a file of labelled text may end in; that of its compression may follow."""
 
 
@@ -242,13 +242,13 @@ def is_data_file(path: Path) -> bool:
     endings = [ending.lower() for ending in path.suffixes]
     if endings and endings[-1] in _DECOMPRESSORS:
         endings.pop()
-    return bool(endings) and endings[-1] in FILE_ENDINGS
+    return bool(endings) and endings[-1] in DATA_FILE_ENDINGS
 
 
 def stem(path: Path) -> str:
     """A file's name without the endings of its format and its compression."""
     name = path.name
     for ending in reversed(path.suffixes[-2:]):
-        if ending.lower() in _DECOMPRESSORS or ending.lower() in FILE_ENDINGS:
+        if ending.lower() in _DECOMPRESSORS or ending.lower() in DATA_FILE_ENDINGS:
             name = name[: -len(ending)]
     return name

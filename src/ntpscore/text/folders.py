@@ -12,6 +12,7 @@ from typing import Any
 
 from ntpscore.errors import DataError, MissingSplitError
 from ntpscore.text.files import decode, is_data_file, read_file, stem
+from ntpscore.text.options import TextOptions
 from ntpscore.text.registry import DATA_SETS
 from ntpscore.text.table import Table, join_tables, quoted, shown
 
@@ -31,19 +32,18 @@ class FileReader:
 
     Args:
         table_id: What to call them in messages: the path as the user gave it.
-        encoding: Of text; None means UTF-8.
-        skip_bad_rows: Leave malformed rows out and count them, instead of stopping.
+        options: Which split, which encoding, whether to leave malformed rows out.
     """
 
-    def __init__(self, table_id: str, encoding: str | None, *, skip_bad_rows: bool) -> None:
+    def __init__(self, table_id: str, options: TextOptions) -> None:
         self.id = table_id
-        self.encoding = encoding
-        self.skip_bad_rows = skip_bad_rows
+        self.split = options.split
+        self.options = options
 
-    def read_path(self, path: Path, split: str) -> Table:
+    def read_file(self, path: Path) -> Table:
         """Read a file, or, where its name tells a split, the file beside it of another split."""
-        table = self._read(path, self.id)
-        own, wanted = split_of_name(stem(path)), common_split(split)
+        table = self.read(path)
+        own, wanted = split_of_name(stem(path)), common_split(self.split)
         if wanted in {own, "train"} or any(name.lower() == "split" for name in table.names):
             return table
         beside = [
@@ -54,16 +54,16 @@ class FileReader:
         files = _by_split(beside, path.parent)
         if own is None or wanted not in files:
             return table
-        return self._read_split(files, split)
+        return self._read_split(files)
 
-    def read_paths(self, paths: Sequence[Path], split: str) -> Table:
+    def read_together(self, paths: Sequence[Path]) -> Table:
         """Read several files: those of one split where their names tell splits, else all."""
         files = _by_split(paths, Path(os.path.commonpath([path.parent for path in paths])))
         if list(files) == [None]:
             return self._join(files[None])
-        return self._read_split(files, split)
+        return self._read_split(files)
 
-    def read_folder(self, folder: Path, split: str) -> Table:
+    def read_folder(self, folder: Path) -> Table:
         """Read a split of a folder of data files, or of class folders of texts.
 
         Raises:
@@ -71,7 +71,7 @@ class FileReader:
         """
         files = self._find_files(folder)
         if files:
-            return self._read_split(files, split)
+            return self._read_split(files)
         texts = _find_class_folders(folder)
         if not texts:
             hint = ": go where no folder hides that short name" if self.id in DATA_SETS else ""
@@ -79,13 +79,15 @@ class FileReader:
                 f"{self.id} is a folder, but not one that `save_to_disk` of datasets wrote, and it "
                 f"holds neither files of labelled text nor class folders of .txt files{hint}"
             )
-        key = _choose_split(texts, split, self.id)
+        key = _choose_split(texts, self.split, self.id)
         others = {
             str(other): partial(self._read_texts, classes, str(other))
             for other, classes in texts.items()
             if other != key
         }
-        return replace(self._read_texts(texts[key], split if key else None), other_splits=others)
+        return replace(
+            self._read_texts(texts[key], self.split if key else None), other_splits=others
+        )
 
     def _find_files(self, folder: Path) -> _Files:
         for place in (folder, folder / "data"):
@@ -114,17 +116,19 @@ class FileReader:
                 )
         return files
 
-    def _read_split(self, files: _Files, split: str) -> Table:
-        key = _choose_split(files, split, self.id)
+    def _read_split(self, files: _Files) -> Table:
+        key = _choose_split(files, self.split, self.id)
         others = {
             str(other): partial(self._join, paths) for other, paths in files.items() if other != key
         }
         table = self._join(files[key])
         names = [path.name for path in files[key]]
-        guess = f"split {shown(split)} is read from {quoted(names)}"
+        guess = f"split {shown(self.split)} is read from {quoted(names)}"
         if key is None:
             return table
-        return replace(table, split=split, other_splits=others, guesses=(guess, *table.guesses))
+        return replace(
+            table, split=self.split, other_splits=others, guesses=(guess, *table.guesses)
+        )
 
     def _join(self, paths: Sequence[Path]) -> Table:
         endings = {path.suffix.lower() for path in paths}
@@ -133,15 +137,26 @@ class FileReader:
                 f"{self.id}: {quoted([path.name for path in paths])} could each be meant: give "
                 "the one that is"
             )
-        tables = [self._read(path, str(path)) for path in paths]
+        tables = [self.read(path, str(path)) for path in paths]
         joined = join_tables(tables, self.id)
         if len(paths) == 1:
             return joined
         guess = f"{len(paths)} files are read together: {quoted([path.name for path in paths])}"
         return replace(joined, guesses=(guess, *joined.guesses))
 
-    def _read(self, path: Path, table_id: str) -> Table:
-        return read_file(path, table_id, encoding=self.encoding, skip_bad_rows=self.skip_bad_rows)
+    def read(self, path: Path, table_id: str | None = None) -> Table:
+        """Read one file alone.
+
+        Args:
+            path: an existing file.
+            table_id: what to call it, if it is not the only one.
+        """
+        return read_file(
+            path,
+            table_id or self.id,
+            encoding=self.options.encoding,
+            skip_bad_rows=self.options.skip_bad_rows,
+        )
 
     def _read_texts(self, classes: Mapping[str, list[Path]], split: str | None) -> Table:
         rows = [(path, name) for name, paths in classes.items() for path in paths]
@@ -149,7 +164,7 @@ class FileReader:
         def read_column(name: str) -> list[Any]:
             if name == "label":
                 return [label for _, label in rows]
-            return [decode(path.read_bytes(), str(path), self.encoding) for path, _ in rows]
+            return [decode(path.read_bytes(), str(path), self.options.encoding) for path, _ in rows]
 
         return Table(
             self.id,

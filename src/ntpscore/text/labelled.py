@@ -5,21 +5,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ntpscore.errors import DataError
-from ntpscore.text.cells import CellOptions
+from ntpscore.options import with_keywords
 from ntpscore.text.columns import find_columns
-from ntpscore.text.labels import TASKS, Labels, Task, read_labels
+from ntpscore.text.labels import Labels, Task, read_labels
 from ntpscore.text.open import open_table
-from ntpscore.text.registry import Request, fill_in
+from ntpscore.text.options import TextOptions
+from ntpscore.text.registry import fill_in
 from ntpscore.text.rows import read_rows
 from ntpscore.text.sample import draw_sample, draw_stratified_sample
 from ntpscore.text.source import Notes, TextSource
-from ntpscore.text.table import quoted, shown
 from ntpscore.text.template import parse_template
 
 if TYPE_CHECKING:
@@ -71,50 +71,26 @@ class LabelledText:
 
 
 def load_text(
-    data: "str | Path | datasets.Dataset | datasets.DatasetDict | pd.DataFrame",
+    data: "str | Path | Sequence[str | Path] | datasets.Dataset | datasets.DatasetDict "
+    "| pd.DataFrame",
+    options: TextOptions | None = None,
     *,
-    configuration: str | None = None,
-    revision: str | None = None,
-    split: str = "train",
-    text_column: str | None = None,
-    pair_column: str | None = None,
-    label_column: str | None = None,
-    template: str | None = None,
-    task: Task | Literal["auto"] = "auto",
-    max_texts: int | None = None,
     seed: int = 0,
-    skip_bad_rows: bool = False,
-    encoding: str | None = None,
-    label_separator: str | None = None,
-    exact_labels: bool = False,
-    keep_missing_names: bool = False,
+    **keywords: Any,
 ) -> LabelledText:
-    r"""Read labelled text.
+    """Read labelled text.
 
     Args:
-        data: The id of a data set on the hub; a file that ends in .jsonl, .json (a list of
-            objects), .csv, .tsv or .parquet; a folder that `save_to_disk` of `datasets` wrote; a
-            `Dataset`, `DatasetDict` or pandas data frame; or a short name (a key of `DATA_SETS`),
-            unless a file or folder has that name. What is registered about a short name stands in
-            for the options that are not given.
-        configuration: Which configuration of a hub data set.
-        revision: Which commit, tag or branch of a hub data set.
-        split: Which split. A column `split` says which rows are of it; in a file without such a
-            column all are "train".
-        text_column: The column of the text, if its name is not a usual one.
-        pair_column: The column of a second text, which a line break joins to the first.
-        label_column: The column of the label, or several with commas in between.
-        template: Builds the text from columns: `"Question: {question}\nAnswer: {answer}"`.
-        task: What the labels are for. "auto": strings, integers and truth values are classes,
-            floats are targets of regression, lists and several columns of 0 and 1 are multilabel.
-        max_texts: Draw a sample of at most so many texts; of classes, each in proportion.
+        data: The id of a data set on the hub; a file that ends in .jsonl, .json, .csv, .tsv,
+            .parquet or .xlsx, with .gz, .zst, .bz2 or .xz behind it or not; several, or a pattern
+            such as `data/*.csv`; a folder of files whose names tell the split, of class folders of
+            .txt files, or that `save_to_disk` of `datasets` wrote; a `Dataset`, `DatasetDict` or
+            pandas data frame; or a short name (a key of `DATA_SETS`), unless a file or folder has
+            that name. What is registered about a short name stands in for the options that are not
+            given.
+        options: Which split, columns, …
         seed: Of the sample.
-        skip_bad_rows: Leave out rows that are malformed or without text, label or split, and count
-            them, instead of stopping at the first.
-        encoding: Of files of text; None means UTF-8.
-        label_separator: What stands between several labels in one cell.
-        exact_labels: Keep labels apart that differ in case, blanks, Unicode form or quotes only.
-        keep_missing_names: Take `nan`, `NA`, `null`, `none`, `n/a` and `-` for names of classes.
+        keywords: Options by name, such as `label_column="stars"`.
 
     Returns:
         The texts in the order of their rows.
@@ -129,34 +105,26 @@ def load_text(
         >>> text.classes, text.labels.tolist()
         (('no', 'yes'), [1, 0])
     """
-    _check_options(task, max_texts, template, text_column, pair_column)
-    request = fill_in(
-        Request(data, configuration, revision, text_column, pair_column, label_column, template)
-    )
-    notes = Notes(exact_labels=exact_labels)
-    table = open_table(
-        request.data,
-        configuration=request.configuration,
-        revision=request.revision,
-        split=split,
-        encoding=encoding,
-        skip_bad_rows=skip_bad_rows,
-    )
+    options = with_keywords(keywords, options or TextOptions())[0]
+    data, options = fill_in(data, options)
+    notes = Notes(exact_labels=options.exact_labels)
+    table = open_table(data, options)
     notes.guesses += table.guesses
     notes.warnings += table.warnings
-    parsed = None if request.template is None else parse_template(request.template)
+    parsed = None if options.template is None else parse_template(options.template)
     columns = find_columns(
         table,
-        text_column=request.text_column,
-        pair_column=request.pair_column,
-        label_column=request.label_column,
+        text_column=options.text_column,
+        pair_column=options.pair_column,
+        label_column=options.label_column,
         fields=None if parsed is None else parsed.fields,
         notes=notes,
     )
-    cells = CellOptions(task, label_separator, keep_missing_names, exact_labels)
-    kept = read_rows(table, columns, parsed, split, cells, notes, skip_bad_rows=skip_bad_rows)
-    labels = read_labels(kept.labels, task, lambda index: table.place(kept.rows[index]), notes)
-    sample = _sample(labels, max_texts, seed)
+    kept = read_rows(table, columns, parsed, options, notes)
+    labels = read_labels(
+        kept.labels, options.task, lambda index: table.place(kept.rows[index]), notes
+    )
+    sample = _sample(labels, options.max_texts, seed)
     labels, texts = labels.take(sample), [kept.texts[index] for index in sample]
     mean = sd = None
     numbers: npt.NDArray[np.int64] | npt.NDArray[np.float64]
@@ -170,32 +138,15 @@ def load_text(
         id=table.id,
         revision=table.revision,
         content_hash=hash_content(texts, labels.values),
-        configuration=request.configuration,
-        split=split,
+        configuration=options.data_configuration,
+        split=options.split,
         n_rows=len(kept.rows) + kept.skipped.total(),
         skipped=dict(kept.skipped),
         columns=columns.describe(with_text=parsed is None),
-        template=request.template,
+        template=options.template,
         reading=notes.reading(),
     )
     return LabelledText(texts, numbers, labels.task, labels.names, mean, sd, source)
-
-
-def _check_options(
-    task: str,
-    max_texts: int | None,
-    template: str | None,
-    text_column: str | None,
-    pair_column: str | None,
-) -> None:
-    if task not in {"auto", *TASKS}:
-        raise DataError(f"there is no task {shown(task)}: it must be 'auto', {quoted(TASKS)}")
-    if max_texts is not None and max_texts < 1:
-        raise DataError(f"--max-texts must be at least 1, not {max_texts}")
-    if template is not None and (text_column is not None or pair_column is not None):
-        raise DataError(
-            "--template names the text's columns itself: leave out --text-column and --pair-column"
-        )
 
 
 def _sample(labels: Labels, max_texts: int | None, seed: int) -> list[int]:

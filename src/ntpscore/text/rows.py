@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ntpscore.errors import DataError, MissingSplitError
-from ntpscore.text.cells import CellOptions, LabelColumn, read_columns
+from ntpscore.text.cells import LabelColumn, read_columns
 from ntpscore.text.columns import Columns
+from ntpscore.text.options import TextOptions
 from ntpscore.text.source import Notes
 from ntpscore.text.table import Table, is_missing, quoted, shown
 from ntpscore.text.template import Template
@@ -41,11 +42,8 @@ def read_rows(
     table: Table,
     columns: Columns,
     template: Template | None,
-    split: str,
-    options: CellOptions,
+    options: TextOptions,
     notes: Notes,
-    *,
-    skip_bad_rows: bool,
 ) -> Rows:
     """Read the rows of a split.
 
@@ -53,15 +51,14 @@ def read_rows(
         table: Where they are.
         columns: Which are used.
         template: Builds the text, if there is one.
-        split: Whose rows.
-        options: How label cells are to be read.
+        options: Whose rows, how label cells are read, whether bad rows are left out.
         notes: Are told what is guessed.
-        skip_bad_rows: Leave rows without text or label out and count them.
 
     Raises:
         MissingSplitError: there is no such split.
         DataError: a row is bad, or none is good.
     """
+    split = options.split
     skipped = Counter(table.left_out)
     splits = _splits(table, columns.split, split)
     # Rows of other splits have no say in what the labels are.
@@ -87,7 +84,7 @@ def read_rows(
             good.append(index)
             strings = tuple(map(str, parts))
             built.append("\n".join(strings) if template is None else template.fill(strings))
-        elif skip_bad_rows and fault.reason:
+        elif options.skip_bad_rows and fault.reason:
             skipped[fault.reason] += 1
         else:
             hint = ". --skip-bad-rows leaves such rows out" if fault.reason else ""

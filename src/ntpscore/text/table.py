@@ -60,8 +60,7 @@ class Table:
         """
         if self.n_rows == 0:
             of_split = f" in split {shown(self.split)}" if self.split else ""
-            reasons = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
-            why = f": left out are {reasons}" if reasons else ""
+            why = f": all {sum(self.left_out.values())} are malformed" if self.left_out else ""
             raise DataError(f"{self.id} has no rows{of_split}{why}")
 
     def column(self, name: str) -> list[Any]:

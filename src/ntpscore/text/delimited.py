@@ -149,7 +149,7 @@ def _parse(
     n_named = max((i for i, name in enumerate(header, start=1) if name.strip()), default=n)
     read = list(rows)
     # R writes no name over the names of its rows.
-    if read and all(len(row.cells) == n + 1 and row.cells[-1].strip() for row in read):
+    if n > 1 and read and all(len(row.cells) == n + 1 and row.cells[-1].strip() for row in read):
         return _Parsed(["", *header], read, 0)
     good: list[_Row] = []
     for row in read:

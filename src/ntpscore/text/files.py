@@ -40,8 +40,8 @@ def read_file(path: Path, table_id: str, *, encoding: str | None, skip_bad_rows:
     ending = "".join(endings[-1:]) if decompress is None else "".join(endings[:-1])
     if ending not in DATA_FILE_ENDINGS:
         raise DataError(
-            f"{table_id}: a file must end in one of {', '.join(DATA_FILE_ENDINGS)}, not in {path.suffix!r}; "
-            f"one of {', '.join(_DECOMPRESSORS)} may follow"
+            f"{table_id}: a file must end in one of {', '.join(DATA_FILE_ENDINGS)}, not in "
+            f"{path.suffix!r}; one of {', '.join(_DECOMPRESSORS)} may follow"
         )
     content = _read_bytes(path, table_id)
     if decompress is not None:

@@ -138,9 +138,9 @@ class FileReader:
                 "the one that is"
             )
         tables = [self.read(path, str(path)) for path in paths]
-        joined = join_tables(tables, self.id)
         if len(paths) == 1:
-            return joined
+            return replace(tables[0], id=self.id, place_row=tables[0].place)
+        joined = join_tables(tables, self.id)
         guess = f"{len(paths)} files are read together: {quoted([path.name for path in paths])}"
         return replace(joined, guesses=(guess, *joined.guesses))
 

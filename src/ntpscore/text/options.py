@@ -1,7 +1,7 @@
 """How labelled text is read."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ntpscore.errors import DataError
 from ntpscore.options import check_options, option
@@ -102,6 +102,7 @@ class SplitOptions(TextOptions):
         hold_out: Instead of a test split, this share of the train split is left aside, of each
             class in proportion. Some short names have a share registered.
         max_test_texts: Draw a sample of at most so many texts to test.
+        test_data: Where the texts to test are, if not in the data: as for `load_text`.
     """
 
     test_split: str | None = option(
@@ -110,6 +111,9 @@ class SplitOptions(TextOptions):
     hold_out: float | None = option(None, "Test on this share of the split instead.", panel=_PANEL)
     max_test_texts: int | None = option(
         None, "Draw a sample of the test split.", panel=_PANEL, least=1
+    )
+    test_data: Any = option(
+        None, "File or folder of the texts to test.", panel=_PANEL, typed=str | None
     )
 
     def __post_init__(self) -> None:
@@ -123,3 +127,5 @@ class SplitOptions(TextOptions):
             raise DataError(f"--hold-out must be between 0 and 1, not {self.hold_out}")
         if self.hold_out is not None and self.test_split is not None:
             raise DataError("give --test-split or --hold-out, not both")
+        if self.hold_out is not None and self.test_data is not None:
+            raise DataError("give --test-data or --hold-out, not both")

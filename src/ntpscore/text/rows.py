@@ -186,7 +186,9 @@ def _number_columns(
         strings = sum(isinstance(value, str) for value in values)
         if 0 < numbers <= strings:
             mixed.add(name)
-            notes.guesses.append(f"{numbers} numbers in {shown(name)} are read as text")
+            notes.guesses.append(
+                f"numbers in {shown(name)} are read as text ({numbers} of {len(values)} rows)"
+            )
     return mixed
 
 

@@ -115,6 +115,13 @@ def describe_reading(text: "LabelledText") -> list[str]:
     return lines + [f"warning: {warning}" for warning in reading.warnings]
 
 
+def _bare(name: str) -> str:
+    """A class's name, quoted only if it would be misread otherwise."""
+    quoted_name = shown(name)
+    is_plain = name and quoted_name[1:-1] == name and name == name.strip() and "," not in name
+    return name if is_plain else quoted_name
+
+
 def _describe_columns(source: TextSource) -> str:
     if source.template is not None:
         text = shown(source.template)
@@ -135,7 +142,7 @@ def _describe_labels(text: "LabelledText") -> str:
     names = list(counts)
     if len(names) > _MOST_CLASSES_TOLD:
         names = sorted(names, key=lambda name: -counts[name])[:_MOST_CLASSES_TOLD]
-    told = ", ".join(f"{shown(name).strip(chr(39))} {counts[name]}" for name in names)
+    told = ", ".join(f"{_bare(name)} {counts[name]}" for name in names)
     rest = f", and {len(counts) - len(names)} more" if len(counts) > len(names) else ""
     kind = "classes" if text.task == "classification" else "labels, any number a text"
     return f"{len(counts)} {kind}: {told}{rest}"

@@ -94,8 +94,6 @@ def join_tables(tables: Sequence[Table], table_id: str) -> Table:
         tables: One at least; each column that is used must be in all of them.
         table_id: What to call them together.
     """
-    if len(tables) == 1:
-        return tables[0]
     ends = list(accumulate(table.n_rows for table in tables))
 
     def place_row(row: int) -> str:

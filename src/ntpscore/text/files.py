@@ -106,8 +106,11 @@ def decode(content: bytes, table_id: str, encoding: str | None) -> str:
             )
     body = content.removeprefix(_BOM)
     head = body[:_SNIFFED]
+    if head.count(0) > len(head) // 4:  # as Latin letters in UTF-16 have every other byte
+        wide = "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
+        raise DataError(f"{table_id} seems to be UTF-16: read it with --encoding {wide}")
     try:
-        text = body.decode("utf-8")
+        return body.decode("utf-8")
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
         offset = error.start + len(content) - len(body)
@@ -116,11 +119,6 @@ def decode(content: bytes, table_id: str, encoding: str | None) -> str:
             f"valid UTF-8: save the file as UTF-8, or, if it is in a western European language, "
             f"read it with --encoding {_single_byte_encoding(body)}"
         ) from error
-    # Latin letters in UTF-16 have every other byte zero, and these are valid UTF-8.
-    if head.count(0) > len(head) // 4:
-        wide = "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
-        raise DataError(f"{table_id} seems to be UTF-16: read it with --encoding {wide}")
-    return text
 
 
 def _single_byte_encoding(body: bytes) -> str:

@@ -14,7 +14,7 @@ from ntpscore.errors import DataError, MissingSplitError
 from ntpscore.text.files import decode, is_data_file, read_file, stem
 from ntpscore.text.options import TextOptions
 from ntpscore.text.registry import DATA_SETS
-from ntpscore.text.table import Table, join_tables, quoted, shown
+from ntpscore.text.table import LONGEST_PATH, Table, join_tables, quoted, shown
 
 _SPLIT_WORDS = {
     "train": ("train", "training"),
@@ -105,7 +105,7 @@ class FileReader:
             names = [str(path.relative_to(folder)) for path in files[None]]
             raise DataError(
                 f"{self.id} holds {len(names)} files whose names tell no split: {quoted(names)}. "
-                f"Give one of them, or read them together as {shown(_pattern(folder, files[None]))}"
+                f"Give one of them, or read them together as {_pattern(folder, files[None])!r}"
             )
         for split, paths in files.items():
             parents = sorted({str(path.parent.relative_to(folder)) for path in paths})
@@ -189,7 +189,7 @@ def match_paths(pattern: str) -> list[Path]:
         matches = sorted(map(Path, glob.glob(expanded, recursive=True)))  # noqa: PTH207
         paths = [path for path in matches if path.is_file() and is_data_file(path)]
         if not paths:
-            raise DataError(f"no file of labelled text matches {shown(pattern)}")
+            raise DataError(f"no file of labelled text matches {shown(pattern, LONGEST_PATH)}")
         return paths
     parts = [Path(os.path.expanduser(part.strip())) for part in expanded.split(",")]  # noqa: PTH111
     return parts if len(parts) > 1 and all(part.is_file() for part in parts) else []

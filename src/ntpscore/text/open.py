@@ -20,7 +20,7 @@ from ntpscore.text.files import is_data_file
 from ntpscore.text.folders import FileReader, match_paths
 from ntpscore.text.options import TextOptions
 from ntpscore.text.registry import DATA_SETS, find_data
-from ntpscore.text.table import Table, shown
+from ntpscore.text.table import LONGEST_PATH, Table, shown
 
 _HUB_ONLY = ("data_configuration", "data_revision")
 _FILES_ONLY = ("encoding",)
@@ -87,7 +87,7 @@ def _open_path(data: str | Path, options: TextOptions) -> Table | None:
     if paths := match_paths(name):
         _refuse(options, _HUB_ONLY, f"{name}, which names local files")
         return reader.read_together(paths)
-    told = shown(name)[1:-1]
+    told = shown(name, LONGEST_PATH)[1:-1]
     if isinstance(data, Path) or is_data_file(path) or name.startswith((".", "/", "~")):
         raise DataError(f"no such file: {told}")
     if not _HUB_ID.fullmatch(name):

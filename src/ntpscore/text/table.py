@@ -11,6 +11,7 @@ from typing import Any
 from ntpscore.errors import DataError
 
 _LONGEST_SHOWN = 60  # characters
+LONGEST_PATH = 500  # characters
 _MOST_QUOTED = 20
 
 
@@ -144,15 +145,15 @@ def is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def shown(value: Any) -> str:
+def shown(value: Any, longest: int = _LONGEST_SHOWN) -> str:
     """A user's value for a message: quoted, control characters escaped, cut if it is long."""
     try:
-        text = repr(value[:_LONGEST_SHOWN] if isinstance(value, str) else value)
+        text = repr(value[:longest] if isinstance(value, str) else value)
     except ValueError:  # a number of thousands of digits
         return f"a {type(value).__name__}"
-    is_cut = isinstance(value, str) and len(value) > _LONGEST_SHOWN
-    if len(text) > _LONGEST_SHOWN or is_cut:
-        return f"{text[: _LONGEST_SHOWN - 2]}…{text[-1]}"
+    is_cut = isinstance(value, str) and len(value) > longest
+    if len(text) > longest or is_cut:
+        return f"{text[: longest - 2]}…{text[-1]}"
     return text
 
 

@@ -362,7 +362,8 @@ def test_excel_without_openpyxl_says_how_to_get_it(tmp_path, monkeypatch):
 def test_columns_of_any_type_that_nobody_uses_refuse_nothing(tmp_path):
     table = pa.table({
         "text": ["a", "b"], "label": ["x", "y"], "text.raw": pa.array([b"\xff", b"\xfe"]),
-        "far": pa.array([2**62, 1], pa.timestamp("s")), "map": pa.array([[("k", 1)], []], pa.map_(pa.string(), pa.int64())),
+        "far": pa.array([2**62, 1], pa.timestamp("us")),
+        "map": pa.array([[("k", 1)], []], pa.map_(pa.string(), pa.int64())),
     })  # fmt: skip
     pq.write_table(table, tmp_path / "a.parquet")
     assert load_text(tmp_path / "a.parquet").texts == ["a", "b"]

@@ -76,7 +76,7 @@ def load_splits(
 def _test_options(train: LabelledText, options: SplitOptions, split: str) -> SplitOptions:
     """How the split to test is read: its columns and its task are those of the train split."""
     columns = train.source.columns
-    by_role = {"label_column": columns["label"]}
+    by_role: dict[str, Any] = {"label_column": columns["label"]}
     if train.source.template is None:
         by_role |= {"text_column": columns["text"]}
         by_role |= {"pair_column": columns["pair"]} if "pair" in columns else {}

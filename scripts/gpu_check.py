@@ -297,8 +297,9 @@ def _digit_steps(d: int, n: int) -> dict[str, Any]:
     states = torch.randn(n // 128, 128, d, device="cuda", dtype=torch.bfloat16, generator=generator)
     states[:, 0] *= 30
     lengths = torch.full((n // 128,), 128, device="cuda")
-    prefix, following = sums_of._prefix_sums(states, lengths)  # noqa: SLF001
-    ((sums, tokens),) = sums_of._cut(states, lengths)  # noqa: SLF001
+    both = sums_of._pairs(states, lengths)  # noqa: SLF001
+    prefix, following = both[:, :d], both[:, d:]
+    sums, tokens = sums_of._cut(states, lengths, 0)  # noqa: SLF001
     judges = prefix.T @ prefix, prefix.T @ following
     products = digits.digit_product(sums, sums), digits.digit_product(sums, tokens)
     scales = [prefix.norm(dim=0)[:, None] * one.norm(dim=0) for one in (prefix, following)]
@@ -315,22 +316,32 @@ def _digit_steps(d: int, n: int) -> dict[str, Any]:
                 prefix[:, start : start + d // 4].T, prefix[:, start:]
             )
 
-    parts = torch.zeros(6, d, d, dtype=torch.int32, device="cuda")
-    first, last = sums.digits.flatten(1), sums.digits.flip(1).flatten(1)
+    C1 = torch.zeros_like(C)
+
+    def whole(precision: Any) -> Callable[[], None]:
+        def run() -> None:
+            sums_of.prepare_prefix_products(states, lengths, C, C1, precision)()
+
+        return run
+
+    rows, columns = sums.digits.flatten(0, 1), tokens.digits.flatten(0, 1)
+    few = rows[: 4 * 1024]
+    parts = torch._int_mm(few, columns.T)  # noqa: SLF001
+    units = sums.units[:1024]
     times = interleaved({
-        "prefix sums in float64": lambda: sums_of._prefix_sums(states, lengths),   # noqa: SLF001
+        "survey": lambda: kernels.survey(states, lengths),
+        "totals": lambda: sums_of.prefix_totals(states, lengths),
+        "pairs": lambda: sums_of._pairs(states, lengths),  # noqa: SLF001
+        "cut into digits": lambda: sums_of._cut(states, lengths, 0),  # noqa: SLF001
         "C0 in float64": lambda: C.addmm_(prefix.T, prefix),
         "C0 in float64, upper half of 2 blocks": halves,
         "C0 in float64, upper half of 4 blocks": quarters,
-        "C1 in float64": lambda: C.addmm_(prefix.T, following),
-        "survey": lambda: kernels.survey(states, lengths),
-        "cut into digits": lambda: sums_of._cut(states, lengths),  # noqa: SLF001
-        "turn digits": lambda: sums.digits.flip(1),
-        "16 products at once": lambda: torch._int_mm(first, last.T),  # noqa: SLF001
-        "combine": lambda: kernels.combine_parts(parts, sums.units, tokens.units),
+        "C0 and C1 in float64": lambda: prefix.T @ both,
+        "12 products of 1024 columns of digits": lambda: torch._int_mm(few, columns.T),  # noqa: SLF001
+        "combine those": lambda: kernels.combine_digits(parts, (4, 3), units, tokens.units),
         "C0 by digits": lambda: digits.digit_product(sums, sums),
         "C1 by digits": lambda: digits.digit_product(sums, tokens),
-        "add": lambda: C.add_(products[0]),
+        **{f"all in {one}": whole(one) for one in _precisions()},
     }, 3)  # fmt: skip
     found: dict[str, Any] = {
         f"{name}, ms": 1e3 * statistics.median(took) for name, took in times.items()

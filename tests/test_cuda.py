@@ -170,9 +170,9 @@ def test_sums_in_every_precision_give_the_scores_of_float64(precision: Precision
 
 
 def test_the_precision_is_chosen_by_a_probe() -> None:
-    chosen = choose_precision(DEVICE, 256)
+    chosen = choose_precision("auto", DEVICE, 256)
     assert chosen in ("float64", "exact-int8")
-    assert choose_precision("cpu", 256) == "float64"
+    assert choose_precision("auto", "cpu", 256) == "float64"
 
 
 def test_moments_move_between_devices_by_file_and_by_addition(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The products of prefix sums against loops over tokens, by torch and by the compiled kernel."""
 
 import importlib
+import itertools
 import sys
 import sysconfig
 from pathlib import Path
@@ -232,10 +233,10 @@ def test_more_rows_than_are_exact_at_once_come_in_parts(monkeypatch: pytest.Monk
     states, lengths = random_states(6, 30, 8), torch.tensor([30, 4, 17, 30, 1, 29])
     sums = []
     for most in (10**6, 48):
-        monkeypatch.setattr(module, "most_rows", lambda _, most=most: most)
+        monkeypatch.setattr(module, "MOST_ROWS", most)
         C0, C1 = torch.zeros(2, 8, 8, dtype=torch.float64)
         prepare_prefix_products(states, lengths, C0, C1, "exact-int8")()
-        sums.append((C0, C1))
+        sums.append((C0.triu(), C1))
     for whole, parts in zip(*sums, strict=True):
         # Each part has units of its own.
         torch.testing.assert_close(parts, whole, rtol=0, atol=1e-6 * float(whole.abs().max()))
@@ -276,23 +277,32 @@ class TorchKernels:
                 digits[: len(units), place, :n_rows] = digit.T.to(torch.int8)
                 left = (left - digit) / 256
 
+    @classmethod
+    def prefix_pairs(cls, states: Tensor, lengths: Tensor) -> Tensor:
+        return torch.cat(cls.pairs(states, lengths), 2).flatten(0, 1)
+
     @staticmethod
-    def combine_parts(parts: Tensor, left_units: Tensor, right_units: Tensor) -> Tensor:
-        weights = 256.0 ** -torch.arange(len(parts)).double()
-        total = (parts.double() * weights[:, None, None]).sum(0)
-        return total[: len(left_units), : len(right_units)] * left_units[:, None] * right_units
+    def combine_digits(
+        parts: Tensor, digits: tuple[int, int], left_units: Tensor, right_units: Tensor
+    ) -> Tensor:
+        by_digit = parts.double().unflatten(0, (-1, digits[0])).unflatten(2, (-1, digits[1]))
+        weights = [256.0 ** torch.arange(n).flip(0).double() for n in digits]
+        product = torch.einsum("ipjq,p,q->ij", by_digit, *weights)
+        return product[: len(left_units), : len(right_units)] * left_units[:, None] * right_units
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_kernels_for_graphics_cards_are_called_as_they_are_described(
-    monkeypatch: pytest.MonkeyPatch,
+    precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states, lengths = random_states(5, 40, 20, torch.bfloat16), torch.tensor([40, 1, 12, 33, 40])
-    monkeypatch.setattr(module, "most_rows", lambda _: 64)
+    monkeypatch.setattr(module, "MOST_ROWS", 64)
+    monkeypatch.setattr(module, "HAS_KERNEL", False)
 
     def added() -> list[Tensor]:
         C0, C1 = torch.zeros(2, 20, 20, dtype=torch.float64)
-        prepare_prefix_products(states, lengths, C0, C1, "exact-int8")()
-        return [C0, C1, *prefix_totals(states, lengths)]
+        prepare_prefix_products(states, lengths, C0, C1, precision)()
+        return [C0.triu(), C1, *prefix_totals(states, lengths)]
 
     expected = added()
     monkeypatch.setitem(sys.modules, "ntpscore.core.prefix_kernels", TorchKernels)
@@ -391,6 +401,15 @@ def test_gram_is_added_to_the_upper_triangle(n: int, d: int) -> None:
     torch.testing.assert_close(
         symmetric(C), rows.T @ rows + 1, rtol=MOMENTS_FLOAT64, atol=MOMENTS_FLOAT64 * (n + 1)
     )
+
+
+@pytest.mark.parametrize(("d", "n"), [(1, 1), (896, 1), (2048, 2), (3584, 3), (4096, 4), (8192, 4)])
+def test_blocks_for_graphics_cards_fill_them(d: int, n: int) -> None:
+    blocks = module._blocks(d, torch.device("cuda"))
+    assert len(blocks) == n
+    assert (blocks[0][0], blocks[-1][1]) == (0, d)
+    assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(blocks))
+    assert all(start % 16 == 0 for start, _ in blocks)
 
 
 def test_products_are_made_on_other_devices() -> None:

@@ -18,7 +18,7 @@ from ntpscore.progress import Progress
 from ntpscore.reading.consumers import KeepMeanTokens
 from ntpscore.reading.memory import keep_freed_memory
 from ntpscore.reading.reader import BatchReader, passes_at_once
-from ntpscore.reading.tokens import TokenizedText, plan_shares
+from ntpscore.reading.tokens import TokenizedText, plan_shares, tokens_per_batch
 from ntpscore.text import LabelledText
 
 _MEMORY_MARGIN = 0.9
@@ -46,7 +46,7 @@ def collect_features(
     tokens: TokenizedText,
     layers: Sequence[int],
     *,
-    batch_tokens: int,
+    batch_tokens: int | None,
     clock: Clock,
     cache: Path | None = None,
     progress: bool | None = None,
@@ -62,7 +62,7 @@ def collect_features(
         text: n texts.
         tokens: theirs.
         layers: hidden-state indices.
-        batch_tokens: tokens per batch, padding included.
+        batch_tokens: tokens per batch, padding included; None means what suits the device.
         clock: counts the stages `forward` and `fit`.
         cache: a folder; None keeps nothing.
         progress: show a bar.
@@ -114,7 +114,7 @@ def _read_features(
     text: LabelledText,
     tokens: TokenizedText,
     layers: Sequence[int],
-    batch_tokens: int,
+    batch_tokens: int | None,
     clock: Clock,
     progress: bool | None,
 ) -> dict[int, Tensor]:
@@ -129,7 +129,8 @@ def _read_features(
     keep_freed_memory()
     means = KeepMeanTokens(layers, len(text), language_model.width)
     n_shares = passes_at_once(language_model)
-    shares = plan_shares([len(ids) for ids in tokens.ids], batch_tokens, n_shares)
+    budget = tokens_per_batch(batch_tokens, language_model.device)
+    shares = plan_shares([len(ids) for ids in tokens.ids], budget, n_shares)
     reader = BatchReader(language_model, text.texts, tokens.ids, clock, "fit")
     with Progress(progress) as bar:
         bar.start("reading", len(text), "texts")

@@ -20,14 +20,15 @@ from jaxtyping import Float, Int8
 from torch import Tensor
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
-MOST_DIGITS = 4
-# Sums of so many products of digits, each at most 2^14, stay within 32 bits.
-MOST_PRODUCTS = 2**31 // 2**14 - 1
+FEWEST_DIGITS, MOST_DIGITS = 2, 4
+# Rows that may be summed over: products of digits are at most 2^14, their sums stay below 2^31.
+MOST_ROWS = 2**17 - 16
 # A number below this, times 256 to the power of its further digits, has a first digit of 8 bits.
 _FIRST_DIGIT = 127.4
 # `torch._int_mm` is wrong for a single column on processors; on graphics cards it wants multiples
-# of 8, more than 16 rows, and is fast where rows begin at multiples of 16 bytes.
-_MULTIPLE, _FEWEST = 16, 32
+# of 8, more than 16 rows, both factors with what is summed over side by side, and is fast where
+# rows begin at multiples of 16 bytes.
+MULTIPLE, _FEWEST = 16, 32
 # Added, and taken away bit by bit, it turns the bytes of an integer into signed digits.
 _HALVES = 0x808080
 
@@ -46,10 +47,14 @@ class Digits:
 
     @classmethod
     def empty(cls, largest: Float[Tensor, " d"], n: int, n_digits: int) -> "Digits":
-        """Zeros in place of the digits of n rows, with the units that fit the largest entries."""
+        """Zeros in place of the digits of n rows, with the units that fit the largest entries.
+
+        Raises:
+            ValueError: there are too many rows or digits for sums of 32 bits.
+        """
         d = len(largest)
-        wide, long = (max(_FEWEST, -(-size // _MULTIPLE) * _MULTIPLE) for size in (d, n))
-        if not 1 <= n_digits <= MOST_DIGITS or long * n_digits > MOST_PRODUCTS:
+        wide, long = (max(_FEWEST, -(-size // MULTIPLE) * MULTIPLE) for size in (d, n))
+        if not FEWEST_DIGITS <= n_digits <= MOST_DIGITS or n > MOST_ROWS:
             raise ValueError(f"{n} rows of {n_digits} digits don't fit into sums of 32 bits")
         exponents = torch.log2(largest / _FIRST_DIGIT).ceil() - 8 * (n_digits - 1)
         units = torch.exp2(torch.where(largest > 0, exponents, 0.0))
@@ -66,20 +71,15 @@ def rounding(n_digits: int) -> float:
     return 1.0 / (_FIRST_DIGIT * 256.0 ** (n_digits - 1))
 
 
-def most_rows(n_digits: int) -> int:
-    """Rows of a matrix of so many digits whose products are exact."""
-    return MOST_PRODUCTS // n_digits // _MULTIPLE * _MULTIPLE
-
-
 def cut_into_digits(rows: Float[Tensor, "n d"], n_digits: int) -> Digits:
     """Round the columns of a float64 matrix to so many digits.
 
     Args:
-        rows: (n, d), n at most `most_rows(n_digits)`.
-        n_digits: 1 to `MOST_DIGITS`.
+        rows: (n, d), n at most `MOST_ROWS`.
+        n_digits: `FEWEST_DIGITS` to `MOST_DIGITS`.
 
     Raises:
-        ValueError: there are too many rows or digits for sums in 32 bits.
+        ValueError: as `Digits.empty`.
     """
     n, d = rows.shape
     cut = Digits.empty(rows.abs().amax(0) if n else rows.new_zeros(d), n, n_digits)
@@ -93,28 +93,31 @@ def cut_into_digits(rows: Float[Tensor, "n d"], n_digits: int) -> Digits:
     return cut
 
 
-def digit_product(left: Digits, right: Digits) -> Float[Tensor, "d e"]:
-    """`leftᵀ right` of matrices (n, d) and (n, e), exact but for the last rounding in float64."""
-    d, e, n = len(left.units), len(right.units), left.digits.shape[2]
-    D, E = left.digits.shape[1], right.digits.shape[1]
-    # Pairs of digits of equal weight lie side by side in both factors, if those of one are turned.
-    first_to_last, last_to_first = left.digits.flatten(1), right.digits.flip(1).flatten(1)
-    parts = left.digits.new_empty(D + E - 1, len(first_to_last), len(last_to_first),
-                                  dtype=torch.int32)  # fmt: skip
-    for both, part in enumerate(parts):
-        first, last = max(0, both - E + 1), min(both, D - 1)
-        start, columns = E - 1 - (both - first), (last - first + 1) * n
-        torch._int_mm(  # noqa: SLF001  # the only product of 8-bit integers that torch has
-            first_to_last[:, first * n : first * n + columns],
-            last_to_first[:, start * n : start * n + columns].T,
-            out=part,
-        )
-    left_units = left.units * 256.0 ** (D + E - 2)
-    if triton_takes(parts):
-        from ntpscore.core.prefix_kernels import combine_parts
+def digit_product(
+    left: Digits, right: Digits, first: int = 0, last: int | None = None, start: int = 0
+) -> Float[Tensor, "d e"]:
+    """A block of `leftᵀ right`, exact but for the last rounding in float64.
 
-        return combine_parts(parts, left_units, right.units)
-    total = parts[-1, :d, :e].double()
-    for part in parts[:-1].flip(0):
-        total = torch.add(part[:d, :e], total, alpha=2.0**-8)
-    return total.mul_(left_units[:, None]).mul_(right.units)
+    Args:
+        left: of a matrix (n, d).
+        right: of a matrix (n, e).
+        first: row of the product, a multiple of 16.
+        last: row of the product, the first that is left out; None means d.
+        start: column of the product, a multiple of 16; all from there on are made.
+    """
+    left_units, right_units = left.units[first:last], right.units[start:]
+    D, E = left.digits.shape[1], right.digits.shape[1]
+    rows, columns = left.digits[first:last].flatten(0, 1), right.digits[start:].flatten(0, 1)
+    # Every digit with every other.
+    parts = torch._int_mm(rows, columns.T)  # noqa: SLF001  # torch has no other exact product
+    if triton_takes(parts):
+        from ntpscore.core.prefix_kernels import combine_digits
+
+        return combine_digits(parts, (D, E), left_units, right_units)
+    by_digit = parts.view(-1, D, len(columns) // E, E)[: len(left_units), :, : len(right_units)]
+    product = torch.zeros_like(by_digit[:, 0, :, 0], dtype=torch.float64)
+    for both in reversed(range(D + E - 1)):
+        product *= 1 / 256
+        for i in range(max(0, both - E + 1), min(both, D - 1) + 1):
+            product += by_digit[:, i, :, both - i]
+    return product.mul_((left_units * 256.0 ** (D + E - 2))[:, None]).mul_(right_units)

@@ -335,8 +335,10 @@ class Moments:
             NonFiniteError: a hidden state of the batch was not finite, and `add_layer` did not wait
                 to see it: these moments are spoilt.
         """
-        for layer, finite in batch.unchecked:
-            _check_finite(layer, finite)
+        # One look at all layers, since each waits for the graphics card.
+        if batch.unchecked and not bool(torch.stack([one for _, one in batch.unchecked]).all()):
+            for layer, finite in batch.unchecked:
+                _check_finite(layer, finite)
         self.sum_Y += batch.Y.sum(0)
         self.sum_YY += batch.Y.T @ batch.Y
         self.sum_Y_shuffled += batch.Y_shuffled.sum(1)

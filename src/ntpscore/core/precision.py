@@ -4,26 +4,33 @@ import time
 
 import torch
 
-from ntpscore.core.prefix_products import DTYPE, Precision, prepare_prefix_products
+from ntpscore.core.prefix_products import DTYPE, PRECISIONS, Precision, prepare_prefix_products
 
 # Of the probe: enough to fill the card, few enough to be over in a moment.
 _TEXTS, _TOKENS, _REPEATS = 64, 128, 3
+# Of the time of `float64`: what saves less is not worth another result from one run to the next.
+_WORTH = 0.8
 
 
-def choose_precision(device: torch.device | str, width: int) -> Precision:
-    """The fastest that loses nothing: `float64`, or `exact-int8` where a card makes that faster.
+def choose_precision(asked: str, device: torch.device | str, width: int) -> Precision:
+    """What was asked for; for `auto`, `float64`, or `exact-int8` where a card is faster with that.
 
     Both are timed on made-up hidden states. On processors nothing is timed: there 8-bit products
     were never faster (docs/log.md).
 
     Args:
+        asked: one of `PRECISIONS`, or `auto`.
         device: where the sums live.
         width: d, the width of the hidden states.
     """
+    for one in PRECISIONS:
+        if one == asked:
+            return one
     device = torch.device(device)
     if device.type != "cuda":
         return "float64"
-    return min(("float64", "exact-int8"), key=lambda one: _seconds(one, device, width))
+    float64, exact = (_seconds(one, device, width) for one in ("float64", "exact-int8"))
+    return "exact-int8" if exact < _WORTH * float64 else "float64"
 
 
 def _seconds(precision: Precision, device: torch.device, width: int) -> float:

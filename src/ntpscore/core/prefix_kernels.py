@@ -89,19 +89,45 @@ def _cut(
 
 @triton.jit
 def _combine(
-    parts, left_units, right_units, product, e, stride_part, stride_row,
-    PARTS: tl.constexpr, ENTRIES: tl.constexpr,
+    parts, left_units, right_units, product, e, stride,
+    LEFT_DIGITS: tl.constexpr, RIGHT_DIGITS: tl.constexpr, ENTRIES: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * ENTRIES + tl.arange(0, ENTRIES)
     inside = columns < e
-    at = parts + row * stride_row + columns
+    at = parts + row * LEFT_DIGITS * stride + columns * RIGHT_DIGITS
     total = tl.zeros((ENTRIES,), tl.float64)
-    for place in tl.static_range(PARTS):
-        part = tl.load(at + (PARTS - 1 - place) * stride_part, mask=inside, other=0)
-        total = total * 0.00390625 + part.to(tl.float64)
+    for less in tl.static_range(LEFT_DIGITS + RIGHT_DIGITS - 1):
+        total *= 0.00390625
+        for i in tl.static_range(LEFT_DIGITS):
+            j = LEFT_DIGITS + RIGHT_DIGITS - 2 - less - i
+            if j >= 0 and j < RIGHT_DIGITS:
+                total += tl.load(at + i * stride + j, mask=inside, other=0).to(tl.float64)
     unit = tl.load(left_units + row) * tl.load(right_units + columns, mask=inside, other=0.0)
     tl.store(product + row * e + columns, total * unit, mask=inside)
+
+
+@triton.jit
+def _pairs(
+    states, lengths, both, t, d, stride_b, stride_t, TOKENS: tl.constexpr, COLUMNS: tl.constexpr
+):
+    text = tl.program_id(0).to(tl.int64)
+    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    inside = columns < d
+    length = tl.load(lengths + text)
+    total = tl.zeros((COLUMNS,), tl.float64)
+    for start in range(0, t - 1, TOKENS):
+        position = start + tl.arange(0, TOKENS)
+        paired = ((position + 1 < length)[:, None]) & inside[None, :]
+        at = states + text * stride_b + position[:, None] * stride_t + columns[None, :]
+        token = tl.load(at, mask=paired, other=0.0).to(tl.float64)
+        following = tl.load(at + stride_t, mask=paired, other=0.0).to(tl.float64)
+        prefix = total[None, :] + tl.cumsum(token, 0)
+        total += tl.sum(token, 0)
+        stored = (position < t - 1)[:, None] & inside[None, :]
+        to = both + (text * (t - 1) + position)[:, None] * (2 * d) + columns[None, :]
+        tl.store(to, tl.where(paired, prefix, 0.0), mask=stored)
+        tl.store(to + d, following, mask=stored)
 
 
 def survey(hidden_states: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -152,18 +178,40 @@ def write_digits(
     )  # fmt: skip
 
 
-def combine_parts(parts: Tensor, left_units: Tensor, right_units: Tensor) -> Tensor:
-    """(d, e) float64: the sum of exact parts (p, d', e') int32, each worth 256 of the next.
+def prefix_pairs(hidden_states: Tensor, lengths: Tensor) -> Tensor:
+    """(b·(t − 1), 2 d) float64: prefix sums S_i, and beside them the tokens x_{i+1} after them.
+
+    Zeros beyond the last pair of a text.
 
     Args:
-        parts: the first one has weight `left_units[i] · right_units[j]`.
-        left_units: (d,) float64.
+        hidden_states: (b, t, d), contiguous along d.
+        lengths: (b,).
+    """
+    b, t, d = hidden_states.shape
+    both = torch.empty(b * (t - 1), 2 * d, dtype=torch.float64, device=hidden_states.device)
+    _pairs[(b, triton.cdiv(d, _COLUMNS))](
+        hidden_states, lengths, both, t, d, *hidden_states.stride()[:2],
+        TOKENS=_TOKENS, COLUMNS=_COLUMNS,
+    )  # fmt: skip
+    return both
+
+
+def combine_digits(
+    parts: Tensor, digits: tuple[int, int], left_units: Tensor, right_units: Tensor
+) -> Tensor:
+    """(d, e) float64: products of columns from the exact products of all their digits.
+
+    Args:
+        parts: (at least d·D, at least e·E) int32, contiguous; the first digits of a column first.
+        digits: D and E.
+        left_units: (d,) float64, the value of 1 in the last digit.
         right_units: (e,) float64.
     """
     d, e = len(left_units), len(right_units)
     product = left_units.new_empty(d, e)
+    weight = 256.0 ** (sum(digits) - 2)
     _combine[(d, triton.cdiv(e, _ENTRIES))](
-        parts, left_units, right_units, product, e, parts.stride(0), parts.stride(1),
-        PARTS=len(parts), ENTRIES=_ENTRIES,
+        parts, left_units * weight, right_units, product, e, parts.stride(0),
+        LEFT_DIGITS=digits[0], RIGHT_DIGITS=digits[1], ENTRIES=_ENTRIES,
     )  # fmt: skip
     return product

@@ -17,10 +17,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ntpscore.core.digit_products import (
+    MOST_ROWS,
+    MULTIPLE,
     Digits,
     cut_into_digits,
     digit_product,
-    most_rows,
     triton_takes,
 )
 
@@ -49,7 +50,9 @@ DTYPE = torch.float64
 _TYPES = {torch.bfloat16: 0, torch.float16: 1, torch.float32: 2, torch.float64: 3}
 # Columns that the kernel takes at a time.
 _PANEL = 24
-_GRAM_BLOCKS = 4
+# Making the upper half of a Gram matrix by so many blocks takes 0.7 of the time of the whole;
+# blocks of fewer columns don't fill a graphics card.
+_GRAM_BLOCKS, _FEWEST_COLUMNS = 4, 1024
 
 
 def prefix_totals(
@@ -106,12 +109,6 @@ def prepare_prefix_products(
         Next Token Perception Score, eqs. 21-25: `X L1 L1ᵀ Xᵀ` and `X L1 L2ᵀ Xᵀ`.
     """
     b, t, d = hidden_states.shape
-    if precision == "exact-int8":
-        pairs = _cut(hidden_states, lengths)
-        products = [
-            (digit_product(sums, sums), digit_product(sums, tokens)) for sums, tokens in pairs
-        ]
-        return partial(_add_products, C0, C1, products)
     if precision == "float64" and _kernel_takes(hidden_states):
         _check_sums(d, C0, C1)
         states = _readable(hidden_states)
@@ -124,66 +121,85 @@ def prepare_prefix_products(
             ),
             d,
         )  # fmt: skip
-    prefix, following = _prefix_sums(hidden_states, lengths)
+    blocks = _blocks(d, hidden_states.device)
+    if precision == "exact-int8":
+        return partial(_add_blocks, C0, C1, _exact_products(hidden_states, lengths, blocks))
+    both = _pairs(hidden_states, lengths)
     if precision == "float32":
-        prefix, following = prefix.float(), following.float()
-        return partial(_add_products, C0, C1, [(prefix.T @ prefix, prefix.T @ following)])
-    return partial(_add_both, prepare_gram(prefix, C0), C1, prefix, following)
+        both = both.float()
+    products = [(start, both[:, start:stop].T @ both[:, start:]) for start, stop in blocks]
+    return partial(_add_blocks, C0, C1, products)
 
 
-def _prefix_sums(
+def _blocks(d: int, device: torch.device) -> list[tuple[int, int]]:
+    """Rows of C0 that are made together: below the first of their columns nothing is."""
+    most = _GRAM_BLOCKS if device.type == "cpu" else d // _FEWEST_COLUMNS
+    n = max(1, min(_GRAM_BLOCKS, most))
+    edges = [d * i // n // MULTIPLE * MULTIPLE for i in range(n)]
+    return [(start, stop) for start, stop in itertools.pairwise([*edges, d]) if start < stop]
+
+
+def _add_blocks(C0: Tensor, C1: Tensor, products: list[tuple[int, Tensor]]) -> None:
+    """Each block is of C0 from its first row and column on, and beside it of all columns of C1."""
+    for start, product in products:
+        rows, width = slice(start, start + len(product)), len(C0) - start
+        C0[rows, start:] += product[:, :width]
+        C1[rows] += product[:, width:]
+
+
+def _exact_products(
+    hidden_states: Float[Tensor, "b t d"],
+    lengths: Int[Tensor, " b"],
+    blocks: list[tuple[int, int]],
+) -> list[tuple[int, Tensor]]:
+    """What `_add_blocks` takes, by 8-bit digits: of as many rows at once as are exact."""
+    b, t, _ = hidden_states.shape
+    return [
+        (start, torch.cat([
+            digit_product(sums, sums, start, stop, start), digit_product(sums, tokens, start, stop)
+        ], 1))
+        for first in range(0, b * (t - 1), MOST_ROWS)
+        for sums, tokens in [_cut(hidden_states, lengths, first)]
+        for start, stop in blocks
+    ]  # fmt: skip
+
+
+def _pairs(
     hidden_states: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
-) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
-    """Prefix sums S_i and the tokens x_{i+1} after them, in float64; zeros beyond the last pair."""
-    t, d = hidden_states.shape[1:]
+) -> Float[Tensor, "n 2*d"]:
+    """Prefix sums S_i, beside them the tokens x_{i+1}, in float64; zeros beyond the last pair."""
+    b, t, d = hidden_states.shape
+    if triton_takes(hidden_states):
+        from ntpscore.core.prefix_kernels import prefix_pairs
+
+        return prefix_pairs(hidden_states.contiguous(), lengths)
     tokens = _tokens(hidden_states, lengths)
     has_next = torch.arange(1, t, device=tokens.device) < lengths[:, None]
     prefix = tokens[:, :-1].cumsum(1).masked_fill_(~has_next[:, :, None], 0.0)
-    return prefix.view(-1, d), tokens[:, 1:].reshape(-1, d)
+    return torch.cat([prefix, tokens[:, 1:]], 2).view(b * (t - 1), 2 * d)
 
 
 def _cut(
-    hidden_states: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
-) -> list[tuple[Digits, Digits]]:
-    """`_prefix_sums` in digits: as many pairs as it takes for their products to be exact."""
-    b, t, _ = hidden_states.shape
-    n, most = b * (t - 1), most_rows(_SUM_DIGITS)
+    hidden_states: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"], first: int
+) -> tuple[Digits, Digits]:
+    """Digits of at most `MOST_ROWS` of the prefix sums, and of the tokens after them."""
+    b, t, d = hidden_states.shape
+    rows = min(MOST_ROWS, b * (t - 1) - first)
     token_digits = 3 if hidden_states.dtype == torch.bfloat16 else 4
-    windows = [(start, min(most, n - start)) for start in range(0, n, most)]
-    if triton_takes(hidden_states):
-        from ntpscore.core.prefix_kernels import survey, write_digits
+    if not triton_takes(hidden_states):
+        both = _pairs(hidden_states, lengths)[first : first + rows]
+        return cut_into_digits(both[:, :d], _SUM_DIGITS), cut_into_digits(both[:, d:], token_digits)
+    from ntpscore.core.prefix_kernels import survey, write_digits
 
-        hidden_states = hidden_states.contiguous()
-        *_, largest_sum, largest_token = survey(hidden_states, lengths)
-        pairs = []
-        for start, rows in windows:
-            sums = Digits.empty(largest_sum.amax(0), rows, _SUM_DIGITS)
-            tokens = Digits.empty(largest_token.amax(0), rows, token_digits)
-            write_digits(
-                hidden_states, lengths, start, rows,
-                (sums.digits, sums.units), (tokens.digits, tokens.units),
-            )  # fmt: skip
-            pairs.append((sums, tokens))
-        return pairs
-    prefix, following = _prefix_sums(hidden_states, lengths)
-    return [
-        (
-            cut_into_digits(prefix[start : start + rows], _SUM_DIGITS),
-            cut_into_digits(following[start : start + rows], token_digits),
-        )
-        for start, rows in windows
-    ]
-
-
-def _add_products(C0: Tensor, C1: Tensor, products: list[tuple[Tensor, Tensor]]) -> None:
-    for product0, product1 in products:
-        C0.add_(product0)
-        C1.add_(product1)
-
-
-def _add_both(add_to_C0: Callable[[], None], C1: Tensor, prefix: Tensor, following: Tensor) -> None:
-    add_to_C0()
-    C1.addmm_(prefix.T, following)
+    hidden_states = hidden_states.contiguous()
+    *_, largest_sum, largest_token = survey(hidden_states, lengths)
+    sums = Digits.empty(largest_sum.amax(0), rows, _SUM_DIGITS)
+    tokens = Digits.empty(largest_token.amax(0), rows, token_digits)
+    write_digits(
+        hidden_states, lengths, first, rows,
+        (sums.digits, sums.units), (tokens.digits, tokens.units),
+    )  # fmt: skip
+    return sums, tokens
 
 
 def prepare_gram(rows: Float[Tensor, "n d"], C: Float[Tensor, "d d"]) -> Callable[[], None]:
@@ -201,19 +217,12 @@ def prepare_gram(rows: Float[Tensor, "n d"], C: Float[Tensor, "d d"]) -> Callabl
             ),
             d,
         )
-    return partial(_add_product if rows.device.type != "cpu" else _add_blocks, C, rows)
+    return partial(_add_gram, C, rows)
 
 
-def _add_product(C: Tensor, rows: Tensor) -> None:
-    C.addmm_(rows.T, rows)
-
-
-def _add_blocks(C: Tensor, rows: Tensor) -> None:
-    """Blocks of the upper half take 0.7 of the time of the whole."""
-    d = rows.shape[1]
-    edges = [d * i // _GRAM_BLOCKS for i in range(_GRAM_BLOCKS + 1)]
-    for start, end in itertools.pairwise(edges):
-        C[start:end, start:].addmm_(rows[:, start:end].T, rows[:, start:])
+def _add_gram(C: Tensor, rows: Tensor) -> None:
+    for start, stop in _blocks(len(C), C.device):
+        C[start:stop, start:].addmm_(rows[:, start:stop].T, rows[:, start:])
 
 
 def symmetric(upper: Float[Tensor, "*l d d"]) -> Float[Tensor, "*l d d"]:

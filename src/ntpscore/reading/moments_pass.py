@@ -13,6 +13,7 @@ import torch
 from ntpscore.clock import Clock
 from ntpscore.core.controls import shuffled_labels
 from ntpscore.core.moments import Moments, read_note
+from ntpscore.core.prefix_products import Precision
 from ntpscore.errors import MomentsError
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
@@ -20,7 +21,7 @@ from ntpscore.reading.adaptive_reading import AdaptiveReading
 from ntpscore.reading.consumers import AddMoments, Consumer, InOrder
 from ntpscore.reading.memory import sums_device
 from ntpscore.reading.reader import BatchReader, passes_at_once
-from ntpscore.reading.tokens import TokenizedText, plan_shares
+from ntpscore.reading.tokens import TokenizedText, plan_shares, tokens_per_batch
 from ntpscore.text import LabelledText
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -46,7 +47,8 @@ class MomentsPass:
         layers: hidden-state indices.
         shuffles: P, label permutations.
         seed: of the permutations and of the order of adaptive reading.
-        batch_tokens: tokens per batch, padding included.
+        batch_tokens: tokens per batch, padding included; None means what suits the device.
+        precision: of the products that are added.
         until: see `ScoreConfig`; None reads all.
         until_scores: see `ScoreConfig`.
         folder: where checkpoints go; one that is there already is gone on from. None keeps none.
@@ -69,7 +71,8 @@ class MomentsPass:
         *,
         shuffles: int,
         seed: int,
-        batch_tokens: int,
+        batch_tokens: int | None,
+        precision: Precision,
         until: float | None,
         until_scores: Sequence[str],
         folder: Path | None,
@@ -84,6 +87,7 @@ class MomentsPass:
         self._clock, self._bar = clock, bar
         self._consumers = consumers
         device = sums_device(language_model.device)
+        batch_tokens = tokens_per_batch(batch_tokens, language_model.device)
         self._labels = torch.from_numpy(np.ascontiguousarray(text.labels)).to(device)
         self._permutations = shuffled_labels(len(text), shuffles, seed).to(device)
         n_shares = sums_at_once(language_model, len(layers), n_outputs, shuffles)
@@ -99,13 +103,16 @@ class MomentsPass:
             )  # fmt: skip
             self._rounds = self.adaptive.rounds
         self._reader = BatchReader(language_model, text.texts, tokens.ids, clock, "moments")
-        self._sums = [Moments(layers, width, n_outputs, shuffles, device) for _ in range(n_shares)]
+        self._sums = [
+            Moments(layers, width, n_outputs, shuffles, device, precision) for _ in range(n_shares)
+        ]
         # The round, and how many batches of each share of it were read.
         self._round = self._done = 0
         # Two runs that have all of this in common add the same sums batch by batch. Token ids,
         # since a changed tokenizer changes them, whatever else stays the same.
         run = [language_model.identity, text.source.content_hash, text.task, text.classes, layers,
-               tokens.ids, shuffles, seed, batch_tokens, until, until_scores, n_shares]  # fmt: skip
+               tokens.ids, shuffles, seed, batch_tokens, precision, until, until_scores,
+               n_shares]  # fmt: skip
         self._fingerprint = hashlib.sha256(json.dumps(run).encode()).hexdigest()
         self.warnings: list[str] = []
 
@@ -196,6 +203,7 @@ class MomentsPass:
                 self.adaptive.next_look = int(note["next_look"])
         except MomentsError:
             return False
+        moments.precision = self._sums[0].precision
         self._sums[0], self._round, self._done = moments, number, done
         for stage, seconds in json.loads(note["seconds"]).items():
             if stage not in ("load_data", "load_model", "sanity_check", "tokenize"):

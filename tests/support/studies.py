@@ -1,12 +1,16 @@
 """Small studies: a tiny model, files of labelled text, a study file."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from ntpscore.core.scores import SCORES
+from ntpscore.study.run import runner
+from ntpscore.study.run.worker import Job, run_job
 from tests.support.labelled_texts import make_rows, write_rows
 
 FAST = """
@@ -68,3 +72,23 @@ def made_up_records(
                 test = {"test": {"accuracy": rng.random()}}
                 records.append({**keys, "method": method, "record": test})
     return records
+
+
+def run_cells_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells run in this process: one of their own takes seconds to begin."""
+
+    def run(_: list[str], *, input: str, **__: object) -> subprocess.CompletedProcess[str]:  # noqa: A002
+        return subprocess.CompletedProcess([], run_job(Job.from_json(input)))
+
+    monkeypatch.setattr(runner.subprocess, "run", run)
+
+
+def patch_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results of any folder are made-up cells, with losses and scores after LoRA."""
+    records = made_up_records(4)
+    for record in records:
+        if record["method"] == "lora":
+            scored = next(r for r in records if r["data"] == record["data"])
+            record["rescored"] = {"record": scored["record"], "scores": scored["scores"]}
+            record["losses"] = {"step": [1, 2], "loss": [2.0, 1.0]}
+    monkeypatch.setattr("ntpscore.study.statistics.tables.load_records", lambda _: records)

@@ -8,8 +8,12 @@ import pandas as pd
 import pytest
 
 from ntpscore.errors import DataError
-from ntpscore.study.statistics.correlation import partial_spearman, spearman, weighted_kendall
-from ntpscore.study.statistics.regret import regret_at_1
+from ntpscore.study.statistics.correlation import (
+    partial_spearman,
+    regret_at_1,
+    spearman,
+    weighted_kendall,
+)
 from ntpscore.study.statistics.summary import (
     COLUMNS,
     SummaryConfig,
@@ -62,7 +66,7 @@ def test_table_has_a_row_per_score_outcome_model_and_omission() -> None:
     assert (table["p_family"] >= table["p_best"]).all()
     assert (table["best_low"] <= table["r_best"]).all()
     assert (table["best_high"] >= table["r_best"]).all()
-    given = table.groupby("outcome")["r_best_given_headroom"].count()
+    given = table.groupby("outcome")["r_best_given_probe_error"].count()
     assert given["probe_accuracy"] == 0
     assert given["lora_gain"] == given["ols_mse"] == 12
 
@@ -149,18 +153,18 @@ def test_a_score_that_is_defined_nowhere_says_why_beside_the_others() -> None:
 @pytest.mark.parametrize("outcome", ["lora_gain", "ols_mse"])
 def test_row_of_one_model(outcome: str) -> None:
     rng = np.random.default_rng(2)
-    headroom = rng.random((1, 12))
+    probe_error = rng.random((1, 12))
     sweep = replace(
-        random_sweep(rng, sign=-1, configurations=9), outcome=outcome, headroom=headroom
+        random_sweep(rng, sign=-1, configurations=9), outcome=outcome, probe_error=probe_error
     )
     row = summary_row(sweep, QUICK)
-    x, y, z = sweep.values[0], sweep.outcomes[0], headroom[0]
+    x, y, z = sweep.values[0], sweep.outcomes[0], probe_error[0]
     r = [spearman(one, y) for one in x]
     assert row["r_fixed"] == pytest.approx(r[-1])
     assert row["r_best"] == pytest.approx(min(r))
     assert row["best_layer"] == int(np.argmin(r))
     assert row["share_expected"] == pytest.approx(np.mean(np.array(r) < 0))
-    assert row["r_fixed_given_headroom"] == pytest.approx(partial_spearman(x[-1], y, z))
+    assert row["r_fixed_given_probe_error"] == pytest.approx(partial_spearman(x[-1], y, z))
     # The score falls where the gain, or the error, rises: a low score promises the largest gain,
     # a high one the smallest error.
     promise, good = (-x[-1], y) if outcome == "lora_gain" else (x[-1], -y)
@@ -168,14 +172,14 @@ def test_row_of_one_model(outcome: str) -> None:
     assert row["regret_fixed"] == pytest.approx(regret_at_1(promise, good))
 
 
-def test_best_configuration_is_set_against_the_headroom() -> None:
+def test_best_configuration_is_set_against_the_probe_error() -> None:
     sweep = random_sweep(np.random.default_rng(2), configurations=9)
-    headroom = np.random.default_rng(3).random((1, 12))
-    row = summary_row(replace(sweep, headroom=headroom), QUICK)
+    probe_error = np.random.default_rng(3).random((1, 12))
+    row = summary_row(replace(sweep, probe_error=probe_error), QUICK)
     best = int(row["best_layer"])  # type: ignore[call-overload]
     assert best not in (0, 8)
-    expected = partial_spearman(sweep.values[0, best], sweep.outcomes[0], headroom[0])
-    assert row["r_best_given_headroom"] == pytest.approx(expected)
+    expected = partial_spearman(sweep.values[0, best], sweep.outcomes[0], probe_error[0])
+    assert row["r_best_given_probe_error"] == pytest.approx(expected)
 
 
 def test_interval_of_the_fixed_configuration_is_that_of_its_own_r() -> None:

@@ -46,7 +46,7 @@ def test_values_stand_where_they_belong() -> None:
     assert sweep.layers[:, 0].tolist() == [0, 0, 1, 1, 2, 2]
     assert sweep.last.tolist() == [2]
     assert sweep.outcomes.tolist() == [[0, 1, 4, 9, 16]]
-    assert sweep.headroom == pytest.approx(1 - np.arange(5)[None] ** 2 / 100)
+    assert sweep.probe_error == pytest.approx(1 - np.arange(5)[None] ** 2 / 100)
     assert (sweep.sign, sweep.undefined, sweep.dropped) == (-1, 0, ())
 
 

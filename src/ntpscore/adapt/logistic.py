@@ -17,8 +17,8 @@ from ntpscore.adapt.result import STAGES, AdaptResult, make_record, tabulate_pre
 from ntpscore.clock import Clock
 from ntpscore.errors import NtpscoreError
 from ntpscore.models import LanguageModel
+from ntpscore.reading import BATCH_TOKENS
 from ntpscore.reading.reader import check_layers
-from ntpscore.reading.tokens import BATCH_TOKENS
 from ntpscore.text import LabelledText, recode_labels
 
 Solver = Literal["saga", "lbfgs"]

@@ -17,8 +17,8 @@ from ntpscore.core.geneig import factor_metric
 from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.errors import MomentsError, NtpscoreError
 from ntpscore.models import LanguageModel
+from ntpscore.reading import BATCH_TOKENS
 from ntpscore.reading.reader import check_layers
-from ntpscore.reading.tokens import BATCH_TOKENS
 from ntpscore.text import LabelledText, recode_labels
 
 # Texts that are brought to float64 at once.

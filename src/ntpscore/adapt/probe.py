@@ -24,8 +24,8 @@ from ntpscore.clock import Clock
 from ntpscore.errors import NtpscoreError, TrainingError
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
+from ntpscore.reading import BATCH_TOKENS
 from ntpscore.reading.reader import check_layers
-from ntpscore.reading.tokens import BATCH_TOKENS
 from ntpscore.text import LabelledText, Task, recode_labels
 
 

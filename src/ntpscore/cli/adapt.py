@@ -7,8 +7,11 @@ from typing import Annotated, Any, Literal, cast
 import typer
 
 from ntpscore.cli import options
-from ntpscore.cli.score import parse_layers
+from ntpscore.cli.options import takes_options
 from ntpscore.errors import NtpscoreError
+from ntpscore.models.layers import read_layers
+from ntpscore.models.options import ModelOptions
+from ntpscore.text.options import SplitOptions
 
 Method = Literal["ols", "logistic", "probe", "lora", "scratch"]
 
@@ -32,45 +35,22 @@ unless --test-split names another or --hold-out leaves a share of the train spli
 _FIT, _TRAINING = "Fit", "Training (probe, lora, scratch)"
 
 
+@takes_options
 def adapt_command(
     model: options.Model,
     data: options.Data,
+    split_options: SplitOptions,
+    model_options: ModelOptions,
     method: Annotated[Method, typer.Option(help="What to fit.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the result.")] = None,
     json: options.Json = False,
-    split: Annotated[
-        str, typer.Option(help="The part of the data to fit.", rich_help_panel="Data")
-    ] = "train",
-    test_split: Annotated[
-        str | None,
+    max_length: Annotated[
+        int | None,
         typer.Option(
-            help="The part of the data to test; default test, or what is registered.",
-            rich_help_panel="Data",
+            help="Cut texts to so many tokens; default the model's context.",
+            rich_help_panel="Model",
         ),
     ] = None,
-    hold_out: Annotated[
-        float | None,
-        typer.Option(help="Test on this share of the split instead.", rich_help_panel="Data"),
-    ] = None,
-    max_texts: options.MaxTexts = None,
-    max_test_texts: Annotated[
-        int | None,
-        typer.Option(help="Draw a sample of the test split.", min=1, rich_help_panel="Data"),
-    ] = None,
-    text_column: options.TextColumn = None,
-    pair_column: options.PairColumn = None,
-    label_column: options.LabelColumn = None,
-    template: options.Template = None,
-    task: options.Task = "auto",
-    skip_bad_rows: options.SkipBadRows = False,
-    data_configuration: options.DataConfiguration = None,
-    data_revision: options.DataRevision = None,
-    revision: options.Revision = None,
-    max_length: options.MaxLength = None,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
-    device_map: options.DeviceMap = None,
-    trust_remote_code: options.TrustRemoteCode = False,
     seed: Annotated[int, typer.Option(help="Of samples, training and bootstrap.", min=0)] = 0,
     batch_tokens: Annotated[
         int | None,
@@ -161,7 +141,7 @@ def adapt_command(
 
     config = make_config(
         method,
-        layers=parse_layers(layer),
+        layers=None if layer is None else read_layers(layer, -1),
         ridge=ridge,
         C=C,
         epochs=epochs,
@@ -187,33 +167,10 @@ def adapt_command(
             "--rescore is for --method lora with --out: it scores the adapter there"
         )
     folder = None if out is None else make_folder(out)
-    splits = load_splits(
-        data,
-        split=split,
-        test_split=test_split,
-        hold_out=hold_out,
-        max_texts=max_texts,
-        max_test_texts=max_test_texts,
-        configuration=data_configuration,
-        revision=data_revision,
-        text_column=text_column,
-        pair_column=pair_column,
-        label_column=label_column,
-        template=options.read_template(template),
-        task=task,
-        seed=seed,
-        skip_bad_rows=skip_bad_rows,
-    )
+    splits = load_splits(data, split_options, seed=seed)
     with Progress(True) as shown:
         shown.start(f"loading {model}", None)
-        language_model = load_model(
-            model,
-            revision=revision,
-            dtype=dtype,
-            device=device,
-            device_map=device_map,
-            trust_remote_code=trust_remote_code,
-        )
+        language_model = load_model(model, model_options)
     kept = {"cache": cache} if is_frozen else {}
     result = _fit_function(method)(
         language_model, splits.train, splits.test, config=config, folder=folder, progress=True,

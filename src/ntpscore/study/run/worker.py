@@ -118,7 +118,7 @@ def _run(
     splits = _load_text(cell)
     with Progress(True) as bar:
         bar.start(f"loading {cell.model}", None)
-        model = load_model(cell.model, **cell.model_options())
+        model = load_model(cell.model, cell.model_options())
     if cell.method == "score":
         result = score_text(
             model, splits.train, folder=folder, config=cell.config(), progress=True,
@@ -137,11 +137,11 @@ def _run(
 def _load_text(cell: Cell) -> Splits:
     """Both splits; for methods that test nothing, the train split twice."""
     options = cell.data_options()
-    _, hold_out = split_rule(cell.source, options.get("test_split"), options.get("hold_out"))
+    _, hold_out = split_rule(cell.source, options.test_split, options.hold_out)
     if cell.method in {"score", "rank"} and hold_out is None:
-        text: LabelledText = load_text(cell.source, **options, seed=cell.seed)
+        text: LabelledText = load_text(cell.source, options, seed=cell.seed)
         return Splits(text, text)
-    return load_splits(cell.source, **options, seed=cell.seed)
+    return load_splits(cell.source, options, seed=cell.seed)
 
 
 def _fit(cell: Cell, model: LanguageModel, splits: Splits, folder: Path) -> AdaptResult:

@@ -45,10 +45,10 @@ def summary(outcomes: pd.DataFrame) -> pd.DataFrame:
         for layer in range(3)
         for k in (0.25, 0.5)
     ]
-    cells = pd.DataFrame(rows, columns=["model", "data", "layer", "k_fraction", "score", "value"])
+    scores = pd.DataFrame(rows, columns=["model", "data", "layer", "k_fraction", "score", "value"])
     gains = outcomes[outcomes["outcome"] == "lora_gain"]
-    both = summary_table(cells[cells["model"] != "three"], gains, config=QUICK)
-    third = summary_table(cells, gains, config=QUICK)
+    both = summary_table(scores[scores["model"] != "three"], gains, config=QUICK)
+    third = summary_table(scores, gains, config=QUICK)
     assert tuple(both.columns) == COLUMNS
     return pd.concat([both, third[third["model"] == "three"]])
 

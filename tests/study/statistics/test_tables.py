@@ -77,7 +77,7 @@ def test_rivals_that_fall_where_probes_do_well_are_turned() -> None:
     reached = rng.random(6)
     scores = pd.DataFrame(
         {"model": "m", "data": names, "layer": np.nan, "k_fraction": np.nan,
-         "score": "headroom", "value": 1 - reached}
+         "score": "ridge_error", "value": 1 - reached}
     )  # fmt: skip
     outcomes = pd.DataFrame(
         {"model": "m", "data": names, "outcome": "probe_accuracy", "value": reached}

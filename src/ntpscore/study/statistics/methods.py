@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from ntpscore.adapt.result import METHODS
+from ntpscore.adapt.methods import METHODS
 from ntpscore.errors import DataError
 from ntpscore.study.statistics.tables import KEYS
 

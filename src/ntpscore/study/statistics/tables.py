@@ -16,6 +16,9 @@ from ntpscore.study.statistics.summary import SummaryConfig, summary_table
 from ntpscore.study.statistics.sweep import OUTCOMES
 
 KEYS = ["model", "data", "seed"]
+# What a ridge probe reaches on texts left out one by one: `probe_accuracy` is an outcome here, that
+# of the linear probe on the test texts.
+_RIVAL_NAMES = {"probe_accuracy": "ridge_accuracy", "headroom": "ridge_error"}
 # Of layers, beside the scores.
 _LAYER_SCORES = ("r2", "r2_adjusted")
 
@@ -118,7 +121,7 @@ def _chosen(table: pd.DataFrame, column: str, names: Sequence[str] | None) -> pd
 def _sign(score: str) -> int:
     """Whether it is high (1) or low (-1) where a frozen model does well."""
     # What is left to be gained is much where the frozen model does badly.
-    if score == "headroom":
+    if score == "ridge_error":
         return -1
     return -1 if score in METRICS and METRICS[score].higher_is_better is False else 1
 
@@ -192,7 +195,7 @@ def _rivals(record: dict[str, Any]) -> pd.DataFrame:
             continue
         metric = METRICS[name]
         turned = metric.merit(value) if metric.higher_is_better is None else value
-        rows.append({"score": name, "value": turned})
+        rows.append({"score": _RIVAL_NAMES.get(name, name), "value": turned})
     return pd.DataFrame(rows)
 
 

@@ -1,6 +1,5 @@
 """Every command and every Python example in the README and the docs is one that works."""
 
-import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -11,29 +10,12 @@ from ntpscore import ScoreResult, adapt
 from ntpscore.adapt.result import METHODS
 from ntpscore.study.run import runner
 from ntpscore.text import Splits
-from tests.cli.test_rank_command import make_ranking
-from tests.scoring.test_result import make_moments, make_result
 from tests.support.adapt_results import make_adapt_result
 from tests.support.cli_run import run_cli
+from tests.support.documentation import blocks, commands, quotations
 from tests.support.paths import ROOT
-from tests.test_study_page import quotations
-
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
-
-def blocks(language: str) -> list[str]:
-    return [
-        body
-        for page in PAGES
-        for kind, body in BLOCK.findall(page.read_text(encoding="utf-8"))
-        if kind == language
-    ]
-
-
-def commands(first_word: str) -> list[str]:
-    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
-    return sorted({line.split("  #")[0].strip() for line in lines if line.startswith(first_word)})
+from tests.support.rankings import make_ranking
+from tests.support.score_results import make_moments, make_result
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Forecasts of the gain: against loops, on planted laws, and refused where nothing is known."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,26 +8,8 @@ from ntpscore.errors import DataError
 from ntpscore.forecast.gain import calibrate_gain
 from ntpscore.study.paper.published import points_with_gain
 from tests.reference import study as literal
-from tests.support.cli_run import run_cli
-from tests.support.paths import ROOT
+from tests.support.lora_points import made_points
 from tests.tolerances import CLOSED_FORM, SIGMAS
-
-
-def made_points(
-    seed: int, *, data_sets: int = 12, of_headroom: float = 0.0, of_place: float = 0.0,
-    noise: float = 0.02,
-) -> pd.DataFrame:  # fmt: skip
-    rng = np.random.default_rng(seed)
-    rows = []
-    easy, high = rng.random(data_sets), rng.permutation(data_sets)
-    effect = rng.normal(size=data_sets) * noise
-    for model in range(3):
-        for i in range(data_sets):
-            headroom = 0.1 + 0.8 * easy[i]
-            place = high[i] / (data_sets - 1)
-            gain = of_headroom * headroom + of_place * place + effect[i]
-            rows.append((f"m{model}", f"d{i}", headroom, 10 * model + place**3, gain))
-    return pd.DataFrame(rows, columns=["model", "data", "headroom", "score", "lora_gain"])
 
 
 def test_forecast_and_interval_equal_loops() -> None:
@@ -204,36 +184,6 @@ def test_published_points_speak_for_headroom_and_against_the_score() -> None:
         mae = calibration.comparison.set_index("predictor")["mae"]
         assert mae["headroom_and_score"] > mae["headroom"]
         assert (calibration.comparison["covered"] >= 0.8).all()
-
-
-def test_command_prints_what_was_found_and_a_forecast(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_cli("study", "forecast", "--headroom", "0.3") == 0
-    printed = capsys.readouterr().out
-    assert "the score beside headroom does no better than headroom alone" in printed
-    assert "headroom 0.300: LoRA gain +0.113" in printed
-    assert run_cli("study", "forecast", "--json", "--without", "") == 0
-    record = json.loads(capsys.readouterr().out)
-    assert (record["points"], record["predictor"], record["forecast"]) == (96, "constant", None)
-    assert run_cli("study", "forecast", "--json", "--headroom", "0.3") == 0
-    found = json.loads(capsys.readouterr().out)["forecast"]
-    assert found["low"] < found["gain"] < found["high"] <= 0.3
-    assert run_cli("study", "forecast", "--headroom", "0.9") == 2
-    assert "no forecast is made there" in capsys.readouterr().err
-    assert run_cli("study", "forecast", "--without", "nothing") == 2
-    assert "no data set is called 'nothing'" in capsys.readouterr().err
-
-
-def test_numbers_in_the_documentation_are_those_of_the_command(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    page = ROOT / "docs" / "study.md"
-    documented = page.read_text(encoding="utf-8")
-    for options in (["--headroom", "0.3"], ["--without", ""]):
-        assert run_cli("study", "forecast", *options) == 0
-        printed = capsys.readouterr().out.splitlines()
-        assert len(printed) > 8
-        for line in printed:
-            assert line.strip() in documented
 
 
 def test_published_headrooms_have_the_gap_that_the_documentation_names() -> None:

@@ -149,8 +149,8 @@ def _reached(tables: StudyTables, outcomes: Sequence[str]) -> list[str]:
 
 
 def _as_text(blocks: Sequence[Table | str]) -> str:
-    if not blocks:
-        raise DataError("there is nothing to print")
+    if not any(isinstance(block, Table) for block in blocks):
+        raise DataError("there is no table to print")
     file = io.StringIO()
     print_blocks(blocks, file)
     lines = [line.rstrip() for line in file.getvalue().splitlines()]

@@ -78,7 +78,8 @@ def tables_command(
                 "--write holds everything: of the options it takes --without, "
                 "--permutations and --seed"
             )
-        write_summary(results, without or (), permutations=permutations, seed=seed)
+        path = write_summary(results, without or (), permutations=permutations, seed=seed)
+        typer.echo(str(path))
         return
     from ntpscore.files import make_folder, write_text
     from ntpscore.study.statistics.summary import SummaryConfig

@@ -4,16 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from ntpscore.errors import OutputError, StudyError
-from ntpscore.forecast.evidence import Evidence, forecast_gain
+from ntpscore.forecast.evidence import Evidence
 from ntpscore.forecast.gain import Forecast, calibrate_gain
-from ntpscore.scoring.result import ScoreResult
 from ntpscore.study.statistics import calibrate as module
 from ntpscore.study.statistics.calibrate import calibrate_study
-from tests.support.lora_points import made_points
+from tests.support.lora_points import forecast_result, made_points, scored
 from tests.support.studies import planted_records
 
 
@@ -21,24 +19,6 @@ from tests.support.studies import planted_records
 def evidence(monkeypatch: pytest.MonkeyPatch) -> Evidence:
     monkeypatch.setattr(module, "load_records", lambda _: planted_records())
     return calibrate_study("results/mine")
-
-
-def scored(r2: float, *, retained: float = 0.5, layer: int = 3, **changed: Any) -> ScoreResult:
-    data = {"task": "classification", "n_texts": 120}
-    record = {
-        "model": {"id": changed.pop("model", "m"), "layers": 3, "width": 40},
-        "data": data | changed,
-        "layers": [{"layer": layer, "r2_adjusted": r2}],
-    }
-    frame = pd.DataFrame(
-        {"score": "retained", "layer": [2, 3, 3], "k": [20, 18, 20], "value": [0.0, 0.0, retained],
-         "shuffled_mean": 0.0, "shuffled_sd": 1.0}
-    )  # fmt: skip
-    return ScoreResult(record, frame=frame)
-
-
-def forecast_result(result: ScoreResult, evidence: Evidence) -> dict[str, Any]:
-    return forecast_gain(result.record, result.table(), evidence)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def test_forecast_and_interval_equal_loops() -> None:
         found = calibration.forecast(headroom)
         slope, start = np.polyfit(lists[0], lists[1], 1)
         assert found.gain == pytest.approx(start + slope * headroom, abs=CLOSED_FORM)
-        expected = literal.jackknife_plus(*lists, headroom, 0.8)
+        expected = literal.jackknife_plus(lists[0], lists[1], lists[2], headroom, 0.8)
         assert (found.low, found.high) == pytest.approx(expected, abs=CLOSED_FORM)
         near = {d for h, d in zip(lists[0], lists[2], strict=True) if abs(h - headroom) <= 0.1}
         assert found.data_sets_near == len(near)
@@ -37,7 +37,7 @@ def test_comparison_is_of_data_sets_left_out() -> None:
         off += (out["lora_gain"] - start - slope * out["headroom"]).tolist()
         lists = [rest[name].tolist() for name in ("headroom", "lora_gain", "data")]
         for row in out.itertuples():
-            low, high = literal.jackknife_plus(*lists, row.headroom, 0.8)
+            low, high = literal.jackknife_plus(lists[0], lists[1], lists[2], row.headroom, 0.8)
             held.append(low <= row.lora_gain <= high)
     assert table.loc["headroom", "mae"] == pytest.approx(np.mean(np.abs(off)), abs=CLOSED_FORM)
     assert table.loc["headroom", "rmse"] == pytest.approx(
@@ -74,7 +74,7 @@ def test_intervals_weigh_data_sets_alike_however_many_models_they_were_run_with(
     lists = [unequal[name].tolist() for name in ("headroom", "lora_gain", "data")]
     for headroom in np.linspace(*calibration.headroom_range, 9):
         found = calibration.forecast(headroom)
-        expected = literal.jackknife_plus(*lists, headroom, 0.5)
+        expected = literal.jackknife_plus(lists[0], lists[1], lists[2], headroom, 0.5)
         assert (found.low, found.high) == pytest.approx(expected, abs=CLOSED_FORM)
 
 
@@ -125,7 +125,7 @@ def test_gain_is_one_that_an_accuracy_can_have() -> None:
 
 
 def test_choice_hangs_on_the_data_sets_without_which_it_is_another() -> None:
-    found = []
+    found: list[str] = []
     for seed in range(4):
         points = made_points(seed, data_sets=7, of_headroom=0.05)
         calibration = calibrate_gain(points, coverage=0.5)

@@ -28,3 +28,18 @@ def summary_row(section: str, title: str, name: str) -> dict[str, str]:
     if len(values) > len(head) + len(tail):
         row["model_out"] = values[len(head)]
     return row
+
+
+def rule_row(section: str, title: str, rule: str) -> dict[str, str]:
+    """r of every score by a rule, from a table of rules.
+
+    Args:
+        section: of a page.
+        title: the beginning of the table's.
+        rule: its name.
+    """
+    table = re.split(rf"^ *{re.escape(title)}.*\n", section, flags=re.MULTILINE)[1]
+    table = table.split("\n\n\n")[0]
+    (head,) = re.findall(r"^ rule .*", table, re.MULTILINE)[:1]
+    (line,) = re.findall(rf"^ {re.escape(rule)} .*", table, re.MULTILINE)[:1]
+    return dict(zip(head.split()[1:], re.findall(r"([+-]\d\.\d\d) \(", line), strict=True))

@@ -62,9 +62,9 @@ def test_no_number_is_cut_however_narrow_the_terminal(
     print_blocks([outcome_table(outcomes)])
     printed = capsys.readouterr().out
     wide = outcomes.pivot_table(index=["model", "data"], columns="outcome", values="value")
-    for (model, data), row in wide.iterrows():
+    for (model, data), reached in zip(wide.index, wide.to_numpy(), strict=True):
         (line,) = re.findall(f" {model} +{data} .*", printed)
-        assert sorted(line.split()[-3:]) == sorted(f"{value:.3f}" for value in row)
+        assert sorted(line.split()[-3:]) == sorted(f"{value:.3f}" for value in reached)
     print_blocks(summary_blocks(summary))
     printed = capsys.readouterr().out
     # One per model, and of all together.

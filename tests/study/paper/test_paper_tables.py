@@ -28,9 +28,10 @@ def test_probe_against_scratch_is_the_mean_accuracy_in_per_cent() -> None:
     missing &= outcomes["data"] == "imdb"
     table = probe_against_scratch(outcomes[~missing])
     assert list(table.index) == list(DATA)
-    assert list(table.columns) == [(m, w) for m in MODELS for w in ("probe", "scratch")]
+    columns = [(model, which) for model in MODELS for which in ("probe", "scratch")]
+    assert [*table.columns] == [*columns]
     for data in DATA:
-        for model, which in table.columns:
+        for model, which in columns:
             found = table.loc[data, (model, which)]
             if (data, model, which) == ("imdb", MODELS[1], "scratch"):
                 assert np.isnan(found)

@@ -1,11 +1,13 @@
 """Figures 2 and 3 show the numbers of the tables, and nothing in them overlaps."""
 
+from collections.abc import Callable
 from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from ntpscore.errors import DataError
@@ -99,7 +101,7 @@ def test_five_models_wrap_into_two_blocks_and_leave_the_rest_empty() -> None:
 
 
 @pytest.mark.parametrize("plot", [plot_accuracy_against_score, plot_gain_against_score])
-def test_study_figures_refuse_tables_without_the_numbers(plot) -> None:
+def test_study_figures_refuse_tables_without_the_numbers(plot: Callable[..., Figure]) -> None:
     scores, outcomes = make_study()
     with pytest.raises(DataError, match="no score 'leep'"):
         plot(scores, outcomes, score="leep")

@@ -9,6 +9,7 @@ from ntpscore.errors import DataError, StudyError
 from ntpscore.forecast.evidence import Evidence
 from ntpscore.study.statistics import calibrate as module
 from ntpscore.study.statistics.calibrate import calibrate_study
+from tests.support.lora_points import forecast_result, scored
 from tests.support.paths import ROOT
 from tests.support.studies import planted_records
 

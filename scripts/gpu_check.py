@@ -351,8 +351,8 @@ def _sum_steps(d: int, n: int) -> dict[str, Any]:
         "C0 in float64, upper half of 2 blocks": halves,
         "C0 in float64, upper half of 4 blocks": quarters,
         "C0 and C1 in float64": lambda: prefix.T @ both,
-        "12 products of 1024 columns of digits": lambda: torch._int_mm(few, columns.T),  # noqa: SLF001
-        "combine those": lambda: kernels.combine_digits(parts, (4, 3), units, tokens.units),
+        "16 products of 1024 columns of digits": lambda: torch._int_mm(few, columns.T),  # noqa: SLF001
+        "combine those": lambda: kernels.combine_digits(parts, (4, 4), units, tokens.units),
         "C0 by digits": lambda: digits.digit_product(sums, sums),
         "C1 by digits": lambda: digits.digit_product(sums, tokens),
         **{f"all in {one}": whole(one) for one in _precisions()},

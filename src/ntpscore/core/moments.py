@@ -61,6 +61,7 @@ class LayerMoments:
         p_shuffled: (P, c) `E[Y_π]`.
         Y_shuffled_power: (P,) `E[‖Y_π‖²]`.
         n_texts: how many texts the means are over.
+        design_effect: how many of these texts say as much of labels as one independent text.
     """
 
     N: Float[Tensor, "d d"]
@@ -75,6 +76,12 @@ class LayerMoments:
     p_shuffled: Float[Tensor, "P c"]
     Y_shuffled_power: Float[Tensor, " P"]
     n_texts: int
+    design_effect: float = 1.0
+
+    @property
+    def n_independent(self) -> float:
+        """How many independent texts would say as much of the labels."""
+        return self.n_texts / self.design_effect
 
     @property
     def width(self) -> int:
@@ -141,6 +148,10 @@ class Moments:
         n_shuffles: P, how many label permutations are accumulated beside the labels.
         device: where the sums live; updates may come from the same device only.
 
+    Attributes:
+        design_effect: how many of the texts say as much of labels as one independent text, see
+            `controls.design_effect`; whoever adds texts in groups sets it.
+
     Example:
         >>> import torch
         >>> moments = Moments(layers=1, width=4, n_outputs=2)
@@ -183,6 +194,7 @@ class Moments:
         self.n_shuffles = n_shuffles
         self.n_texts = 0
         self.n_tokens = 0
+        self.design_effect = 1.0
         for name, shape in self._shapes().items():
             setattr(self, name, torch.zeros(shape, dtype=DTYPE, device=device))
 
@@ -407,6 +419,7 @@ class Moments:
             setattr(both, name, getattr(self, name) + getattr(other, name).to(self.device))
         both.n_texts = self.n_texts + other.n_texts
         both.n_tokens = self.n_tokens + other.n_tokens
+        both.design_effect = max(self.design_effect, other.design_effect)
         return both
 
     def layer(self, layer: int) -> LayerMoments:
@@ -434,6 +447,7 @@ class Moments:
             p_shuffled=self.sum_Y_shuffled / n,
             Y_shuffled_power=self.sum_Y_shuffled_power / n,
             n_texts=n,
+            design_effect=self.design_effect,
         )
 
     # -- files ----------------------------------------------------------------------------------
@@ -469,6 +483,7 @@ class Moments:
             "n_shuffles": self.n_shuffles,
             "n_texts": self.n_texts,
             "n_tokens": self.n_tokens,
+            "design_effect": self.design_effect,
         }
         temporary = path.with_name(f".{path.name}.part")
         try:
@@ -516,6 +531,7 @@ class Moments:
                     setattr(moments, name, value.to(device))
                 moments.n_texts = header["n_texts"]
                 moments.n_tokens = header["n_tokens"]
+                moments.design_effect = header.get("design_effect", 1.0)
         except FileNotFoundError as error:
             raise MomentsError(f"no moments at {path}: no such file") from error
         except (

@@ -51,7 +51,8 @@ class LayerScores:
         basis_dependent: (d,) per score, whether the value hangs on an arbitrary choice of basis.
         n_label_directions: r, the numerical rank of M.
         r2: the centred in-sample R² of ordinary least squares on this layer.
-        r2_adjusted: r2 corrected for the number of features; NaN where n ≤ rank + 1.
+        r2_adjusted: r2 corrected for the number of features, n being as many texts as are
+            independent; NaN where n ≤ rank + 1.
         r2_chance: the mean r2 of labels that have nothing to do with the features.
         r2_shuffled: (P,) r2 under each label permutation.
         ols_mse: mean squared error per label column of ordinary least squares with intercept, in
@@ -158,7 +159,7 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
     basis_dependent["algorithm1"] = (k > rank) & (rank < m_N)
     # Ascending, U's arbitrary columns come first: all m_N of them are safe only together.
     basis_dependent["published"] = (fraction_N < m_N) & (rank < m_N)
-    n = moments.n_texts
+    n = moments.n_independent
     variance = float(moments.Y_variances[0])
     r2 = float(probe.r2[0])
     freedom = n - 1 - probe.rank

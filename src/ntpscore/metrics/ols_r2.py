@@ -27,8 +27,8 @@ def r2(moments: LayerMoments) -> float:
 def r2_adjusted(moments: LayerMoments) -> float:
     """R² of least squares corrected for the number of features, `1 − (1 − R²)(n − 1)/(n − 1 − r)`.
 
-    r is the numerical rank of the features' covariance. At most 1, zero on average for meaningless
-    labels; higher is better.
+    n counts independent texts, r is the numerical rank of the features' covariance. At most 1, zero
+    on average for meaningless labels; higher is better.
 
     Args:
         moments: of one layer.
@@ -41,10 +41,11 @@ def r2_adjusted(moments: LayerMoments) -> float:
         Ezekiel 1930, "Methods of Correlation Analysis".
     """
     value, rank = _fit(moments)
-    n = moments.n_texts
-    if n - 1 - rank < 1:
+    n = moments.n_independent
+    if n - 1 - rank <= 0:
         raise MetricError(
-            f"r2_adjusted needs more texts than features: {n} texts span {rank} dimensions"
+            f"r2_adjusted needs more independent texts than features: {n:.0f} texts span {rank} "
+            "dimensions"
         )
     return 1 - (1 - value) * (n - 1) / (n - 1 - rank)
 

@@ -147,10 +147,8 @@ class Moments:
         n_outputs: c, the number of classes or of target columns.
         n_shuffles: P, how many label permutations are accumulated beside the labels.
         device: where the sums live; updates may come from the same device only.
-
-    Attributes:
         design_effect: how many of the texts say as much of labels as one independent text, see
-            `controls.design_effect`; whoever adds texts in groups sets it.
+            `controls.design_effect`.
 
     Example:
         >>> import torch
@@ -180,6 +178,8 @@ class Moments:
         n_outputs: int,
         n_shuffles: int = 0,
         device: torch.device | str = "cpu",
+        *,
+        design_effect: float = 1.0,
     ) -> None:
         self.layers = tuple(range(layers)) if isinstance(layers, int) else tuple(layers)
         if not self.layers or len(set(self.layers)) != len(self.layers):
@@ -194,7 +194,7 @@ class Moments:
         self.n_shuffles = n_shuffles
         self.n_texts = 0
         self.n_tokens = 0
-        self.design_effect = 1.0
+        self.design_effect = design_effect
         for name, shape in self._shapes().items():
             setattr(self, name, torch.zeros(shape, dtype=DTYPE, device=device))
 
@@ -404,22 +404,29 @@ class Moments:
 
     # -- combining and reading ------------------------------------------------------------------
 
-    def _signature(self) -> tuple[object, ...]:
+    @property
+    def size(self) -> tuple[tuple[int, ...], int, int, int]:
+        """Layers, width, outputs and shuffles: moments add up where these are the same."""
         return (self.layers, self.width, self.n_outputs, self.n_shuffles)
+
+    def add(self, other: "Moments") -> None:
+        """Add the moments of further texts to these, which takes no further memory."""
+        if self.size != other.size:
+            raise MomentsError(
+                "moments add up only over the same layers, width, outputs and shuffles: got "
+                f"{self.size} and {other.size}"
+            )
+        for name in _SHAPES:
+            getattr(self, name).add_(getattr(other, name).to(self.device))
+        self.n_texts += other.n_texts
+        self.n_tokens += other.n_tokens
+        self.design_effect = max(self.design_effect, other.design_effect)
 
     def __add__(self, other: "Moments") -> "Moments":
         """The moments of both sets of texts together."""
-        if self._signature() != other._signature():
-            raise MomentsError(
-                "moments add up only over the same layers, width, outputs and shuffles: got "
-                f"{self._signature()} and {other._signature()}"
-            )
         both = Moments(self.layers, self.width, self.n_outputs, self.n_shuffles, self.device)
-        for name in _SHAPES:
-            setattr(both, name, getattr(self, name) + getattr(other, name).to(self.device))
-        both.n_texts = self.n_texts + other.n_texts
-        both.n_tokens = self.n_tokens + other.n_tokens
-        both.design_effect = max(self.design_effect, other.design_effect)
+        both.add(self)
+        both.add(other)
         return both
 
     def layer(self, layer: int) -> LayerMoments:

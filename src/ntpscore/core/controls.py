@@ -132,40 +132,6 @@ def share_kept(groups: Int[Tensor, " n"], labels: Tensor) -> float:
     return kept / len(groups)
 
 
-def design_effect(groups: Int[Tensor, " n"], labels: Tensor) -> float:
-    """How many texts in groups say as much of labels as one independent text.
-
-    `1 + ρ (Σ m² / n − 1)` for groups of m texts, ρ the correlation of labels within a group, from
-    the variance within groups and in all. It is 1 without groups, and the size of the groups where
-    all are of one size and each has one label: n over it is then the number of groups. The texts of
-    a group are taken to be the same; where they only belong together it errs on the safe side.
-
-    Args:
-        groups: (n,) numbers 0 … G − 1.
-        labels: (n,) class indices, or (n, c) targets or indicators.
-
-    Source:
-        Kish 1965, Survey Sampling, section 5.4; Moulton 1986, "Random group effects and the
-        precision of regression estimates".
-    """
-    n, n_groups = len(groups), int(groups.max()) + 1
-    if n_groups == n:
-        return 1.0
-    groups = groups.cpu()
-    sizes = torch.bincount(groups).to(torch.float64)
-    Y = labels.cpu()
-    is_class = Y.dim() == 1
-    Y = torch.nn.functional.one_hot(Y.long()) if is_class else Y
-    Y = Y.to(torch.float64)
-    means = torch.zeros(n_groups, Y.shape[1], dtype=Y.dtype).index_add_(0, groups, Y)
-    within = (Y - (means / sizes[:, None])[groups]).square().sum() / (n - n_groups)
-    total = (Y - Y.mean(0)).square().sum() / (n - 1)
-    if not bool(total > 0):
-        return 1.0
-    correlation = float((1 - within / total).clamp(0.0, 1.0))
-    return 1 + correlation * (float(sizes.square().sum()) / n - 1)
-
-
 def _members(
     groups: Int[Tensor, " n"],
 ) -> tuple[Int[Tensor, " n"], Int[Tensor, " G"], Int[Tensor, " G"]]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from ntpscore.core.folds import FEWEST_FOLDS, Estimate, Folds
+from ntpscore.core.grouping import Grouping
 from ntpscore.core.moments import Moments
 from ntpscore.errors import MomentsError
 from ntpscore.reading.tokens import plan_shares
@@ -37,7 +38,7 @@ class AdaptiveReading:
         layer: the hidden-state index that is looked at.
         width: d.
         n_outputs: c, columns of the labels.
-        design_effect: see `Moments`.
+        grouping: the same, for the moments.
         device: of the sums.
 
     Attributes:
@@ -62,13 +63,13 @@ class AdaptiveReading:
         layer: int,
         width: int,
         n_outputs: int,
-        design_effect: float,
+        grouping: Grouping | None,
         device: torch.device,
     ) -> None:
         self._n = len(lengths)
         self._half_width, self._names = half_width, names
         self._width, self._n_outputs, self._device = width, n_outputs, device
-        self._design_effect = design_effect
+        self._grouping = grouping
         self.layer = layer
         self.k = max(1, width // 2)
         self._round = max(1, -(-_TEXTS_PER_WIDTH * width // FEWEST_FOLDS))
@@ -89,7 +90,7 @@ class AdaptiveReading:
     def _empty(self) -> Moments:
         return Moments(
             [self.layer], self._width, self._n_outputs, 0, self._device,
-            design_effect=self._design_effect,
+            grouping=self._grouping,
         )  # fmt: skip
 
     def end_round(self, number: int) -> bool:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from ntpscore.clock import Clock
-from ntpscore.core.controls import design_effect, shuffled_labels
+from ntpscore.core.controls import shuffled_labels
+from ntpscore.core.grouping import Grouping
 from ntpscore.core.moments import Moments, read_note
 from ntpscore.errors import MomentsError
 from ntpscore.models import LanguageModel
@@ -86,7 +87,7 @@ class MomentsPass:
         device = sums_device(language_model.device)
         self._labels = torch.from_numpy(np.ascontiguousarray(text.labels)).to(device)
         groups = torch.from_numpy(text.groups)
-        effect = design_effect(groups, self._labels)
+        grouping = Grouping.of(groups, self._labels)
         self._permutations = shuffled_labels(len(text), shuffles, seed, groups, self._labels).to(
             device
         )
@@ -99,12 +100,12 @@ class MomentsPass:
             self.adaptive = AdaptiveReading(
                 lengths, text.groups, batch_tokens=batch_tokens, n_shares=n_shares, seed=seed,
                 half_width=until, names=until_scores, layer=layers[-1], width=width,
-                n_outputs=n_outputs, design_effect=effect, device=device,
+                n_outputs=n_outputs, grouping=grouping, device=device,
             )  # fmt: skip
             self._rounds = self.adaptive.rounds
         self._reader = BatchReader(language_model, text.texts, tokens.ids, clock, "moments")
         self._sums = [
-            Moments(layers, width, n_outputs, shuffles, device, design_effect=effect)
+            Moments(layers, width, n_outputs, shuffles, device, grouping=grouping)
             for _ in range(n_shares)
         ]
         # The round, and how many batches of each share of it were read.

@@ -6,8 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ntpscore.clock import Clock
-from ntpscore.core.controls import design_effect, share_kept
+from ntpscore.core.controls import share_kept
 from ntpscore.core.folds import COVERAGE, MOST_FOLDS
 from ntpscore.core.scores import SCORES, score_moments
 from ntpscore.errors import DataError, ModelError, NtpscoreError
@@ -206,7 +208,7 @@ def score_text(
         "layers": rows,
         "best": best,
         "advice": write_advice(
-            rows, best, round(moments.n_texts / moments.design_effect), language_model.width
+            rows, best, round(text.n_groups * moments.n_texts / len(text)), language_model.width
         ),
         "warnings": warnings,
         "seconds": {},
@@ -268,10 +270,9 @@ def _warnings(text: LabelledText, tokens: TokenizedText, width: int) -> list[str
         found.append(f"rows were skipped: {reasons}")
     groups, labels = torch.from_numpy(text.groups), torch.from_numpy(text.labels)
     if n < len(text):
-        independent = len(text) / design_effect(groups, labels)
         found.append(
-            f"{len(text)} texts are in {n} groups, and say as much of labels as {independent:.0f} "
-            "independent ones: r2_adjusted and shuffles reckon with these"
+            f"{len(text)} texts are in {n} independent groups, with which r2_adjusted and shuffles "
+            "reckon"
         )
     kept = share_kept(groups, labels)
     if kept > _MUCH_KEPT:

@@ -44,7 +44,9 @@ class FileReader:
         """Read a file, or, where its name tells a split, the file beside it of another split."""
         table = self.read(path)
         own, wanted = split_of_name(stem(path)), common_split(self.split)
-        if wanted in {own, "train"} or any(name.lower() == "split" for name in table.names):
+        if wanted == own:
+            return replace(table, split=self.split)
+        if wanted == "train" or any(name.lower() == "split" for name in table.names):
             return table
         beside = [
             other for other in sorted(path.parent.iterdir())

@@ -29,7 +29,8 @@ def write_advice(
     if all(math.isnan(row["r2_adjusted"]) for row in layers):
         return (
             f"Nothing can be said: with {n_texts} independent texts and {width} features a linear "
-            f"probe fits any labels perfectly, so r2 is 1 whatever they are; use well over {width} texts."
+            "probe fits any labels perfectly, so r2 is 1 whatever they are; use well over "
+            f"{width} texts."
         )
     top = max(layers, key=lambda row: -math.inf if math.isnan(row["r2_adjusted"])
               else row["r2_adjusted"])  # fmt: skip

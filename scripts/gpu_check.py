@@ -547,7 +547,8 @@ def _errors(model: Any, *, small: bool) -> dict[str, Any]:
     n_texts, most = (256, 16) if small else (3 * model.width, 24 if model.width < 2048 else 16)
     per_batch = 64 if small else 1024
     sums = {
-        one: Moments(layers, model.width, CLASSES, 0, model.device, one) for one in _precisions()
+        one: Moments(layers, model.width, CLASSES, 0, model.device, precision=one)
+        for one in _precisions()
     }
     for start in range(0, n_texts, per_batch):
         batch = _batch(model, min(per_batch, n_texts - start), most, start)

@@ -157,7 +157,7 @@ def test_kernels_do_what_plain_torch_does(
 def test_sums_in_every_precision_give_the_scores_of_float64(precision: Precision) -> None:
     tables = []
     for one in ("float64", precision):
-        moments = Moments(1, 48, 3, 0, DEVICE, one)
+        moments = Moments(1, 48, 3, 0, DEVICE, precision=one)
         states, mask = (x.to(DEVICE) for x in batch_of(48, torch.bfloat16, holes=False))
         moments.update(states[None], mask, torch.arange(len(states), device=DEVICE) % 3)
         tables.append(score_moments(moments).by_layer[0])

@@ -131,6 +131,7 @@ def fit_on_features(
                         task=train.task,
                         split=split.text.source.split,
                         train_labels=train.labels,
+                        groups=split.text.groups,
                         kind=head.kind,
                         seed=config.seed,
                         # Only where they are shown: intervals take longer than the fit.

@@ -12,6 +12,7 @@ import torch
 
 from ntpscore.clock import Clock
 from ntpscore.core.controls import shuffled_labels
+from ntpscore.core.grouping import Grouping
 from ntpscore.core.moments import Moments, read_note
 from ntpscore.errors import MomentsError
 from ntpscore.models import LanguageModel
@@ -97,7 +98,11 @@ class MomentsPass:
             self._features = KeepFeatures(folder, language_model, tokens, places, chosen)
         device = sums_device(language_model.device)
         self._labels = torch.from_numpy(np.ascontiguousarray(text.labels)).to(device)
-        self._permutations = shuffled_labels(len(text), shuffles, seed).to(device)
+        groups = torch.from_numpy(text.groups)
+        grouping = Grouping.of(groups, self._labels)
+        self._permutations = shuffled_labels(len(text), shuffles, seed, groups, self._labels).to(
+            device
+        )
         n_shares = sums_at_once(language_model, len(layers), n_outputs, shuffles)
         lengths = [len(ids) for ids in tokens.ids]
         self.adaptive: AdaptiveReading | None = None
@@ -105,19 +110,23 @@ class MomentsPass:
             self._rounds = [plan_shares(lengths, batch_tokens, n_shares)]
         else:
             self.adaptive = AdaptiveReading(
-                lengths, batch_tokens=batch_tokens, n_shares=n_shares, seed=seed, half_width=until,
-                names=until_scores, layer=layers[-1], width=width, n_outputs=n_outputs,
-                device=device,
+                lengths, text.groups, batch_tokens=batch_tokens, n_shares=n_shares, seed=seed,
+                half_width=until, names=until_scores, layer=layers[-1], width=width,
+                n_outputs=n_outputs, grouping=grouping, device=device,
             )  # fmt: skip
             self._rounds = self.adaptive.rounds
         self._reader = BatchReader(language_model, text.texts, tokens.ids, clock, "moments")
-        self._sums = [Moments(layers, width, n_outputs, shuffles, device) for _ in range(n_shares)]
+        self._sums = [
+            Moments(layers, width, n_outputs, shuffles, device, grouping=grouping)
+            for _ in range(n_shares)
+        ]
         # The round, and how many batches of each share of it were read.
         self._round = self._done = 0
         # Two runs that have all of this in common add the same sums batch by batch. Token ids,
         # since a changed tokenizer changes them, whatever else stays the same.
         run = [language_model.identity, text.source.content_hash, text.task, text.classes, layers,
-               tokens.ids, shuffles, seed, batch_tokens, until, until_scores, n_shares]  # fmt: skip
+               tokens.ids, text.groups.tolist(), shuffles, seed, batch_tokens, until, until_scores,
+               n_shares]  # fmt: skip
         self._fingerprint = hashlib.sha256(json.dumps(run).encode()).hexdigest()
         self.warnings: list[str] = []
 

@@ -5,7 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ntpscore.clock import Clock
+from ntpscore.core.controls import share_kept
 from ntpscore.core.folds import COVERAGE, MOST_FOLDS
 from ntpscore.core.scores import SCORES, score_moments
 from ntpscore.errors import DataError, ModelError
@@ -39,6 +42,8 @@ from ntpscore.text.options import TextOptions
 if TYPE_CHECKING:
     import pandas as pd
 
+# Texts that keep their labels when these are shuffled.
+_MUCH_KEPT = 0.05
 STAGES = ("load_data", "load_model", "sanity_check", "tokenize", "forward", "moments", "solve",
           "write", "total")  # fmt: skip
 
@@ -196,7 +201,9 @@ def score_text(
         },
         "layers": rows,
         "best": best,
-        "advice": write_advice(rows, best, moments.n_texts, language_model.width),
+        "advice": write_advice(
+            rows, best, round(text.n_groups * moments.n_texts / len(text)), language_model.width
+        ),
         "warnings": warnings,
         "seconds": {},
         "peak_memory_bytes": peak_memory(),
@@ -240,8 +247,8 @@ def until_record(
 
 
 def _warnings(text: LabelledText, tokens: TokenizedText, width: int) -> list[str]:
-    found = []
-    n = len(text)
+    found = [*text.source.reading.warnings]
+    n = text.n_groups
     if n <= width:
         found.append(
             f"{n} texts are no more than the width of {width}: least squares fits any labels, so "
@@ -251,8 +258,21 @@ def _warnings(text: LabelledText, tokens: TokenizedText, width: int) -> list[str
         )
     if tokens.truncated:
         longest = max(map(len, tokens.ids))
-        found.append(f"{tokens.truncated} of {n} texts were cut to {longest} tokens")
+        found.append(f"{tokens.truncated} of {len(text)} texts were cut to {longest} tokens")
     if text.source.skipped:
         reasons = ", ".join(f"{count} {why}" for why, count in text.source.skipped.items())
         found.append(f"rows were skipped: {reasons}")
+    groups, labels = torch.from_numpy(text.groups), torch.from_numpy(text.labels)
+    if n < len(text):
+        found.append(
+            f"{len(text)} texts are in {n} independent groups, with which r2_adjusted and shuffles "
+            "reckon"
+        )
+    kept = share_kept(groups, labels)
+    if kept > _MUCH_KEPT:
+        found.append(
+            f"{kept:.0%} of the texts are in groups that no other can exchange labels with, for "
+            "they differ in size and have several labels: shuffled labels are too much like the "
+            "true ones"
+        )
     return found

@@ -90,7 +90,7 @@ def prepare_prefix_products(
         )  # fmt: skip
     tokens = _tokens(hidden_states, lengths)
     has_next = torch.arange(1, t, device=tokens.device) < lengths[:, None]
-    prefix = tokens[:, :-1].cumsum(1).masked_fill_(~has_next[:, :, None], 0.0).view(-1, d)
+    prefix = tokens[:, :-1].cumsum(1).masked_fill_(~has_next[:, :, None], 0.0).reshape(-1, d)
     following = tokens[:, 1:].reshape(-1, d)
     return partial(_add_both, prepare_gram(prefix, C0), C1, prefix, following)
 

@@ -495,7 +495,7 @@ def collect_features(
     """
     if language_model.revision is None and language_model.content_hash is None:
         cache = None
-    name, known, warnings = FEATURES, None, []
+    name, known, warnings = FEATURES, None, list[str]()
     if cache is not None:
         key = features_key(language_model, tokens)
         name = f"features-{key[:16]}.safetensors"
@@ -527,7 +527,8 @@ def collect_features(
 
 def _find(cache: Path, name: str, key: str, n_texts: int) -> tuple[Features | None, list[str]]:
     """Features of these texts in a folder, in a file of this name or that of a score; warnings."""
-    known, warnings = None, list[str]()
+    known: Features | None = None
+    warnings: list[str] = []
     for path in (cache / FEATURES, cache / name):
         try:
             found = Features.open(path) if path.exists() else None

@@ -125,8 +125,8 @@ class MomentsPass:
         # Two runs that have all of this in common add the same sums batch by batch. Token ids,
         # since a changed tokenizer changes them, whatever else stays the same.
         run = [language_model.identity, text.source.content_hash, text.task, text.classes, layers,
-               tokens.ids, text.labels.tolist(), text.groups.tolist(), shuffles, seed, batch_tokens, until, until_scores,
-               n_shares]  # fmt: skip
+               tokens.ids, text.labels.tolist(), text.groups.tolist(), shuffles, seed, batch_tokens,
+               until, until_scores, n_shares]  # fmt: skip
         self._fingerprint = hashlib.sha256(json.dumps(run).encode()).hexdigest()
         self.warnings: list[str] = []
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -21,7 +20,6 @@ from ntpscore.core.moments import Moments
 from ntpscore.errors import NtpscoreError
 from ntpscore.metrics import METRICS
 from ntpscore.rank.run import COLUMNS, CONSENSUS, RANKED_BY, RankResult, rank_with_ties
-from ntpscore.reading.consumers import KeepMeanTokens
 from ntpscore.scoring.run import score_text
 from tests.reference import metrics as reference
 from tests.support.labelled_texts import make_rows, write_rows
@@ -393,22 +391,15 @@ def test_features_survive_memory_that_runs_out(
         assert got.loc[name, "value"] == pytest.approx(expected.loc[name, "value"], rel=SAME_PASS)
 
 
-def test_features_that_do_not_fit_are_told_beforehand(
-    models: tuple[LanguageModel, LanguageModel], data: Path, monkeypatch: pytest.MonkeyPatch
+def test_features_of_a_sample_are_ranked_with_its_labels(
+    models: tuple[LanguageModel, LanguageModel], data: Path
 ) -> None:
-    free = psutil.virtual_memory()._replace(available=1000)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
-    with pytest.raises(NtpscoreError, match="use --max-texts, or --layer last"):
-        rank_models(data, models[:1], config=CONFIG)
-
-
-def test_a_pass_with_consumers_wants_no_folder(
-    models: tuple[LanguageModel, LanguageModel], data: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(NtpscoreError, match="pass no folder"):
-        score_text(
-            models[0], load_text(data), folder=tmp_path, consumers=[KeepMeanTokens((0,), 1, 1)]
-        )
+    config = replace(CONFIG, feature_texts=60)
+    row = rows_of(rank_models(data, models[1:], config=config, layer="last"), "last", models[1])
+    result = score(models[1], data, config=config)
+    labels = load_text(data).labels[result.features.texts]
+    expected = METRICS["lda"].function(result.features.get(2).numpy(), labels)
+    assert row.loc["lda", "value"] == pytest.approx(expected, rel=SAME_PASS)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ class ScoreResult:
         from ntpscore.reading.features import FEATURES, Features
 
         if self._features is None:
-            if self._folder is None:
+            if self._folder is None or not self.record["settings"].get("feature_texts"):
                 raise OutputError("this result has no features: feature_texts was 0")
             self._features = Features.open(self._folder / FEATURES)
         return self._features
@@ -153,7 +153,7 @@ class ScoreResult:
         folder = make_folder(folder)
         if self._folder is None or self._folder.resolve() != folder.resolve():
             write_moments(self.moments, folder)
-            if self.record["settings"]["feature_texts"]:
+            if self.record["settings"].get("feature_texts"):
                 self.features.save(folder)
         self.write_table(folder, every_k=every_k)
         self.write_record(folder)

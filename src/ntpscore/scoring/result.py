@@ -8,6 +8,7 @@ from ntpscore.core.scores import ScoreTable, grid_of_k
 from ntpscore.errors import OutputError
 from ntpscore.files import make_folder, read_record, to_json, write_figure, write_text
 from ntpscore.scoring.best import NO_SPREAD
+from ntpscore.scoring.summary import summarise, summarise_html
 from ntpscore.scoring.tables import COLUMNS, scores_frame
 
 if TYPE_CHECKING:
@@ -45,6 +46,21 @@ class ScoreResult:
     def __repr__(self) -> str:
         data, model = self.record["data"], self.record["model"]
         return f"ScoreResult({model['id']!r} on {data['id']!r}, {data['n_texts']} texts)"
+
+    def __str__(self) -> str:
+        """What was found, in at most 25 lines."""
+        return summarise(self.record)
+
+    def _repr_html_(self) -> str:
+        """The same with the figures as a table, for notebooks."""
+        return summarise_html(self.record)
+
+    @property
+    def accuracy(self) -> "pd.DataFrame":
+        """Held-out figures, a row per layer and pooling; see `scoring.accuracy`."""
+        import pandas as pd
+
+        return pd.DataFrame((self.record.get("accuracy") or {}).get("readouts", []))
 
     @property
     def best(self) -> dict[str, dict[str, Any]]:
@@ -96,21 +112,21 @@ class ScoreResult:
         spread = frame["shuffled_sd"].where(frame["shuffled_sd"] > NO_SPREAD)
         return frame.assign(z=(frame["value"] - frame["shuffled_mean"]) / spread)
 
-    def plot(self, score: str = "retained", ax: "Axes | None" = None) -> "Axes":
-        """Draw a heat map of one score, layer by k.
+    def plot(self, score: str = "accuracy", ax: "Axes | None" = None) -> "Axes":
+        """Draw held-out accuracy by layer, or a heat map of one score, layer by k.
 
         Args:
-            score: one of the six scores.
+            score: "accuracy", or one of the six scores.
             ax: where to draw; a new figure if None.
 
         Returns:
             The matplotlib axes.
         """
-        from ntpscore.scoring.plot import plot_scores
+        from ntpscore.scoring.plot import plot_accuracy, plot_scores
 
-        return plot_scores(self, score, ax)
+        return plot_accuracy(self, ax) if score == "accuracy" else plot_scores(self, score, ax)
 
-    def save_plot(self, path: str | Path, score: str = "retained") -> None:
+    def save_plot(self, path: str | Path, score: str = "accuracy") -> None:
         """Draw `plot` into a picture file, whose ending gives the format.
 
         Raises:
@@ -118,7 +134,8 @@ class ScoreResult:
         """
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(7, 1.5 + 0.1 * len(self.record["layers"])), layout="constrained")
+        height = 4.0 if score == "accuracy" else 1.5 + 0.1 * len(self.record["layers"])
+        figure = Figure(figsize=(7, height), layout="constrained")
         self.plot(score, figure.add_subplot())
         write_figure(path, figure)
 

@@ -18,6 +18,7 @@ from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
 from ntpscore.reading.adaptive_reading import AdaptiveReading
 from ntpscore.reading.consumers import AddMoments, Consumer, InOrder
+from ntpscore.reading.features import Features, KeepFeatures
 from ntpscore.reading.memory import sums_device
 from ntpscore.reading.reader import BatchReader, passes_at_once
 from ntpscore.reading.tokens import TokenizedText, plan_shares
@@ -53,7 +54,7 @@ class MomentsPass:
         checkpoint_seconds: least time between two.
         clock: counts the stages `forward`, `moments`, `solve` and `write`.
         bar: shows how far it is.
-        consumers: see the same hidden states; not what a checkpoint holds already.
+        features: sees the same hidden states.
 
     Attributes:
         adaptive: where `until` is given.
@@ -76,13 +77,13 @@ class MomentsPass:
         checkpoint_seconds: float,
         clock: Clock,
         bar: Progress,
-        consumers: Sequence[Consumer] = (),
+        features: KeepFeatures | None = None,
     ) -> None:
         width, n_outputs = language_model.width, len(text.classes)
         self._layers = layers
         self._folder, self._checkpoint_seconds = folder, checkpoint_seconds
         self._clock, self._bar = clock, bar
-        self._consumers = consumers
+        self._features = features
         device = sums_device(language_model.device)
         self._labels = torch.from_numpy(np.ascontiguousarray(text.labels)).to(device)
         self._permutations = shuffled_labels(len(text), shuffles, seed).to(device)
@@ -121,6 +122,8 @@ class MomentsPass:
             self.warnings.append(
                 f"went on from a checkpoint after {self._sums[0].n_texts} of {n} texts"
             )
+        elif self._features is not None:
+            self._features.start()
         self._next_checkpoint = time.perf_counter() + self._checkpoint_seconds
         self._bar.start("reading", n, "texts", self._sums[0].n_texts)
         for number in range(self._round, len(self._rounds)):
@@ -138,6 +141,15 @@ class MomentsPass:
             moments.add(others)
         del self._sums[1:]
         return moments
+
+    def keep_features(self) -> Features | None:
+        """The features of those texts that were read, in their file, if any were to be kept."""
+        if self._features is None:
+            return None
+        read = self._rounds[: self._round + 1]
+        return self._features.finish(
+            text for shares in read for share in shares for batch in share for text in batch
+        )
 
     def _read_round(self, number: int) -> None:
         shares = self._rounds[number]
@@ -161,7 +173,7 @@ class MomentsPass:
         for i, moments in enumerate(self._sums):
             sums = [moments] if self.adaptive is None else [moments, self.adaptive.added[i]]
             add = AddMoments(sums, self._labels, self._permutations)
-            consumers.append(InOrder(*self._consumers, add))
+            consumers.append(add if self._features is None else InOrder(self._features, add))
         return consumers
 
     # -- checkpoints ----------------------------------------------------------------------------
@@ -194,6 +206,8 @@ class MomentsPass:
             if self.adaptive is not None:
                 self.adaptive.load(folder, f"{number}-{done}", number)
                 self.adaptive.next_look = int(note["next_look"])
+            if self._features is not None and not self._features.start(resume=True):
+                return False
         except MomentsError:
             return False
         self._sums[0], self._round, self._done = moments, number, done
@@ -202,8 +216,10 @@ class MomentsPass:
                 self._clock.add(stage, seconds)
         return True
 
-    @staticmethod
-    def forget(folder: Path) -> None:
-        """Delete the checkpoint in a folder."""
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-        AdaptiveReading.forget(folder)
+    def forget(self) -> None:
+        """Delete the checkpoint, once there is a result."""
+        if self._folder is not None:
+            (self._folder / CHECKPOINT).unlink(missing_ok=True)
+            AdaptiveReading.forget(self._folder)
+        if self._features is not None:
+            self._features.forget()

@@ -1,6 +1,5 @@
 """From a language model and labelled text to a result: one forward pass, then closed forms."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ntpscore.clock import Clock
 from ntpscore.core.folds import COVERAGE, MOST_FOLDS
 from ntpscore.core.scores import SCORES, score_moments
-from ntpscore.errors import DataError, ModelError, NtpscoreError
+from ntpscore.errors import DataError, ModelError
 from ntpscore.files import make_folder, without_nan
 from ntpscore.forecast.evidence import Evidence, forecast_gain
 from ntpscore.models import LanguageModel, check_next_token_loss
@@ -17,7 +16,7 @@ from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
 from ntpscore.progress import Progress
 from ntpscore.reading.adaptive_reading import AdaptiveReading
-from ntpscore.reading.consumers import Consumer
+from ntpscore.reading.features import POOLINGS, KeepFeatures, Place, choose_texts
 from ntpscore.reading.memory import check_memory, keep_freed_memory, sums_device
 from ntpscore.reading.moments_pass import MomentsPass, sums_at_once
 from ntpscore.reading.provenance import (
@@ -116,7 +115,6 @@ def score_text(
     evidence: Evidence | None = None,
     progress: bool | None = None,
     options: dict[str, Any] | None = None,
-    consumers: Sequence[Consumer] = (),
 ) -> ScoreResult:
     """`score` for a model that is loaded and text that is read.
 
@@ -130,14 +128,10 @@ def score_text(
         evidence: what the forecast of LoRA rests on; None makes none.
         progress: show progress bars on standard error; None means if it is a terminal.
         options: how model and text were asked for, to be recorded among the settings.
-        consumers: see the same hidden states; not what a checkpoint holds already, so they want no
-            folder.
 
     Raises:
         NtpscoreError: as `score`.
     """
-    if consumers and folder is not None:
-        raise NtpscoreError("what sees hidden states gets none from a checkpoint: pass no folder")
     config = config or ScoreConfig()
     clock = clock or Clock(STAGES)
     keep_freed_memory()
@@ -172,14 +166,23 @@ def score_text(
             f"{len(text)} texts of {tokens.n_tokens} tokens; the moments of {len(layers)} layers "
             f"of width {language_model.width} take {needed / 1e6:.0f} MB"
         )
+        keep = None
+        if config.feature_texts:
+            places = [Place(layer, pooling) for layer in layers for pooling in POOLINGS]
+            chosen = choose_texts(text, config.feature_texts, config.seed)
+            keep = KeepFeatures(folder, language_model, tokens, places, chosen)
         reading = MomentsPass(
             language_model, text, tokens, layers, shuffles=config.shuffles, seed=config.seed,
             batch_tokens=config.batch_tokens, until=config.until, until_scores=config.until_scores,
             folder=folder, checkpoint_seconds=config.checkpoint_seconds, clock=clock, bar=bar,
-            consumers=consumers,
+            features=keep,
         )  # fmt: skip
         moments = reading.read()
         warnings += reading.warnings
+        if folder is not None:
+            # An earlier record must not stand beside features and moments of another run.
+            (folder / "result.json").unlink(missing_ok=True)
+        features = reading.keep_features()
         # Writing the moments waits for the disk, solving for the processor.
         with clock("solve"), ThreadPoolExecutor(1) as background:
             saving = background.submit(write_moments, moments, folder) if folder else None
@@ -212,7 +215,7 @@ def score_text(
     if reading.adaptive is not None:
         record["until"] = until_record(reading.adaptive, config, moments.n_texts, len(text))
     record = without_nan(record)
-    result = ScoreResult(record, table=table, moments=moments)
+    result = ScoreResult(record, table=table, moments=moments, features=features)
     if evidence is not None:
         record["forecast"] = forecast_gain(record, result.table(), evidence)
     if folder is not None:
@@ -221,7 +224,7 @@ def score_text(
     record["seconds"] = clock.seconds()
     if folder is not None:
         result.write_record(folder)
-        MomentsPass.forget(folder)
+        reading.forget()
     return result
 
 

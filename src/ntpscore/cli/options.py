@@ -30,6 +30,10 @@ Data = Annotated[
     str,
     typer.Argument(help="File, saved folder, short name (see ntpscore datasets) or hub id."),
 ]
+Scores = Annotated[
+    bool,
+    typer.Option("--scores", help="Print the six scores and the fit by layer, too."),
+]
 Json = Annotated[
     bool,
     typer.Option("--json", help="Print result.json, and nothing else, on standard output."),

@@ -50,6 +50,7 @@ def score_command(
     every_k: Annotated[
         bool, typer.Option("--every-k", help="Write every k into scores.csv, not only the grid.")
     ] = False,
+    scores: options.Scores = False,
     calibration: Annotated[
         Path | None,
         typer.Option(
@@ -73,7 +74,9 @@ def score_command(
         calibration=calibration,
         progress=True,
     )
-    output.show(lambda console: print_result(result, out, console), record=result.record)
+    output.show(
+        lambda console: print_result(result, out, console, scores=scores), record=result.record
+    )
 
 
 score_command.__doc__ = EXAMPLES

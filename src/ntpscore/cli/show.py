@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ntpscore.cli import options
 from ntpscore.cli.options import takes_options
 from ntpscore.cli.output import Output
 from ntpscore.errors import NtpscoreError
@@ -16,10 +17,11 @@ def show_command(
         Path, typer.Argument(help="A folder that `ntpscore score` or `adapt` wrote.")
     ],
     output: Output,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw a heat map, layer by k, into this picture file.")
-    ] = None,
-    score: Annotated[str, typer.Option(help="The score that --plot draws.")] = "retained",
+    plot: Annotated[Path | None, typer.Option(help="Draw into this picture file.")] = None,
+    score: Annotated[
+        str, typer.Option(help="What --plot draws: accuracy, or a score by layer and k.")
+    ] = "accuracy",
+    scores: options.Scores = False,
 ) -> None:
     """Show a result that was saved.
 
@@ -42,7 +44,7 @@ def show_command(
     if plot is not None:
         result.save_plot(plot, score)
     output.show(
-        lambda console: print_result(result, folder, console),
+        lambda console: print_result(result, folder, console, scores=scores),
         record=result.record,
         rows=result.table,
     )

@@ -1,7 +1,8 @@
 """How well a frozen model would do: held-out accuracy of a ridge readout of every layer."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from ntpscore.core.cross_validation import (
     stratified_folds,
 )
 from ntpscore.errors import MomentsError
+from ntpscore.reading.features import Place
 from ntpscore.scoring.measures import (
     HEADLINES,
     Array,
@@ -25,8 +27,6 @@ from ntpscore.scoring.measures import (
 from ntpscore.text import LabelledText
 from ntpscore.text.sample import draw_sample, draw_stratified_sample
 
-Pooling = Literal["mean", "last"]
-POOLINGS: tuple[Pooling, ...] = ("mean", "last")
 # The kernel of the words is (n, n), and solving it grows with n³.
 WORDS_TEXTS = 3000
 # Two-sided 95 %: readouts whose errors differ by less than so many standard errors are one.
@@ -35,26 +35,19 @@ _TIED = 1.96
 _ONE_ERROR = 1.0
 
 
-class Place(NamedTuple):
-    """Where features are from: a hidden-state index, and the mean token or the last one."""
-
-    layer: int
-    pooling: Pooling
-
-
 class Folded:
     """Texts with labels, dealt out to folds that keep groups together.
 
     Args:
         text: the texts.
-        groups: equal for texts that must not be parted, such as the same text twice.
         seed: of the folds and resamples.
     """
 
-    def __init__(self, text: LabelledText, groups: Sequence[Any], seed: int) -> None:
+    def __init__(self, text: LabelledText, seed: int) -> None:
         self.text = text
         self.seed = seed
-        self.groups = group_numbers(list(groups))
+        # The same text twice must not be fitted and judged on.
+        self.groups = group_numbers([one.strip() for one in text.texts])
         self.targets = target_columns(text)
         is_classes = text.task == "classification"
         self.classes = torch.from_numpy(text.labels.astype(np.int64)) if is_classes else None
@@ -64,10 +57,16 @@ class Folded:
     def rate(self, held_out: HeldOut) -> dict[str, float]:
         """The penalty and every measure of one readout."""
         means = self.targets.mean(0) - to_array(held_out.mean_shifts)
-        rated = self.measures.rate(
+        figures = self.measures.rate(
             to_array(held_out.predictions), to_array(held_out.class_scores), means
         )
-        return {"penalty": held_out.penalty, **rated}
+        return {"penalty": held_out.penalty, **figures}
+
+    def part(self, rows: Sequence[int]) -> "Folded":
+        """Some of the texts, dealt out anew."""
+        texts = [self.text.texts[row] for row in rows]
+        labels = self.text.labels[list(rows)]
+        return Folded(replace(self.text, texts=texts, labels=labels), self.seed)
 
     def sample(self, size: int, seed: int) -> list[int]:
         """So many of the texts, of each class in proportion."""
@@ -177,13 +176,8 @@ def rate_words(folded: Folded) -> dict[str, Any]:
     from scipy.sparse import hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    rows = list(range(len(folded.text)))
-    if len(rows) > WORDS_TEXTS:
-        rows = folded.sample(WORDS_TEXTS, folded.seed)
-        text = folded.text
-        folded = Folded(
-            _take(text, rows), [int(group) for group in folded.groups[rows]], folded.seed
-        )
+    if len(folded.text) > WORDS_TEXTS:
+        folded = folded.part(folded.sample(WORDS_TEXTS, folded.seed))
     texts = folded.text.texts
     parts = [
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
@@ -209,9 +203,3 @@ def rate_words(folded: Folded) -> dict[str, Any]:
 
 def _name(row: dict[str, Any]) -> dict[str, Any]:
     return {"layer": row["layer"], "pooling": row["pooling"]}
-
-
-def _take(text: LabelledText, rows: list[int]) -> LabelledText:
-    from dataclasses import replace
-
-    return replace(text, texts=[text.texts[row] for row in rows], labels=text.labels[rows])

@@ -32,6 +32,7 @@ from ntpscore.scoring.advice import write_advice
 from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.best import find_best
 from ntpscore.scoring.config import ScoreConfig
+from ntpscore.scoring.judge import judge_features
 from ntpscore.scoring.result import KIND, SCHEMA_VERSION, ScoreResult, write_moments
 from ntpscore.scoring.tables import layer_record
 from ntpscore.text import LabelledText
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STAGES = ("load_data", "load_model", "sanity_check", "tokenize", "forward", "moments", "solve",
-          "write", "total")  # fmt: skip
+          "accuracy", "write", "total")  # fmt: skip
 
 
 def score(
@@ -160,12 +161,15 @@ def score_text(
             "every text is a single token: there is no next token to predict, so no "
             "autoregressive subspace"
         )
-    warnings += _warnings(text, tokens, language_model.width)
+    warnings += _warnings(text, tokens)
+    unsaid = _unsaid(len(text), language_model.width)
     with Progress(progress) as bar:
         bar.say(
             f"{len(text)} texts of {tokens.n_tokens} tokens; the moments of {len(layers)} layers "
             f"of width {language_model.width} take {needed / 1e6:.0f} MB"
         )
+        for line in unsaid:
+            bar.say(line)
         keep = None
         if config.feature_texts:
             places = [Place(layer, pooling) for layer in layers for pooling in POOLINGS]
@@ -190,7 +194,8 @@ def score_text(
             table = score_moments(moments, lambda _layer: bar.advance(1))
             if saving is not None:
                 saving.result()
-    rows = layer_record(table)
+        with clock("accuracy"):
+            judged = judge_features(features, text, config.seed, bar)
     best = {name: asdict(found) for name in SCORES if (found := find_best(table, name)) is not None}
     record: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -203,10 +208,11 @@ def score_text(
             "layers": list(layers),
             "pooling": "mean",
         },
-        "layers": rows,
+        "layers": layer_record(table),
         "best": best,
-        "advice": write_advice(rows, best, moments.n_texts, language_model.width),
+        **judged,
         "warnings": warnings,
+        "unsaid": unsaid,
         "seconds": {},
         "peak_memory_bytes": peak_memory(),
         "versions": describe_versions(),
@@ -218,6 +224,7 @@ def score_text(
     result = ScoreResult(record, table=table, moments=moments, features=features)
     if evidence is not None:
         record["forecast"] = forecast_gain(record, result.table(), evidence)
+    record["advice"] = write_advice(record)
     if folder is not None:
         with clock("write"):
             result.write_table(folder, every_k=every_k)
@@ -248,16 +255,19 @@ def until_record(
     }
 
 
-def _warnings(text: LabelledText, tokens: TokenizedText, width: int) -> list[str]:
-    found = []
-    n = len(text)
-    if n <= width:
-        found.append(
-            f"{n} texts are no more than the width of {width}: least squares fits any labels, so "
-            "r2 and retained say nothing, N is singular, and U's arbitrary part fills what the "
-            "texts leave open (algorithm1, published, expected); supervised and subspace see only "
-            f"the texts' own span. Use well over {width} texts."
-        )
+def _unsaid(n: int, width: int) -> list[str]:
+    """What the scores don't say of so few texts; held-out accuracy does speak of them."""
+    line = (
+        f"{n} texts are no more than the width of {width}: a map that is fitted to all of them "
+        "fits any labels, so r2 and retained say nothing, N is singular, and U's arbitrary part "
+        "fills what the texts leave open (algorithm1, published, expected); supervised and "
+        "subspace see only the texts' own span. Held-out accuracy is known all the same."
+    )
+    return [line] if n <= width else []
+
+
+def _warnings(text: LabelledText, tokens: TokenizedText) -> list[str]:
+    found, n = [], len(text)
     if tokens.truncated:
         longest = max(map(len, tokens.ids))
         found.append(f"{tokens.truncated} of {n} texts were cut to {longest} tokens")

@@ -54,7 +54,9 @@ def summarise_html(record: Mapping[str, Any]) -> str:
         f"{show(row[f'{measure}_high'], measure)}</td></tr>"
         for row in accuracy["readouts"]
     )
-    return f"{text}<details><summary>by layer</summary><table><tr>{head}</tr>{rows}</table></details>"
+    return (
+        f"{text}<details><summary>by layer</summary><table><tr>{head}</tr>{rows}</table></details>"
+    )
 
 
 def accuracy_lines(record: Mapping[str, Any]) -> list[str]:
@@ -72,8 +74,8 @@ def accuracy_lines(record: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
     forecast = record.get("forecast") or {}
     if forecast.get("accuracy") is not None:
-        ends = {f"accuracy{end}": forecast[name]
-                for end, name in (("", "accuracy"), ("_low", "low"), ("_high", "high"))}  # fmt: skip
+        low, high = forecast["low"], forecast["high"]
+        ends = {"accuracy": forecast["accuracy"], "accuracy_low": low, "accuracy_high": high}
         coverage = f"{forecast['coverage']:.0%}".replace("%", " %")
         lines.append(_row("LoRA (forecast)", ends, measure="accuracy") + f" ({coverage})")
     elif forecast:
@@ -106,7 +108,8 @@ def describe_more_labels(record: Mapping[str, Any]) -> str:
         return "" if curve is None else f"More labels: {curve['reason']}."
     unit = "points" if curve["measure"] == "accuracy" else "hundredths of R²"
     gain, low, high = (100 * curve[name] for name in ("gain", "low", "high"))
-    return f"{curve['more']:,} more labels would add about {gain:.1f} {unit} ({low:.1f} to {high:.1f})."
+    found = f"{gain:.1f} {unit} ({low:.1f} to {high:.1f})"
+    return f"{curve['more']:,} more labels would add about {found}."
 
 
 def describe_layers(accuracy: Mapping[str, Any], n_layers: int) -> str:

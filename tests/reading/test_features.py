@@ -16,7 +16,6 @@ from ntpscore.clock import Clock
 from ntpscore.errors import MomentsError, OutputError
 from ntpscore.reading import features as module
 from ntpscore.reading.features import (
-    FEATURES,
     POOLINGS,
     Features,
     KeepFeatures,

@@ -50,6 +50,10 @@ def score_command(
     every_k: Annotated[
         bool, typer.Option("--every-k", help="Write every k into scores.csv, not only the grid.")
     ] = False,
+    keep_moments: Annotated[
+        bool,
+        typer.Option("--keep-moments", help="Write moments.safetensors, which may be large."),
+    ] = False,
     scores: options.Scores = False,
     calibration: Annotated[
         Path | None,
@@ -71,6 +75,7 @@ def score_command(
         model_options=model_options,
         out=out,
         every_k=every_k,
+        keep_moments=keep_moments,
         calibration=calibration,
         progress=True,
     )

@@ -264,8 +264,8 @@ def _load_and_judge(
 ) -> _Judged:
     """Every metric of one model, of which nothing else stays: it is loaded in here alone."""
     clock = Clock(STAGES)
-    loaded = take_model(model, model_options, clock=clock, progress=progress)
-    return _judge(loaded, text, config, layer, clock, progress)
+    with take_model(model, model_options, clock=clock, progress=progress) as loaded:
+        return _judge(loaded, text, config, layer, clock, progress)
 
 
 def _reason(error: Exception) -> str:

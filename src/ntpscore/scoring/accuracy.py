@@ -35,19 +35,28 @@ _TIED = 1.96
 _ONE_ERROR = 1.0
 
 
+def group_texts(text: LabelledText) -> list[str]:
+    """Equal for texts that must not be parted: those that are the same."""
+    return [one.strip() for one in text.texts]
+
+
 class Folded:
     """Texts with labels, dealt out to folds that keep groups together.
 
     Args:
         text: the texts.
         seed: of the folds and resamples.
+        rows: numbers of those of the texts that are meant; None means all.
     """
 
-    def __init__(self, text: LabelledText, seed: int) -> None:
+    def __init__(self, text: LabelledText, seed: int, rows: Sequence[int] | None = None) -> None:
+        if rows is not None:
+            texts = [text.texts[row] for row in rows]
+            text = replace(text, texts=texts, labels=text.labels[list(rows)])
         self.text = text
         self.seed = seed
         # The same text twice must not be fitted and judged on.
-        self.groups = group_numbers([one.strip() for one in text.texts])
+        self.groups = group_numbers(group_texts(text))
         self.targets = target_columns(text)
         is_classes = text.task == "classification"
         self.classes = torch.from_numpy(text.labels.astype(np.int64)) if is_classes else None
@@ -61,12 +70,6 @@ class Folded:
             to_array(held_out.predictions), to_array(held_out.class_scores), means
         )
         return {"penalty": held_out.penalty, **figures}
-
-    def part(self, rows: Sequence[int]) -> "Folded":
-        """Some of the texts, dealt out anew."""
-        texts = [self.text.texts[row] for row in rows]
-        labels = self.text.labels[list(rows)]
-        return Folded(replace(self.text, texts=texts, labels=labels), self.seed)
 
     def sample(self, size: int, seed: int) -> list[int]:
         """So many of the texts, of each class in proportion."""
@@ -117,7 +120,8 @@ def judge_readouts(
     Returns:
         For the result's record: `measure` (the headline's name), `n_texts`, `folds`, `majority`,
         `words`, `frozen`, `best` and `cheapest` (layer and pooling), `tied` (all that can't be told
-        from the best, paired over texts), `readouts` (a row for each).
+        from the best, paired over texts), `readouts` (a row for each); and `held_out`, what is lost
+        on each text by `frozen`, see `Measures.lost`.
 
     Raises:
         MomentsError: no feature of any place varies.
@@ -145,10 +149,8 @@ def judge_readouts(
     apart = [measures.difference(one, errors[best]) for one in errors]
     tied = [row for row, (mean, se) in zip(rows, apart, strict=True) if mean <= _TIED * se]
     cheap = [row for row, (mean, se) in zip(rows, apart, strict=True) if mean <= _ONE_ERROR * se]
-    inside = choice.predictions
-    frozen = measures.rate(
-        to_array(inside), to_array(inside + shifts), folded.targets.mean(0) - to_array(shifts)
-    )
+    inside, scores = to_array(choice.predictions), to_array(choice.predictions + shifts)
+    frozen = measures.rate(inside, scores, folded.targets.mean(0) - to_array(shifts))
     return {
         "measure": HEADLINES[folded.text.task],
         "n_texts": len(folded.text),
@@ -161,6 +163,7 @@ def judge_readouts(
         "cheapest": _name(min(cheap, key=lambda row: (row["layer"], row["pooling"] == "last"))),
         "tied": [_name(row) for row in tied],
         "readouts": rows,
+        "held_out": measures.lost(inside, scores),
     }
 
 
@@ -177,7 +180,8 @@ def rate_words(folded: Folded) -> dict[str, Any]:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     if len(folded.text) > WORDS_TEXTS:
-        folded = folded.part(folded.sample(WORDS_TEXTS, folded.seed))
+        rows = folded.sample(WORDS_TEXTS, folded.seed)
+        folded = Folded(folded.text, folded.seed, rows)
     texts = folded.text.texts
     parts = [
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),

@@ -74,6 +74,12 @@ class Measures:
         right: Array = same.all(1) if self.task == "classification" else same.mean(1)
         return right.astype(np.float64)
 
+    def lost(self, estimates: Array, class_scores: Array) -> Array:
+        """(n,) what is lost on each text: 1 if put into a wrong class; squared error of targets."""
+        if self.task == "regression":
+            return self.errors(estimates)
+        return 1 - self.right(class_scores)
+
     def rate(self, estimates: Array, class_scores: Array, means: Array) -> dict[str, float]:
         """Every measure of the task, `NAME`, `NAME_low` and `NAME_high`.
 

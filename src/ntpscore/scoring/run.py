@@ -1,5 +1,6 @@
 """From a language model and labelled text to a result: one forward pass, then closed forms."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from ntpscore.core.scores import SCORES, score_moments
 from ntpscore.errors import DataError, ModelError
 from ntpscore.files import make_folder, without_nan
 from ntpscore.forecast.evidence import Evidence, forecast_gain
-from ntpscore.models import LanguageModel, check_next_token_loss
+from ntpscore.models import LanguageModel, NextTokenLoss, check_next_token_loss
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
 from ntpscore.progress import Progress
@@ -28,6 +29,7 @@ from ntpscore.reading.provenance import (
 )
 from ntpscore.reading.reader import check_layers
 from ntpscore.reading.tokens import TokenizedText, tokenize
+from ntpscore.scoring.accuracy import group_texts
 from ntpscore.scoring.advice import write_advice
 from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.best import find_best
@@ -46,7 +48,7 @@ STAGES = ("load_data", "load_model", "sanity_check", "tokenize", "forward", "mom
 
 
 def score(
-    model: "str | Path | LanguageModel",
+    model: "str | Path | LanguageModel | tuple[Any, Any]",
     data: "str | Path | LabelledText | pd.DataFrame | Any",
     config: ScoreConfig | None = None,
     *,
@@ -54,6 +56,7 @@ def score(
     model_options: ModelOptions | None = None,
     out: str | Path | None = None,
     every_k: bool = False,
+    keep_moments: bool = False,
     calibration: str | Path | None = None,
     progress: bool | None = None,
     **keywords: Any,
@@ -61,14 +64,17 @@ def score(
     """Score a causal language model on labelled text: one forward pass, no training.
 
     Args:
-        model: folder, `.gguf` file, short name, hub id, or a loaded model.
+        model: folder, `.gguf` file, short name, hub id, a model that was loaded before, or
+            `(model, tokenizer)` of `transformers`, which are left as they were.
         data: `.jsonl`, `.csv`, `.tsv`, `.parquet`, a folder saved by `datasets`, short name, hub
-            id, a data frame, or labelled text that was read before.
+            id, a data frame, `(texts, labels)`, or labelled text that was read before.
         config: layers, shuffles, seed, length limit, batch size.
         text_options: how to read the data: split, columns, …
         model_options: how to load the model: revision, dtype, device, …
         out: a folder for the result; a run that was interrupted there goes on where it was.
         every_k: write every k into `scores.csv`.
+        keep_moments: write `moments.safetensors`, from which every k can be solved again; some
+            190 MB at 135 million parameters, 10 GB at 8 billion.
         calibration: forecast the LoRA gain by a file of `ntpscore study calibrate`; None means
             ntpscore's own study.
         progress: show progress bars on standard error; None means if it is a terminal.
@@ -97,12 +103,12 @@ def score(
     folder = make_folder(out) if out is not None else None
     clock = Clock(STAGES)
     text = read_text(data, text_options, seed=config.seed, clock=clock)
-    language_model = take_model(model, model_options, clock=clock, progress=progress)
-    return score_text(
-        language_model, text, folder=folder, config=config, clock=clock, every_k=every_k,
-        evidence=evidence, progress=progress,
-        options={**options_record(text_options, model_options), "every_k": every_k},
-    )  # fmt: skip
+    with take_model(model, model_options, clock=clock, progress=progress) as language_model:
+        return score_text(
+            language_model, text, folder=folder, config=config, clock=clock, every_k=every_k,
+            keep_moments=keep_moments, evidence=evidence, progress=progress,
+            options={**options_record(text_options, model_options), "every_k": every_k},
+        )  # fmt: skip
 
 
 def score_text(
@@ -113,6 +119,7 @@ def score_text(
     config: ScoreConfig | None = None,
     clock: Clock | None = None,
     every_k: bool = False,
+    keep_moments: bool = False,
     evidence: Evidence | None = None,
     progress: bool | None = None,
     options: dict[str, Any] | None = None,
@@ -126,6 +133,7 @@ def score_text(
         config: see `ScoreConfig`.
         clock: seconds that were spent already.
         every_k: write every k into `scores.csv`.
+        keep_moments: write the moments too.
         evidence: what the forecast of LoRA rests on; None makes none.
         progress: show progress bars on standard error; None means if it is a terminal.
         options: how model and text were asked for, to be recorded among the settings.
@@ -136,24 +144,10 @@ def score_text(
     config = config or ScoreConfig()
     clock = clock or Clock(STAGES)
     keep_freed_memory()
-    warnings: list[str] = []
     with clock("sanity_check"):
-        loss = check_next_token_loss(language_model)
-        if loss.verdict == "refuse" and not config.skip_sanity_check:
-            raise ModelError(f"{loss.message} (--skip-sanity-check runs it all the same)")
-        if loss.verdict != "ok":
-            warnings.append(loss.message)
+        loss = _check_model(language_model, config)
     layers = check_layers(config.layers, language_model, "--layers")
-    copies = sums_at_once(language_model, len(layers), len(text.classes), config.shuffles)
-    needed = check_memory(
-        len(layers),
-        language_model.width,
-        len(text.classes),
-        config.shuffles,
-        sums_device(language_model.device),
-        copies=copies,
-        folds=0 if config.until is None else MOST_FOLDS + copies,
-    )
+    needed = _check_memory(language_model, text, len(layers), config)
     with clock("tokenize"):
         tokens = tokenize(text.texts, language_model, config.max_length)
     if all(len(one) == 1 for one in tokens.ids):
@@ -161,7 +155,6 @@ def score_text(
             "every text is a single token: there is no next token to predict, so no "
             "autoregressive subspace"
         )
-    warnings += _warnings(text, tokens)
     unsaid = _unsaid(len(text), language_model.width)
     with Progress(progress) as bar:
         bar.say(
@@ -170,26 +163,21 @@ def score_text(
         )
         for line in unsaid:
             bar.say(line)
-        keep = None
-        if config.feature_texts:
-            places = [Place(layer, pooling) for layer in layers for pooling in POOLINGS]
-            chosen = choose_texts(text, config.feature_texts, config.seed)
-            keep = KeepFeatures(folder, language_model, tokens, places, chosen)
         reading = MomentsPass(
             language_model, text, tokens, layers, shuffles=config.shuffles, seed=config.seed,
             batch_tokens=config.batch_tokens, until=config.until, until_scores=config.until_scores,
             folder=folder, checkpoint_seconds=config.checkpoint_seconds, clock=clock, bar=bar,
-            features=keep,
+            features=_features(folder, language_model, text, tokens, layers, config),
         )  # fmt: skip
         moments = reading.read()
-        warnings += reading.warnings
         if folder is not None:
             # An earlier record must not stand beside features and moments of another run.
             (folder / "result.json").unlink(missing_ok=True)
         features = reading.keep_features()
         # Writing the moments waits for the disk, solving for the processor.
         with clock("solve"), ThreadPoolExecutor(1) as background:
-            saving = background.submit(write_moments, moments, folder) if folder else None
+            keep = folder if keep_moments else None
+            saving = background.submit(write_moments, moments, keep) if keep else None
             bar.start("solving", len(layers), unit="layers")
             table = score_moments(moments, lambda _layer: bar.advance(1))
             if saving is not None:
@@ -208,10 +196,15 @@ def score_text(
             "layers": list(layers),
             "pooling": "mean",
         },
+        "accuracy": judged.accuracy,
+        "learning_curve": judged.learning_curve,
         "layers": layer_record(table),
         "best": best,
-        **judged,
-        "warnings": warnings,
+        "warnings": [
+            *([] if loss.verdict == "ok" else [loss.message]),
+            *_warnings(text, tokens),
+            *reading.warnings,
+        ],
         "unsaid": unsaid,
         "seconds": {},
         "peak_memory_bytes": peak_memory(),
@@ -221,18 +214,63 @@ def score_text(
     if reading.adaptive is not None:
         record["until"] = until_record(reading.adaptive, config, moments.n_texts, len(text))
     record = without_nan(record)
-    result = ScoreResult(record, table=table, moments=moments, features=features)
+    result = ScoreResult(
+        record, table=table, held_out=judged.held_out, moments=moments, features=features
+    )
     if evidence is not None:
         record["forecast"] = forecast_gain(record, result.table(), evidence)
     record["advice"] = write_advice(record)
     if folder is not None:
         with clock("write"):
-            result.write_table(folder, every_k=every_k)
+            result.write_tables(folder, every_k=every_k)
     record["seconds"] = clock.seconds()
     if folder is not None:
         result.write_record(folder)
         reading.forget()
     return result
+
+
+def _check_model(language_model: LanguageModel, config: ScoreConfig) -> NextTokenLoss:
+    """The loss on plain English, if the model is one that works.
+
+    Raises:
+        ModelError: it predicts plain English badly.
+    """
+    loss = check_next_token_loss(language_model)
+    if loss.verdict == "refuse" and not config.skip_sanity_check:
+        raise ModelError(f"{loss.message} (--skip-sanity-check runs it all the same)")
+    return loss
+
+
+def _check_memory(
+    language_model: LanguageModel, text: LabelledText, n_layers: int, config: ScoreConfig
+) -> int:
+    n_outputs = len(text.classes)
+    copies = sums_at_once(language_model, n_layers, n_outputs, config.shuffles)
+    return check_memory(
+        n_layers,
+        language_model.width,
+        n_outputs,
+        config.shuffles,
+        sums_device(language_model.device),
+        copies=copies,
+        folds=0 if config.until is None else MOST_FOLDS + copies,
+    )
+
+
+def _features(
+    folder: Path | None,
+    language_model: LanguageModel,
+    text: LabelledText,
+    tokens: TokenizedText,
+    layers: Sequence[int],
+    config: ScoreConfig,
+) -> KeepFeatures | None:
+    if not config.feature_texts:
+        return None
+    places = [Place(layer, pooling) for layer in layers for pooling in POOLINGS]
+    chosen = choose_texts(text, config.feature_texts, config.seed, group_texts(text))
+    return KeepFeatures(folder, language_model, tokens, places, chosen)
 
 
 def until_record(

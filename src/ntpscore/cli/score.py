@@ -55,13 +55,7 @@ def score_command(
         typer.Option("--keep-moments", help="Write moments.safetensors, which may be large."),
     ] = False,
     scores: options.Scores = False,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            help="Forecast the LoRA gain by a file of `ntpscore study calibrate`; default "
-            "ntpscore's own study."
-        ),
-    ] = None,
+    calibration: options.Calibration = None,
 ) -> None:
     """Parse, score, print."""
     from ntpscore.cli.tables import print_result

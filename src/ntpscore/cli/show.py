@@ -14,7 +14,7 @@ from ntpscore.errors import NtpscoreError
 @takes_options
 def show_command(
     folder: Annotated[
-        Path, typer.Argument(help="A folder that `ntpscore score` or `adapt` wrote.")
+        Path, typer.Argument(help="A folder that `ntpscore score`, `rank` or `adapt` wrote.")
     ],
     output: Output,
     plot: Annotated[Path | None, typer.Option(help="Draw into this picture file.")] = None,
@@ -35,6 +35,9 @@ def show_command(
     """
     from ntpscore.scoring.result import load_result, read_kind
 
+    if (folder / "rank.json").is_file():
+        _show_ranking(folder, output)
+        return
     if read_kind(folder) == "adapt":
         _show_adapt(folder, output, plot=plot)
         return
@@ -47,6 +50,18 @@ def show_command(
         lambda console: print_result(result, folder, console, scores=scores),
         record=result.record,
         rows=result.table,
+    )
+
+
+def _show_ranking(folder: Path, output: Output) -> None:
+    from ntpscore.cli.rank_tables import print_ranking
+    from ntpscore.rank.result import load_ranking
+
+    result = load_ranking(folder)
+    output.show(
+        lambda console: print_ranking(result, folder, console),
+        record=result.record,
+        rows=lambda: result.standings,
     )
 
 

@@ -18,6 +18,7 @@ from ntpscore.errors import MomentsError
 from ntpscore.reading.features import Place
 from ntpscore.scoring.measures import (
     HEADLINES,
+    TIED,
     Array,
     Measures,
     group_numbers,
@@ -29,8 +30,6 @@ from ntpscore.text.sample import draw_sample, draw_stratified_sample
 
 # The kernel of the words is (n, n), and solving it grows with n³.
 WORDS_TEXTS = 3000
-# Two-sided 95 %: readouts whose errors differ by less than so many standard errors are one.
-_TIED = 1.96
 # Of a readout that is cheaper.
 _ONE_ERROR = 1.0
 
@@ -147,7 +146,7 @@ def judge_readouts(
     means = [float(one.mean()) for one in errors]
     best = int(np.argmin(means))
     apart = [measures.difference(one, errors[best]) for one in errors]
-    tied = [row for row, (mean, se) in zip(rows, apart, strict=True) if mean <= _TIED * se]
+    tied = [row for row, (mean, se) in zip(rows, apart, strict=True) if mean <= TIED * se]
     cheap = [row for row, (mean, se) in zip(rows, apart, strict=True) if mean <= _ONE_ERROR * se]
     inside, scores = to_array(choice.predictions), to_array(choice.predictions + shifts)
     frozen = measures.rate(inside, scores, folded.targets.mean(0) - to_array(shifts))

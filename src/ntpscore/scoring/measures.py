@@ -13,6 +13,8 @@ from ntpscore.text import LabelledText, Task
 BOOTSTRAP = 500
 COVERAGE = 0.95
 _Z = 1.959964
+# What differs by less than so many standard errors can't be told apart, two-sided at 95 %.
+TIED = 1.96
 # What stands for a readout, by task: the share of texts put into their class, F1 averaged over
 # classes, the share of the targets' variance.
 HEADLINES: dict[Task, str] = {
@@ -117,12 +119,8 @@ class Measures:
         }
 
     def difference(self, errors: Array, others: Array) -> tuple[float, float]:
-        """Mean of paired differences, and its standard error over groups."""
-        differences = errors - others
-        mean = float(differences.mean())
-        sums = np.bincount(self.groups, differences - mean)
-        m, n = len(sums), len(differences)
-        return mean, float(np.sqrt((sums**2).sum() * m / max(m - 1, 1)) / n)
+        """See `paired_difference`."""
+        return paired_difference(errors, others, self.groups)
 
     def _assigned(self, class_scores: Array) -> Array:
         if self.task == "classification":
@@ -172,6 +170,17 @@ class Measures:
 
         values = mean(self.weights)
         return (float(mean(np.ones(len(a)))), *_interval(values[np.isfinite(values)]))
+
+
+def paired_difference(
+    errors: Array, others: Array, groups: npt.NDArray[np.int64]
+) -> tuple[float, float]:
+    """Mean of paired differences, and its standard error over groups of texts."""
+    differences = errors - others
+    mean = float(differences.mean())
+    sums = np.bincount(groups, differences - mean)
+    m, n = len(sums), len(differences)
+    return mean, float(np.sqrt((sums**2).sum() * m / max(m - 1, 1)) / n)
 
 
 def wilson(right: float, n: int) -> tuple[float, float]:

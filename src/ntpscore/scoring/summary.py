@@ -8,7 +8,7 @@ from typing import Any
 from ntpscore.scoring.advice import next_command
 
 WIDTH, LINES = 80, 25
-_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "r2": "share of variance (R²)"}
+NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "r2": "share of variance (R²)"}
 _MAJORITY = {"accuracy": "most frequent class", "macro_f1": "most frequent", "r2": "the mean"}
 _LABEL = 38
 
@@ -46,7 +46,7 @@ def summarise_html(record: Mapping[str, Any]) -> str:
         return text
     measure = accuracy["measure"]
     head = "".join(
-        f"<th>{name}</th>" for name in ("layer", "token", html.escape(_NAMES[measure]), "95 %")
+        f"<th>{name}</th>" for name in ("layer", "token", html.escape(NAMES[measure]), "95 %")
     )
     rows = "".join(
         f"<tr><td>{row['layer']}</td><td>{row['pooling']}</td><td>{show(row[measure], measure)}"
@@ -64,7 +64,7 @@ def accuracy_lines(record: Mapping[str, Any]) -> list[str]:
     accuracy, measure = record["accuracy"], record["accuracy"]["measure"]
     best, words = accuracy["best"], accuracy["words"]
     of = "" if words["n_texts"] == accuracy["n_texts"] else f", of {words['n_texts']} texts"
-    heading = f"{_NAMES[measure]} on texts left aside"
+    heading = f"{NAMES[measure]} on texts left aside"
     lines = [
         f"{heading:{_LABEL}}          95 % interval",
         _row(_MAJORITY[measure], accuracy["majority"].get(measure), measure=measure),

@@ -319,7 +319,7 @@ class KeepFeatures:
         kept = [i for i, text in enumerate(texts) if self._rows[text] >= 0]
         mask = attention_mask if len(kept) == len(texts) else attention_mask[kept]
         rows = torch.from_numpy(self._rows[[texts[i] for i in kept]])
-        return _Batch(texts, kept, rows, mask, mask.sum(1) - 1)
+        return _Batch(texts, kept, rows, mask, (mask != 0).sum(1) - 1)
 
     def take(self, batch: "_Batch", layer: int, hidden_states: Tensor) -> None:
         """See `Consumer.take`.
@@ -496,31 +496,18 @@ def collect_features(
         MomentsError: a hidden state is not finite.
         OutputError: the features don't fit on the disk, or the cache can't be written.
     """
-    name, known, warnings = FEATURES, None, []
-    if (
-        cache is not None
-        and language_model.revision is None
-        and language_model.content_hash is None
-    ):
+    if language_model.revision is None and language_model.content_hash is None:
         cache = None
+    name, known, warnings = FEATURES, None, []
     if cache is not None:
         key = features_key(language_model, tokens)
         name = f"features-{key[:16]}.safetensors"
-        found = []
-        for path in (make_folder(cache) / FEATURES, cache / name):
-            if path.exists():
-                try:
-                    found.append(Features.open(path))
-                except OutputError as error:
-                    warnings.append(f"{error}; the features were computed again")
-        for features in found:
-            if features.key == key and len(features.texts) == len(texts):
-                if set(places) <= set(features.places):
-                    features.from_cache, features.warnings = True, tuple(warnings)
-                    return features
-                known = features
-    missing = set(places) - set(known.places if known else ())
-    everything = missing | set(known.places if known else ())
+        known, warnings = _find(make_folder(cache), name, key, len(texts))
+    if known and set(places) <= set(known.places):
+        known.from_cache, known.warnings = True, tuple(warnings)
+        return known
+    everything = {*places, *(known.places if known else ())}
+    missing = everything - set(known.places if known else ())
     keep = KeepFeatures(cache, language_model, tokens, list(everything), range(len(texts)), name)
     keep.start()
     if known:
@@ -539,3 +526,22 @@ def collect_features(
     features = keep.finish()
     features.warnings = tuple(warnings)
     return features
+
+
+def _find(cache: Path, name: str, key: str, n_texts: int) -> tuple[Features | None, list[str]]:
+    """Features of these texts in a folder, in a file of this name or that of a score; warnings."""
+    known, warnings = None, []
+    for path in (cache / FEATURES, cache / name):
+        try:
+            found = Features.open(path) if path.exists() else None
+        except OutputError as error:
+            warnings.append(f"{error}; the features were computed again")
+            continue
+        # That of a score may be of other texts, or of some of them only.
+        if found and found.key == key and len(found.texts) == n_texts:
+            known = found
+        elif found and path.name == name:
+            warnings.append(
+                f"{path} is of other texts or another model; the features were computed again"
+            )
+    return known, warnings

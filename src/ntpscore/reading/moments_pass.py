@@ -18,7 +18,7 @@ from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
 from ntpscore.reading.adaptive_reading import AdaptiveReading
 from ntpscore.reading.consumers import AddMoments, Consumer, InOrder
-from ntpscore.reading.features import Features, KeepFeatures
+from ntpscore.reading.features import POOLINGS, Features, KeepFeatures, Place, choose_texts
 from ntpscore.reading.memory import sums_device
 from ntpscore.reading.reader import BatchReader, passes_at_once
 from ntpscore.reading.tokens import TokenizedText, plan_shares
@@ -54,7 +54,7 @@ class MomentsPass:
         checkpoint_seconds: least time between two.
         clock: counts the stages `forward`, `moments`, `solve` and `write`.
         bar: shows how far it is.
-        features: sees the same hidden states.
+        feature_texts: most texts whose features are kept; 0 keeps none.
 
     Attributes:
         adaptive: where `until` is given.
@@ -77,13 +77,17 @@ class MomentsPass:
         checkpoint_seconds: float,
         clock: Clock,
         bar: Progress,
-        features: KeepFeatures | None = None,
+        feature_texts: int = 0,
     ) -> None:
         width, n_outputs = language_model.width, len(text.classes)
         self._layers = layers
         self._folder, self._checkpoint_seconds = folder, checkpoint_seconds
         self._clock, self._bar = clock, bar
-        self._features = features
+        self._features: KeepFeatures | None = None
+        if feature_texts:
+            places = [Place(layer, pooling) for layer in layers for pooling in POOLINGS]
+            chosen = choose_texts(text, feature_texts, seed)
+            self._features = KeepFeatures(folder, language_model, tokens, places, chosen)
         device = sums_device(language_model.device)
         self._labels = torch.from_numpy(np.ascontiguousarray(text.labels)).to(device)
         self._permutations = shuffled_labels(len(text), shuffles, seed).to(device)
@@ -146,6 +150,9 @@ class MomentsPass:
         """The features of those texts that were read, in their file, if any were to be kept."""
         if self._features is None:
             return None
+        if self._folder is not None:
+            # An earlier record must not stand beside features of another run.
+            (self._folder / "result.json").unlink(missing_ok=True)
         read = self._rounds[: self._round + 1]
         return self._features.finish(
             text for shares in read for share in shares for batch in share for text in batch

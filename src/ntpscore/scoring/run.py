@@ -1,6 +1,5 @@
 """From a language model and labelled text to a result: one forward pass, then closed forms."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,6 @@ from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
 from ntpscore.progress import Progress
 from ntpscore.reading.adaptive_reading import AdaptiveReading
-from ntpscore.reading.features import POOLINGS, KeepFeatures, Place, choose_texts
 from ntpscore.reading.memory import check_memory, keep_freed_memory, sums_device
 from ntpscore.reading.moments_pass import MomentsPass, sums_at_once
 from ntpscore.reading.provenance import (
@@ -29,7 +27,6 @@ from ntpscore.reading.provenance import (
 )
 from ntpscore.reading.reader import check_layers
 from ntpscore.reading.tokens import TokenizedText, tokenize
-from ntpscore.scoring.accuracy import group_texts
 from ntpscore.scoring.advice import write_advice
 from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.best import find_best
@@ -167,12 +164,9 @@ def score_text(
             language_model, text, tokens, layers, shuffles=config.shuffles, seed=config.seed,
             batch_tokens=config.batch_tokens, until=config.until, until_scores=config.until_scores,
             folder=folder, checkpoint_seconds=config.checkpoint_seconds, clock=clock, bar=bar,
-            features=_features(folder, language_model, text, tokens, layers, config),
+            feature_texts=config.feature_texts,
         )  # fmt: skip
         moments = reading.read()
-        if folder is not None:
-            # An earlier record must not stand beside features and moments of another run.
-            (folder / "result.json").unlink(missing_ok=True)
         features = reading.keep_features()
         # Writing the moments waits for the disk, solving for the processor.
         with clock("solve"), ThreadPoolExecutor(1) as background:
@@ -256,21 +250,6 @@ def _check_memory(
         copies=copies,
         folds=0 if config.until is None else MOST_FOLDS + copies,
     )
-
-
-def _features(
-    folder: Path | None,
-    language_model: LanguageModel,
-    text: LabelledText,
-    tokens: TokenizedText,
-    layers: Sequence[int],
-    config: ScoreConfig,
-) -> KeepFeatures | None:
-    if not config.feature_texts:
-        return None
-    places = [Place(layer, pooling) for layer in layers for pooling in POOLINGS]
-    chosen = choose_texts(text, config.feature_texts, config.seed, group_texts(text))
-    return KeepFeatures(folder, language_model, tokens, places, chosen)
 
 
 def until_record(

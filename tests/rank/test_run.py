@@ -358,7 +358,9 @@ def test_the_folder_holds_the_record_and_the_table(
     ranking = rank_models(
         data, models, config=CONFIG, metric=CONSENSUS, layer="last", out=out, max_texts=90
     )
-    assert {path.name for path in out.iterdir()} == {"rank.json", "rank.csv"}
+    assert {path.name for path in out.iterdir() if path.is_file()} == {
+        "rank.json", "rank.csv", "metrics.csv",
+    }  # fmt: skip
     record = json.loads((out / "rank.json").read_text())
     assert record == ranking.record
     assert record["schema_version"] == 1
@@ -370,7 +372,7 @@ def test_the_folder_holds_the_record_and_the_table(
     assert {"ntpscore", "torch", "python"} <= record["versions"].keys()
     assert [model["width"] for model in record["models"]] == [32, 16]
     assert record["models"][0]["seconds"]["metrics"] > 0
-    frame = pd.read_csv(out / "rank.csv")
+    frame = pd.read_csv(out / "metrics.csv")
     assert tuple(frame.columns) == COLUMNS
     assert frame["value"].to_numpy() == pytest.approx(ranking.table()["value"].to_numpy())
 

@@ -64,7 +64,9 @@ def trace_learning_curve(
             errors.append(error)
             spreads.append(spread)
             value = 1 - error.sum() / spread.sum()
-            record["points"].append({"texts": size, "trained_on": trained / draws, measure: value})
+            record["points"].append(
+            {"texts": size, "trained_on": trained / draws, measure: float(value)}
+        )
     if len(sizes) < len(SHARES):
         return {**record, "reason": f"{n} texts are too few to tell what more would add"}
     whole = np.array([[e.sum() / s.sum() for e, s in zip(errors, spreads, strict=True)]])

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from ntpscore.errors import DataError
@@ -91,6 +92,7 @@ def read_columns(
 def _read_column(
     name: str, cells: Sequence[Any], options: TextOptions, place: Place, notes: Notes
 ) -> LabelColumn:
+    cells = [float(cell) if isinstance(cell, Decimal) else cell for cell in cells]
     values = [
         strip_label(cell) if isinstance(cell, str) and not options.exact_labels else cell
         for cell in cells

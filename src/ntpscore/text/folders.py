@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ntpscore.errors import DataError, MissingSplitError
-from ntpscore.text.files import decode, is_data_file, read_file, stem
+from ntpscore.text.files import decode, is_data_file, read_bytes, read_file, stem
 from ntpscore.text.options import TextOptions
 from ntpscore.text.registry import DATA_SETS
 from ntpscore.text.table import LONGEST_PATH, Table, join_tables, quoted, shown
@@ -24,6 +24,8 @@ _SPLIT_WORDS = {
 _SPLIT_OF_WORD = {word: split for split, words in _SPLIT_WORDS.items() for word in words}
 # What lies beside data and is none.
 _NO_DATA = re.compile(r"dataset_infos?|dataset_dict|state|metadata|.*config.*|package(-lock)?")
+# How far down files are looked for where none lie in the folder itself.
+_DEPTH = 3
 _Files = dict[str | None, list[Path]]
 
 
@@ -100,7 +102,7 @@ class FileReader:
                 break
         else:
             paths = [
-                path for path in sorted(folder.rglob("*"))
+                path for depth in range(1, _DEPTH + 1) for path in folder.glob("*/" * depth + "*")
                 if path.is_file() and _is_data(path)
                 and not any(part.startswith(".") for part in path.relative_to(folder).parts)
             ]  # fmt: skip
@@ -168,7 +170,10 @@ class FileReader:
         def read_column(name: str) -> list[Any]:
             if name == "label":
                 return [label for _, label in rows]
-            return [decode(path.read_bytes(), str(path), self.options.encoding) for path, _ in rows]
+            return [
+                decode(read_bytes(path, str(path)), str(path), self.options.encoding)
+                for path, _ in rows
+            ]
 
         return Table(
             self.id,
@@ -188,6 +193,8 @@ def match_paths(pattern: str) -> list[Path]:
     Raises:
         DataError: no file matches the pattern.
     """
+    if "\0" in pattern:
+        return []
     expanded = os.path.expanduser(pattern)  # noqa: PTH111  # a pattern is no path
     if glob.has_magic(expanded):
         matches = sorted(map(Path, glob.glob(expanded, recursive=True)))  # noqa: PTH207
@@ -196,7 +203,7 @@ def match_paths(pattern: str) -> list[Path]:
             raise DataError(f"no file of labelled text matches {shown(pattern, LONGEST_PATH)}")
         return paths
     parts = [Path(os.path.expanduser(part.strip())) for part in expanded.split(",")]  # noqa: PTH111
-    return parts if len(parts) > 1 and all(part.is_file() for part in parts) else []
+    return parts if len(parts) > 1 and all(map(os.path.isfile, parts)) else []
 
 
 def split_of_name(name: str) -> str | None:

@@ -64,7 +64,7 @@ def open_table(data: Any, options: TextOptions) -> Table:
 def _open_paths(data: Sequence[str | Path], options: TextOptions) -> Table:
     _refuse(options, _HUB_ONLY, "files")
     paths = [Path(one).expanduser() for one in data]
-    missing = next((path for path in paths if not path.is_file()), None)
+    missing = next((path for path in paths if not os.path.isfile(path)), None)  # noqa: PTH113
     if missing is not None:
         raise DataError(f"no such file: {missing}")
     return FileReader(f"{len(paths)} files", options).read_together(paths)
@@ -75,14 +75,17 @@ def _open_path(data: str | Path, options: TextOptions) -> Table | None:
     # The name of a file may hold any bytes.
     name, path = str(data).encode(errors="backslashreplace").decode(), Path(data)
     reader = FileReader(name, options)
-    with suppress(RuntimeError):  # no such user's home: then it's no such file either
+    with suppress(RuntimeError, ValueError):  # no such user's home: then it's no such file either
         path = path.expanduser()
-    if os.path.exists(path):  # noqa: PTH110  # pathlib raises for a name that is too long
+    if name and os.path.exists(path):  # noqa: PTH110  # pathlib raises for a name that is too long
         _refuse(options, _HUB_ONLY, f"{name}, which is a local path")
         if not path.is_dir():
             return reader.read_file(path)
         if not is_saved(path):
-            return reader.read_folder(path)
+            try:
+                return reader.read_folder(path)
+            except OSError as error:
+                raise DataError(f"{name} can't be read: {error}") from error
         _refuse(options, _FILES_ONLY, f"{name}, which `save_to_disk` wrote")
         return table_from_datasets(load_folder(path, name), name, options.split)
     if paths := match_paths(name):

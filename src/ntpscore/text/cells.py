@@ -202,7 +202,7 @@ def parse_list(text: str) -> list[Any] | None:
         return None
     inner = text[1:-1].strip()
     if text[0] == "[" and _BARE_STRINGS.fullmatch(inner):  # Python would join them to one
-        return [one[1:-1] for one in _STRING.findall(inner)]
+        return [string[1:-1] for string in _STRING.findall(inner)]
     for parse in (json.loads, ast.literal_eval):
         with suppress(ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             value = parse(text)

@@ -181,7 +181,7 @@ def noted_class_orders(note: bytes) -> dict[str, tuple[str, ...]]:
         names = inner.get("names") if isinstance(inner, dict) else None
         if (
             isinstance(names, list)
-            and all(isinstance(one, str) for one in names)
+            and all(isinstance(name, str) for name in names)
             and inner.get("_type") == "ClassLabel"
         ):
             orders[name] = tuple(names)

@@ -63,7 +63,7 @@ def open_table(data: Any, options: TextOptions) -> Table:
 
 def _open_paths(data: Sequence[str | Path], options: TextOptions) -> Table:
     _refuse(options, _HUB_ONLY, "files")
-    paths = [Path(one).expanduser() for one in data]
+    paths = [Path(path).expanduser() for path in data]
     missing = next((path for path in paths if not os.path.isfile(path)), None)  # noqa: PTH113
     if missing is not None:
         raise DataError(f"no such file: {missing}")
@@ -91,13 +91,13 @@ def _open_path(data: str | Path, options: TextOptions) -> Table | None:
     if paths := match_paths(name):
         _refuse(options, _HUB_ONLY, f"{name}, which names local files")
         return reader.read_together(paths)
-    told = shown(name, LONGEST_PATH)[1:-1]
+    short_name = shown(name, LONGEST_PATH)[1:-1]
     if isinstance(data, Path) or is_data_file(path) or name.startswith((".", "/", "~")):
-        raise DataError(f"no such file: {told}")
+        raise DataError(f"no such file: {short_name}")
     if not _HUB_ID.fullmatch(name):
         raise DataError(
-            f"no such file: {told}; and it is no id on the hub (owner/name) and no short name "
-            f"({', '.join(DATA_SETS)})"
+            f"no such file: {short_name}; and it is no id on the hub (owner/name) and no short "
+            f"name ({', '.join(DATA_SETS)})"
         )
     return None
 

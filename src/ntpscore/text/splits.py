@@ -81,17 +81,17 @@ def _join_splits(train: LabelledText, test: LabelledText) -> Splits:
     labels: dict[str, set[bytes]] = defaultdict(set)
     for text, label in zip(train.texts, train.labels, strict=True):
         labels[text_key(text)].add(np.asarray(label).tobytes())
-    told = [
+    has_same_label = [
         np.asarray(label).tobytes() in labels[text_key(text)]
         for text, label in zip(test.texts, test.labels, strict=True)
         if text_key(text) in labels
     ]
-    if not told:
+    if not has_same_label:
         return Splits(train, test)
     warning = (
-        f"{len(told)} of {len(test)} texts of split {shown(test.source.split)} are also in split "
-        f"{shown(train.source.split)}, {told.count(False)} of them with another label: what is "
-        "measured on them is memory. --hold-out 0.2 keeps the same texts on one side"
+        f"{len(has_same_label)} of {len(test)} texts of split {shown(test.source.split)} are also "
+        f"in split {shown(train.source.split)}, {has_same_label.count(False)} of them with another "
+        "label: what is measured on them is memory. --hold-out 0.2 keeps the same texts on one side"
     )
     reading = test.source.reading
     reading = replace(reading, warnings=(*reading.warnings, warning))

@@ -14,9 +14,10 @@ from ntpscore.cli.rank_tables import print_ranking
 from ntpscore.errors import NtpscoreError
 from ntpscore.metrics import METRICS
 from ntpscore.models import load_model
-from ntpscore.rank.run import COLUMNS, RANKED_BY, RankResult
+from ntpscore.rank.run import COLUMNS, RANKED_BY
 from tests.support.cli_run import run_cli
 from tests.support.labelled_texts import make_rows, write_rows
+from tests.support.rankings import make_ranking
 
 FAST = ("--skip-sanity-check", "--shuffles", 1, "--layer", "last")
 
@@ -129,31 +130,6 @@ def test_parse_layer_reads_places_and_numbers(text: str, layer: object) -> None:
 def test_parse_layer_refuses_lists() -> None:
     with pytest.raises(NtpscoreError, match="not understood"):
         parse_layer("1,2")
-
-
-def make_ranking() -> RankResult:
-    """A ranking with large, infinite, whole and missing values, at a place without a layer."""
-    values = dict.fromkeys(("consensus", *RANKED_BY), 0.5)
-    values |= {"model_size": 123456789.0, "trans_rate": 250.4, "n_classes": 3.0}
-    rows = [
-        {"at": "best", "model": "[b]m", "metric": name, "layer": None, "k": None, "value": value,
-         "rank": 1, "tied": False, "reason": None}
-        for name, value in values.items()
-    ]  # fmt: skip
-    by_name = {row["metric"]: row for row in rows}
-    by_name["log_me"] |= {"value": None, "reason": "it has no bound"}
-    by_name["leep"] |= {"value": None, "rank": None, "reason": "it is not defined"}
-    by_name["gbc"] |= {"value": None, "rank": None, "reason": "it is not defined"}
-    by_name["retained"] |= {"layer": 7}
-    return RankResult(
-        {
-            "data": {"id": "[i]d", "n_texts": 9},
-            "models": [{"name": "[b]m", "error": None, "layer_at": {"best": None}}],
-            "rows": rows,
-            "seconds": 1.0,
-            "peak_memory_bytes": 10**9,
-        }
-    )
 
 
 @pytest.mark.parametrize("width", [80, 200])

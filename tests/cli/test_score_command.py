@@ -20,9 +20,9 @@ from ntpscore.models.options import ModelOptions
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.scoring.tables import COLUMNS
 from ntpscore.text.options import TextOptions
-from tests.forecast.test_gain import made_points
 from tests.support.cli_run import run_cli
 from tests.support.labelled_texts import make_rows, write_rows
+from tests.support.lora_points import made_points
 
 
 @pytest.fixture
@@ -176,12 +176,12 @@ def test_a_bug_is_told_apart_from_bad_input(
         raise ZeroDivisionError(message)
 
     monkeypatch.setattr("ntpscore.scoring.run.score", broken)
-    assert run_cli("score", "a", "b") == 1
+    assert run_cli("score", "smollm2-135m", "b") == 1
     printed = capsys.readouterr().err
     assert "this is a bug: ZeroDivisionError: unexpected" in printed
     assert "Traceback" not in printed
     with pytest.raises(ZeroDivisionError):
-        run(["score", "a", "b", "--debug"])
+        run(["score", "smollm2-135m", "b", "--debug"])
 
 
 def test_interruption_says_how_to_go_on(
@@ -191,7 +191,7 @@ def test_interruption_says_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ntpscore.scoring.run.score", interrupted)
-    assert run_cli("score", "a", "b") == 130
+    assert run_cli("score", "smollm2-135m", "b") == 130
     assert "goes on from its last checkpoint, if" in capsys.readouterr().err
 
 

@@ -5,7 +5,10 @@ Wherever a message says what to do, the test does it and the model then works.
 
 import importlib.util
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +22,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+import ntpscore
 from ntpscore.errors import ModelError
 from ntpscore.models import LanguageModel, check_next_token_loss, load_model, stream_hidden_states
 from ntpscore.models import load as load_module
@@ -245,6 +249,29 @@ def test_a_mistyped_name_fails_soon_without_a_network(
     with pytest.raises(ModelError, match=r"there is no file or folder"):
         load_model(name)
     assert time.perf_counter() - start < 3
+
+
+def test_a_mistyped_name_is_told_before_anything_large_is_imported() -> None:
+    """Most of the time of a command that fails at once would be spent on importing torch."""
+    arguments = ["score", "./no-such-model", "helpdesk"]
+    code = (
+        "import sys\n"
+        "from ntpscore.cli.main import run\n"
+        "try:\n"
+        f"    run({arguments!r})\n"
+        "finally:\n"
+        "    print(sorted({'torch', 'transformers', 'peft', 'scipy'} & set(sys.modules)))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(Path(ntpscore.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "there is no file or folder ./no-such-model" in ended.stderr
+    assert ended.stdout == "[]\n"
 
 
 # -- adapters ---------------------------------------------------------------------------------

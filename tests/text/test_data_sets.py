@@ -10,7 +10,7 @@ from huggingface_hub.utils import httpx
 
 from ntpscore.errors import DataError
 from ntpscore.text import load_text
-from tests.text.conftest import ROWS
+from tests.support.text_rows import ROWS
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TEXTS = [row["text"] for row in ROWS]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 from huggingface_hub.errors import (
@@ -25,7 +26,9 @@ from ntpscore.models.registry import MODELS, RegisteredModel, find_model
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_HUB_TIMEOUT = 10  # seconds
+# Seconds to connect, read, write and wait for a free connection, as httpx takes them;
+# it tries to connect twice.
+_HUB_TIMEOUT: Any = (1.4, 10.0, 10.0, 1.4)
 _TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _LFS_POINTER = b"version https://git-lfs"
@@ -117,6 +120,34 @@ def locate_model(
         return _locate_folder(path, model, None, trust_remote_code=trust_remote_code)
     if path.suffix.lower() == ".gguf" and path.is_file():
         return _locate_gguf(model, path, trust_remote_code=trust_remote_code)
+    _check_is_hub_id(model)
+    patterns = [*_TOKENIZER_FILES, "*.safetensors", *(["*.py"] if trust_remote_code else [])]
+    folder, commit = _download(model, revision, patterns)
+    return _locate_folder(folder, model, commit, trust_remote_code=trust_remote_code)
+
+
+def check_model_exists(model: str, revision: str | None = None) -> None:
+    """Fail soon on a mistyped name: neither torch nor transformers is imported for this.
+
+    Args:
+        model: As `load_model` takes it.
+        revision: Branch, tag or commit of a hub id.
+
+    Raises:
+        ModelError: There is no such model, here or on the hub.
+    """
+    if find_model(model) is not None or Path(model).expanduser().exists():
+        return
+    _check_is_hub_id(model)
+    if huggingface_hub.try_to_load_from_cache(model, "config.json", revision=revision) is None:
+        try:
+            _ask_hub(model, revision)
+        except _HubUnreachableError as error:
+            raise ModelError(str(error)) from error
+
+
+def _check_is_hub_id(model: str) -> None:
+    path = Path(model).expanduser()
     if path.is_file():
         raise ModelError(
             f"{path} is a file, but no .gguf file: give a model's folder, or a .gguf file"
@@ -127,9 +158,6 @@ def locate_model(
             f"there is no file or folder {model}, and it is no id on the hub (owner/name) and no "
             f"short name ({', '.join(MODELS)})"
         )
-    patterns = [*_TOKENIZER_FILES, "*.safetensors", *(["*.py"] if trust_remote_code else [])]
-    folder, commit = _download(model, revision, patterns)
-    return _locate_folder(folder, model, commit, trust_remote_code=trust_remote_code)
 
 
 def locate_tokenizer(tokenizer: str, model: str) -> TokenizerFiles:
@@ -276,13 +304,41 @@ def _download(model: str, revision: str | None, patterns: Sequence[str]) -> tupl
         ignore_patterns=["*/*", "consolidated*"],  # other formats, and the weights a second time
     )
     try:
-        # Asked once and briefly: without a network the download itself would try for 20 seconds.
-        info = huggingface_hub.HfApi().model_info(model, revision=revision, timeout=_HUB_TIMEOUT)
+        info = _ask_hub(model, revision)
         if "*.safetensors" in patterns:
             _check_has_safetensors(model, [file.rfilename for file in info.siblings or ()])
-        return Path(download(revision=info.sha)), str(info.sha)
-    except ModelError:
-        raise
+        try:
+            return Path(download(revision=info.sha)), str(info.sha)
+        except Exception as error:
+            raise _HubUnreachableError(model, error) from error
+    except _HubUnreachableError as error:
+        try:
+            folder = Path(download(revision=revision, local_files_only=True))
+        except (OSError, ValueError):
+            raise ModelError(str(error)) from error
+        return folder, folder.name
+
+
+class _HubUnreachableError(Exception):
+    """The hub did not answer, or not with what was asked for."""
+
+    def __init__(self, model: str, error: Exception) -> None:
+        super().__init__(
+            f"there is no file or folder {model}, and the hub could not be asked for a model of "
+            f"that name ({error}); the local cache does not hold it either. Check the spelling and "
+            f"the network, or use a short name ({', '.join(MODELS)})."
+        )
+
+
+def _ask_hub(model: str, revision: str | None) -> huggingface_hub.ModelInfo:
+    """What the hub says of a model: asked once and briefly, as a download tries for 20 seconds.
+
+    Raises:
+        ModelError: There is no such model or revision, or it asks for an agreement.
+        _HubUnreachableError: Anything else.
+    """
+    try:
+        return huggingface_hub.HfApi().model_info(model, revision=revision, timeout=_HUB_TIMEOUT)
     except GatedRepoError as error:
         raise ModelError(
             f"{model} asks for an agreement: accept it on its page on the hub, then log in with "
@@ -297,16 +353,8 @@ def _download(model: str, revision: str | None, patterns: Sequence[str]) -> tupl
             f"there is no model {model} on the hub, no such folder here, and no such short name "
             f"({', '.join(MODELS)}). If it is private, log in with `hf auth login`."
         ) from error
-    except Exception as error:  # noqa: BLE001  # each version of the client fails in its own way
-        try:
-            folder = Path(download(revision=revision, local_files_only=True))
-        except (OSError, ValueError):
-            raise ModelError(
-                f"there is no file or folder {model}, and the hub could not be asked for a model "
-                f"of that name ({error}); the local cache does not hold it either. Check the "
-                f"spelling and the network, or use a short name ({', '.join(MODELS)})."
-            ) from error
-        return folder, folder.name
+    except Exception as error:  # each version of the client fails in its own way
+        raise _HubUnreachableError(model, error) from error
 
 
 def _check_pointers(folder: Path) -> None:

@@ -1,0 +1,28 @@
+"""A ranking of one made-up model."""
+
+from ntpscore.rank.run import RANKED_BY, RankResult
+
+
+def make_ranking() -> RankResult:
+    """A ranking with large, infinite, whole and missing values, at a place without a layer."""
+    values = dict.fromkeys(("consensus", *RANKED_BY), 0.5)
+    values |= {"model_size": 123456789.0, "trans_rate": 250.4, "n_classes": 3.0}
+    rows = [
+        {"at": "best", "model": "[b]m", "metric": name, "layer": None, "k": None, "value": value,
+         "rank": 1, "tied": False, "reason": None}
+        for name, value in values.items()
+    ]  # fmt: skip
+    by_name = {row["metric"]: row for row in rows}
+    by_name["log_me"] |= {"value": None, "reason": "it has no bound"}
+    by_name["leep"] |= {"value": None, "rank": None, "reason": "it is not defined"}
+    by_name["gbc"] |= {"value": None, "rank": None, "reason": "it is not defined"}
+    by_name["retained"] |= {"layer": 7}
+    return RankResult(
+        {
+            "data": {"id": "[i]d", "n_texts": 9},
+            "models": [{"name": "[b]m", "error": None, "layer_at": {"best": None}}],
+            "rows": rows,
+            "seconds": 1.0,
+            "peak_memory_bytes": 10**9,
+        }
+    )

@@ -187,6 +187,11 @@ def test_names_with_a_separator_in_them_are_not_warned_of(labels):
     assert load_text(_frame(labels * 4)).source.reading.warnings == ()
 
 
+def test_labels_that_are_all_joined_are_warned_of():
+    (warning,) = load_text(_frame(["a|b", "b|c", "a|c"] * 4)).source.reading.warnings
+    assert "--label-separator '|' reads 3 labels instead of 3 classes" in warning
+
+
 def test_separator_that_no_label_has_is_warned_of_and_what_is_no_text_is_refused():
     text = load_text(_frame(["a", "b"]), label_separator="#")
     assert "no label of 'label' has '#' in it" in text.source.reading.warnings[0]

@@ -88,7 +88,7 @@ def find_separator(counts: Mapping[str, int]) -> str | None:
         uses = Counter(part for of_label in parts.values() for part in of_label)
         of_joined = {part for label in joined for part in parts[label]}
         shared = sum(uses[part] > 1 for part in of_joined)
-        if len(uses) < len(counts) and shared >= 0.8 * len(of_joined):
+        if len(uses) <= len(counts) and shared >= 0.8 * len(of_joined):
             return separator
     return None
 

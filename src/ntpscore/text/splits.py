@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ntpscore.errors import DataError, MissingSplitError
+from ntpscore.errors import DataError, MissingColumnError, MissingSplitError
 from ntpscore.options import with_keywords
 from ntpscore.text.groups import count_repetitions, draw_whole_groups, number_groups, text_key
 from ntpscore.text.labelled import LabelledText, hash_content, load_text
@@ -66,6 +66,12 @@ def load_splits(
         return Splits(train, _sample(test, train, options.max_test_texts, seed))
     try:
         test = load_text(data, _test_options(train, options, wanted), seed=seed)
+    except MissingColumnError as error:
+        raise DataError(
+            f"the split {shown(wanted)} lacks what the split {shown(options.split)} has, as where "
+            f"labels are hidden ({error}). Name another split with --test-split or another file "
+            "with --test-data, or hold a share out with --hold-out 0.2"
+        ) from error
     except MissingSplitError as error:
         raise DataError(
             f"there is no test split {shown(wanted)} ({error}). Name one with --test-split, name "

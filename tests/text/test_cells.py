@@ -155,6 +155,14 @@ def test_what_is_no_list_is_none(text):
     assert parse_list(text) is None
 
 
+@pytest.mark.parametrize("cells", [["1", "2", "unknown"], ["True", "False", "1", "0"]])
+def test_whole_numbers_among_names_are_warned_of(cells):
+    text = load_text(_frame(cells * 3))
+    assert len(text.classes) == len(cells)
+    assert "are numbers, as '1', and others are not" in text.source.reading.warnings[0]
+    assert load_text(_frame(cells * 3), task="classification").source.reading.warnings == ()
+
+
 def test_lists_among_names_are_warned_of():
     (warning, *_) = load_text(_frame(["['a', 'b']", "a", "b"])).source.reading.warnings
     assert "are lists, as \"['a', 'b']\", and others are not" in warning

@@ -14,14 +14,9 @@ from ntpscore.errors import DataError, MissingSplitError
 from ntpscore.text.files import decode, is_data_file, read_bytes, read_file, stem
 from ntpscore.text.options import TextOptions
 from ntpscore.text.registry import DATA_SETS
+from ntpscore.text.split_names import SPLIT_OF_WORD, common_split, split_of_name
 from ntpscore.text.table import LONGEST_PATH, Table, join_tables, quoted, shown
 
-_SPLIT_WORDS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
-_SPLIT_OF_WORD = {word: split for split, words in _SPLIT_WORDS.items() for word in words}
 # What lies beside data and is none.
 _NO_DATA = re.compile(r"dataset_infos?|dataset_dict|state|metadata|.*config.*|package(-lock)?")
 # How far down files are looked for where none lie in the folder itself.
@@ -206,20 +201,9 @@ def match_paths(pattern: str) -> list[Path]:
     return parts if len(parts) > 1 and all(map(os.path.isfile, parts)) else []
 
 
-def split_of_name(name: str) -> str | None:
-    """The split that a name such as `train-00000-of-00002` or `reviews_dev` tells."""
-    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
-    return next((_SPLIT_OF_WORD[word] for word in words if word in _SPLIT_OF_WORD), None)
-
-
-def common_split(split: str) -> str:
-    """The usual name of a split: `dev` is `validation`."""
-    return _SPLIT_OF_WORD.get(split.lower(), split)
-
-
 def _without_split(path: Path) -> list[str]:
     words = re.findall(r"[a-z]+", stem(path).lower())
-    return [word for word in words if word not in _SPLIT_OF_WORD]
+    return [word for word in words if word not in SPLIT_OF_WORD]
 
 
 def _choose_split(splits: Mapping[Any, Any], split: str, table_id: str) -> Any:

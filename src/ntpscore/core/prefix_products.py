@@ -179,7 +179,7 @@ def _pairs(
     tokens = _tokens(hidden_states, lengths)
     has_next = torch.arange(1, t, device=tokens.device) < lengths[:, None]
     prefix = tokens[:, :-1].cumsum(1).masked_fill_(~has_next[:, :, None], 0.0)
-    return torch.cat([prefix, tokens[:, 1:]], 2).view(b * (t - 1), 2 * d)
+    return torch.cat([prefix, tokens[:, 1:]], 2).reshape(b * (t - 1), 2 * d)
 
 
 def _cut(

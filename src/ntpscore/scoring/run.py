@@ -209,7 +209,7 @@ def score_text(
             *([] if loss.verdict == "ok" else [loss.message]),
             *_warnings(text, tokens),
             *reading.warnings,
-            *_warnings_of_precision(precision, table),
+            *_warnings_of_precision(precision, table, language_model.dtype.itemsize),
         ],
         "unsaid": unsaid,
         "seconds": {},
@@ -284,7 +284,8 @@ def until_record(
     }
 
 
-def _warnings_of_precision(precision: str, table: ScoreTable) -> list[str]:
+def _warnings_of_precision(precision: str, table: ScoreTable, n_bytes: int) -> list[str]:
+    """What the precision of the sums may have done to scores of states of so many bytes."""
     if precision == "float32":
         said = (
             "products were added in float32, which may move scores by up to 3e-2 where a few "
@@ -294,7 +295,7 @@ def _warnings_of_precision(precision: str, table: ScoreTable) -> list[str]:
     unsafe = [
         layer
         for layer, scores in zip(table.layers, table.by_layer, strict=True)
-        if not scores.condition_C0 < SAFE_CONDITION
+        if n_bytes > 2 and not scores.condition_C0 < SAFE_CONDITION
     ]
     if precision == "float64" or not unsafe:
         return []

@@ -72,7 +72,7 @@ def test_a_calibration_comes_back_from_its_file(evidence: Evidence, tmp_path: Pa
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no JSON"),
+        ("{", "can't be read"),
         ("[]", "is no calibration"),
         ('{"kind": "cell"}', "is no calibration"),
         ('{"kind": "calibration", "schema_version": 9}', "schema version 9"),

@@ -15,7 +15,7 @@ from ntpscore.core.scores import SCORES, ScoreTable, grid_of_k, score_moments
 from ntpscore.errors import OutputError
 from ntpscore.scoring.advice import write_advice
 from ntpscore.scoring.best import find_best
-from ntpscore.scoring.result import COLUMNS, scores_frame
+from ntpscore.scoring.tables import COLUMNS, scores_frame
 from tests.support.score_results import SHUFFLES, TEXTS, WIDTH, make_moments, make_result
 
 ROUNDING = 1e-12  # numpy and torch sum in different orders
@@ -193,7 +193,7 @@ def test_load_result_says_what_is_missing(result: ScoreResult, tmp_path: Path, l
     ("name", "text", "message"),
     [
         ("result.json", "{", "can't be read"),
-        ("result.json", "[1, 2]", "is no record of a result"),
+        ("result.json", "[1, 2]", "is no result of score"),
         ("result.json", '{"schema_version": 99}', "schema version 99"),
         ("scores.csv", "a,b\n1,2\n", "lacks the columns"),
     ],

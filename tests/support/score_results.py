@@ -8,7 +8,8 @@ from ntpscore.core.scores import SCORES, score_moments
 from ntpscore.files import without_nan
 from ntpscore.scoring.advice import write_advice
 from ntpscore.scoring.best import find_best
-from ntpscore.scoring.result import layer_record
+from ntpscore.scoring.result import SCHEMA_VERSION
+from ntpscore.scoring.tables import layer_record
 
 WIDTH, TEXTS, SHUFFLES = 10, 60, 4
 
@@ -30,7 +31,8 @@ def make_result(moments: Moments) -> ScoreResult:
     rows = layer_record(table)
     best = {name: vars(found) for name in SCORES if (found := find_best(table, name)) is not None}
     record = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
+        "kind": "score",
         "model": {"id": "a $model$", "width": WIDTH, "layers": 1, "dtype": "float32"},
         "data": {"id": "some_data", "n_texts": TEXTS, "n_tokens": TEXTS * 6,
                  "task": "classification", "classes": ["a", "b", "c"]},

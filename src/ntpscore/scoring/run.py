@@ -22,6 +22,7 @@ from ntpscore.core.moments import Moments, read_note
 from ntpscore.core.scores import SCORES, score_moments, solve_bytes
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError
 from ntpscore.files import make_folder, without_nan
+from ntpscore.forecast.evidence import Evidence, forecast_gain
 from ntpscore.models import LanguageModel, check_next_token_loss
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
@@ -40,7 +41,8 @@ from ntpscore.scoring.advice import write_advice
 from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.best import find_best
 from ntpscore.scoring.config import ScoreConfig
-from ntpscore.scoring.result import SCHEMA_VERSION, ScoreResult, layer_record, write_moments
+from ntpscore.scoring.result import KIND, SCHEMA_VERSION, ScoreResult, write_moments
+from ntpscore.scoring.tables import layer_record
 from ntpscore.text import LabelledText
 from ntpscore.text.options import TextOptions
 
@@ -67,6 +69,7 @@ def score(
     model_options: ModelOptions | None = None,
     out: str | Path | None = None,
     every_k: bool = False,
+    calibration: str | Path | None = None,
     progress: bool | None = None,
     **keywords: Any,
 ) -> ScoreResult:
@@ -81,6 +84,8 @@ def score(
         model_options: how to load the model: revision, dtype, device, …
         out: a folder for the result; a run that was interrupted there goes on where it was.
         every_k: write every k into `scores.csv`.
+        calibration: forecast the LoRA gain by a file of `ntpscore study calibrate`; None means
+            ntpscore's own study.
         progress: show progress bars on standard error; None means if it is a terminal.
         keywords: any option of `ScoreConfig`, `TextOptions` or `ModelOptions` by its name, such as
             `label_column="stars"`.
@@ -103,13 +108,14 @@ def score(
     )
     config, text_options, model_options = chosen
     check_order([model], data, "model, then data")
+    evidence = Evidence.load(calibration)  # a file that can't be read is told before the pass
     folder = make_folder(out) if out is not None else None
     clock = Clock(STAGES)
     text = read_text(data, text_options, seed=config.seed, clock=clock)
     language_model = take_model(model, model_options, clock=clock, progress=progress)
     return score_text(
         language_model, text, folder=folder, config=config, clock=clock, every_k=every_k,
-        progress=progress,
+        evidence=evidence, progress=progress,
         options={**options_record(text_options, model_options), "every_k": every_k},
     )  # fmt: skip
 
@@ -122,6 +128,7 @@ def score_text(
     config: ScoreConfig | None = None,
     clock: Clock | None = None,
     every_k: bool = False,
+    evidence: Evidence | None = None,
     progress: bool | None = None,
     options: dict[str, Any] | None = None,
     observe: Observer | None = None,
@@ -135,6 +142,7 @@ def score_text(
         config: see `ScoreConfig`.
         clock: seconds that were spent already.
         every_k: write every k into `scores.csv`.
+        evidence: what the forecast of LoRA rests on; None makes none.
         progress: show progress bars on standard error; None means if it is a terminal.
         options: how model and text were asked for, to be recorded among the settings.
         observe: sees the hidden states of every layer and text once, and may see some again where
@@ -191,6 +199,7 @@ def score_text(
     best = {name: asdict(found) for name in SCORES if (found := find_best(table, name)) is not None}
     record: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
+        "kind": KIND,
         "model": {**describe_model(language_model), "next_token_loss": loss.loss},
         "data": describe_text(text, tokens),
         "settings": {
@@ -212,6 +221,8 @@ def score_text(
         record["until"] = until_record(run.until, config, run.moments.n_texts, len(text))
     record = without_nan(record)
     result = ScoreResult(record, table=table, moments=run.moments)
+    if evidence is not None:
+        record["forecast"] = forecast_gain(record, result.table(), evidence)
     if folder is not None:
         with clock("write"):
             result.write_table(folder, every_k=every_k)

@@ -1,8 +1,8 @@
 """Held-out accuracies of frozen features and words, for the cells of a study that have none.
 
 Usage: python scripts/held_out.py STUDY.toml DATA_FOLDER PATTERN, where PATTERN is one of the names
-of the study's `score` cells, such as '*/score-0'. Leaves results/NAME/MODEL--DATA/held_out-SEED.json
-beside the cell's own file: majority, words, every layer's mean and last token, and one regression
+of the study's `score` cells, such as '*/score-0'. Leaves a file held_out-SEED.json beside the
+cell's own: majority, words, every layer's mean and last token, and one regression
 on all three at the best layer.
 """
 
@@ -37,8 +37,8 @@ def collect(model: LanguageModel, text: LabelledText, max_length: int | None) ->
         ids, mask = pad_batch(tokens.ids, rows, model.device)
         lengths = mask.sum(1)
 
-        def keep(layer: int, hidden: torch.Tensor) -> None:
-            hidden = hidden.float()
+        def keep(layer: int, states: torch.Tensor, rows=rows, mask=mask, lengths=lengths) -> None:
+            hidden = states.float()
             pooled[0, layer, rows] = (hidden * mask[..., None]).sum(1) / lengths[:, None]
             pooled[1, layer, rows] = hidden[torch.arange(len(rows)), lengths - 1]
 
@@ -84,7 +84,7 @@ def rate(held_out: HeldOut, Y: torch.Tensor, folds: torch.Tensor) -> dict[str, f
 def judge(cell: Cell) -> dict[str, object]:
     """The record of a cell."""
     start = time.perf_counter()
-    text = worker._load_text(cell).train
+    text = worker._load_text(cell).train  # noqa: SLF001
     model = load_model(cell.model, cell.model_options())
     pooled = collect(model, text, cell.options.get("max_length"))
     read = time.perf_counter()
@@ -133,7 +133,7 @@ def main() -> None:
         held_out = Cell(cell.model, cell.data, "held_out", cell.seed, cell.options, cell.source)
         results = Path("results", plan.name)
         if not cells.cell_path(results, held_out).exists():
-            cells._write(results, held_out, {"status": "done", "record": judge(cell)})
+            cells._write(results, held_out, {"status": "done", "record": judge(cell)})  # noqa: SLF001
             print(held_out.name, flush=True)
 
 

@@ -53,7 +53,7 @@ def score_command(
     calibration: Annotated[
         Path | None,
         typer.Option(
-            help="Forecast the LoRA gain by a file of `ntpscore study calibrate`; default "
+            help="Forecast the LoRA gain by a file of `study forecast --out`; default "
             "ntpscore's own study."
         ),
     ] = None,

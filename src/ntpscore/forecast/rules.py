@@ -23,7 +23,7 @@ def frozen_accuracy(accuracy: Accuracy, *poolings: str) -> float:
 
 def _without_model(accuracy: Accuracy) -> float:
     """What is reached without the model: by the words alone, or by always saying one class."""
-    return max(accuracy["words"]["accuracy"] or 0.0, accuracy["majority"]["accuracy"])
+    return float(max(accuracy["words"]["accuracy"] or 0.0, accuracy["majority"]["accuracy"]))
 
 
 def _mean_token(accuracy: Accuracy) -> float:

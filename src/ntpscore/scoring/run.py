@@ -22,7 +22,8 @@ from ntpscore.core.moments import Moments, read_note
 from ntpscore.core.scores import SCORES, score_moments, solve_bytes
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError
 from ntpscore.files import make_folder, without_nan
-from ntpscore.forecast.evidence import Evidence, forecast_gain
+from ntpscore.forecast.evidence import Evidence
+from ntpscore.forecast.lora import forecast_lora
 from ntpscore.models import LanguageModel, check_next_token_loss
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
@@ -84,7 +85,7 @@ def score(
         model_options: how to load the model: revision, dtype, device, …
         out: a folder for the result; a run that was interrupted there goes on where it was.
         every_k: write every k into `scores.csv`.
-        calibration: forecast the LoRA gain by a file of `ntpscore study calibrate`; None means
+        calibration: forecast the LoRA gain by a file of `ntpscore study forecast --out`; None means
             ntpscore's own study.
         progress: show progress bars on standard error; None means if it is a terminal.
         keywords: any option of `ScoreConfig`, `TextOptions` or `ModelOptions` by its name, such as
@@ -222,7 +223,7 @@ def score_text(
     record = without_nan(record)
     result = ScoreResult(record, table=table, moments=run.moments)
     if evidence is not None:
-        record["forecast"] = forecast_gain(record, result.table(), evidence)
+        record["forecast"] = forecast_lora(record, evidence)
     if folder is not None:
         with clock("write"):
             result.write_table(folder, every_k=every_k)

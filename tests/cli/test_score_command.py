@@ -168,12 +168,12 @@ def test_a_bug_is_told_apart_from_bad_input(
         raise ZeroDivisionError(message)
 
     monkeypatch.setattr("ntpscore.scoring.run.score", broken)
-    assert run_cli("score", "a", "b") == 1
+    assert run_cli("score", "smollm2-135m", "b") == 1
     printed = capsys.readouterr().err
     assert "this is a bug: ZeroDivisionError: unexpected" in printed
     assert "Traceback" not in printed
     with pytest.raises(ZeroDivisionError):
-        run(["score", "a", "b", "--debug"])
+        run(["score", "smollm2-135m", "b", "--debug"])
 
 
 def test_interruption_says_how_to_go_on(
@@ -183,7 +183,7 @@ def test_interruption_says_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ntpscore.scoring.run.score", interrupted)
-    assert run_cli("score", "a", "b") == 130
+    assert run_cli("score", "smollm2-135m", "b") == 130
     assert "goes on from its last checkpoint, if" in capsys.readouterr().err
 
 

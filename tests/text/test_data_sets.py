@@ -249,7 +249,7 @@ def test_frame_columns_of_categories_arrays_and_numpy_numbers_are_read():
     assert load_text(pd.DataFrame({"text": texts, "label": categories})).classes == ("x", "y")
     numbers = pd.Series([np.int64(3), np.int64(1)], dtype=object)
     assert load_text(pd.DataFrame({"text": texts, "label": numbers})).classes == ("1", "3")
-    for lists in ([np.array(["x"]), np.array(["y"])], [("x",), ("y",)]):
+    for lists in ([np.array(["x", "y"]), np.array(["y"])], [("x", "y"), ("y",)]):
         assert load_text(pd.DataFrame({"text": texts, "label": lists})).task == "multilabel"
 
 

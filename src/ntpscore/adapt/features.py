@@ -2,24 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ntpscore.clock import Clock
-from ntpscore.core.moments import NonFiniteError
-from ntpscore.core.pooling import mean_tokens
 from ntpscore.errors import ModelError
 from ntpscore.files import make_folder, write_tensors
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
-from ntpscore.reading.reader import BatchReader, keep_freed_memory
-from ntpscore.reading.tokens import TokenizedText, plan_batches
+from ntpscore.reading.consumers import KeepMeanTokens
+from ntpscore.reading.memory import keep_freed_memory
+from ntpscore.reading.reader import BatchReader, passes_at_once
+from ntpscore.reading.tokens import TokenizedText, plan_shares
 from ntpscore.text import LabelledText
 
 _MEMORY_MARGIN = 0.9
@@ -128,26 +127,14 @@ def _read_features(
             "fewer texts with --max-texts"
         )
     keep_freed_memory()
-    features = {layer: torch.empty(len(text), language_model.width) for layer in layers}
-
-    def part(
-        indices: list[int], attention_mask: Tensor
-    ) -> tuple[Callable[[int, Tensor], None], Callable[[], None]]:
-        def on_layer(layer: int, hidden_states: Tensor) -> None:
-            mean = mean_tokens(hidden_states, attention_mask)
-            finite = torch.isfinite(mean).all(1)
-            if not bool(finite.all()):
-                raise NonFiniteError(layer, int((~finite).nonzero()[0]))
-            features[layer][indices] = mean.cpu()
-
-        return on_layer, lambda: None
-
+    means = KeepMeanTokens(layers, len(text), language_model.width)
+    n_shares = passes_at_once(language_model)
+    shares = plan_shares([len(ids) for ids in tokens.ids], batch_tokens, n_shares)
     reader = BatchReader(language_model, text.texts, tokens.ids, clock, "fit")
     with Progress(progress) as bar:
         bar.start("reading", len(text), "texts")
-        batches = plan_batches([len(one) for one in tokens.ids], batch_tokens)
-        reader.read(batches, layers, part, on_batch=lambda batch: bar.advance(len(batch)))
-    return features
+        reader.read(shares, layers, [means] * n_shares, on_batch=bar.advance)
+    return means.by_layer
 
 
 def _load(path: Path, key: str, shape: tuple[int, int]) -> dict[int, Tensor]:

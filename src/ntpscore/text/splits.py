@@ -13,7 +13,8 @@ from ntpscore.text.labelled import LabelledText, hash_content, load_text
 from ntpscore.text.options import SplitOptions
 from ntpscore.text.registry import split_rule
 from ntpscore.text.sample import draw_sample, draw_stratified_sample
-from ntpscore.text.table import quoted
+from ntpscore.text.spellings import spelling_key
+from ntpscore.text.table import quoted, shown
 
 if TYPE_CHECKING:
     import datasets
@@ -47,26 +48,56 @@ def load_splits(
             split lacks.
     """
     options = with_keywords(keywords, options or SplitOptions())[0]
+    if options.test_data is not None:
+        train = load_text(data, options, seed=seed)
+        return Splits(train, recode_labels(_load_test_data(train, options, seed), train))
     test_split, hold_out = split_rule(data, options.test_split, options.hold_out)
     wanted = test_split or "test"
     if hold_out is None and wanted == options.split:
         raise DataError(
-            f"the split {wanted!r} can't be both fitted and tested: name another with "
+            f"the split {shown(wanted)} can't be both fitted and tested: name another with "
             "--test-split, or use --hold-out 0.2"
         )
     train = load_text(data, options, seed=seed)
     if hold_out is not None:
         train, test = hold_out_texts(train, hold_out, seed)
         return Splits(train, _sample(test, train, options.max_test_texts, seed))
-    tested = replace(options, split=wanted, max_texts=options.max_test_texts, task=train.task)
     try:
-        test = load_text(data, tested, seed=seed)
+        test = load_text(data, _test_options(train, options, wanted), seed=seed)
     except MissingSplitError as error:
         raise DataError(
-            f"there is no test split {wanted!r} ({error}). Name one with --test-split, or hold a "
-            "share of the train split out with --hold-out 0.2"
+            f"there is no test split {shown(wanted)} ({error}). Name one with --test-split, name "
+            "another file with --test-data, or hold a share of the train split out with "
+            "--hold-out 0.2"
         ) from error
     return Splits(train, recode_labels(test, train))
+
+
+def _test_options(train: LabelledText, options: SplitOptions, split: str) -> SplitOptions:
+    """How the split to test is read: its columns and its task are those of the train split."""
+    columns = train.source.columns
+    by_role: dict[str, Any] = {"label_column": columns["label"]}
+    if train.source.template is None:
+        by_role |= {"text_column": columns["text"]}
+        by_role |= {"pair_column": columns["pair"]} if "pair" in columns else {}
+    return replace(
+        options, split=split, max_texts=options.max_test_texts, task=train.task, **by_role
+    )
+
+
+def _load_test_data(train: LabelledText, options: SplitOptions, seed: int) -> LabelledText:
+    """Texts to test from other data than those to fit: its test split, or all if it has none."""
+    wanted = options.test_split or "test"
+    tested = replace(
+        _test_options(train, options, wanted), data_configuration=None, data_revision=None
+    )
+    try:
+        return load_text(options.test_data, tested, seed=seed)
+    except MissingSplitError:
+        if options.test_split is not None:
+            raise
+    test = load_text(options.test_data, replace(tested, split="train"), seed=seed)
+    return replace(test, source=replace(test.source, split="test"))
 
 
 def recode_labels(text: LabelledText, train: LabelledText) -> LabelledText:
@@ -76,14 +107,17 @@ def recode_labels(text: LabelledText, train: LabelledText) -> LabelledText:
         DataError: the text has classes that `train` lacks, or is for another task.
     """
     if text.task != train.task:
-        raise DataError(f"the split {text.source.split!r} is for {text.task}, not {train.task}")
+        raise DataError(
+            f"the split {shown(text.source.split)} is for {text.task}, not {train.task}"
+        )
+    text = _respell_classes(text, train)
     lacking = [name for name in text.classes if name not in train.classes]
     if lacking:
         what = "targets" if train.task == "regression" else "classes"
         raise DataError(
-            f"the split {text.source.split!r} has the {what} {quoted(lacking)}, which the split "
-            f"{train.source.split!r} lacks: nothing can be learned about them. Leave such rows out "
-            "or fit on more texts"
+            f"the split {shown(text.source.split)} has the {what} {quoted(lacking)}, which the "
+            f"split {shown(train.source.split)} lacks: nothing can be learned about them. Leave "
+            "such rows out or fit on more texts"
         )
     columns = [train.classes.index(name) for name in text.classes]
     if text.task == "classification":
@@ -95,7 +129,7 @@ def recode_labels(text: LabelledText, train: LabelledText) -> LabelledText:
         return replace(text, labels=labels, classes=train.classes)
     if len(columns) < len(train.classes):
         raise DataError(
-            f"the split {text.source.split!r} lacks a target of {quoted(train.classes)}"
+            f"the split {shown(text.source.split)} lacks a target of {quoted(train.classes)}"
         )
     values = (text.labels * np.array(text.target_sd) + np.array(text.target_mean))[
         :, [text.classes.index(name) for name in train.classes]
@@ -108,6 +142,30 @@ def recode_labels(text: LabelledText, train: LabelledText) -> LabelledText:
         target_mean=train.target_mean,
         target_sd=train.target_sd,
     )
+
+
+def _respell_classes(text: LabelledText, train: LabelledText) -> LabelledText:
+    """Classes that differ from those of `train` in spelling only get its names."""
+    if text.task == "regression" or train.source.reading.exact_labels:
+        return text
+    by_key = {spelling_key(name): name for name in train.classes}
+    renamed = {
+        name: by_key[spelling_key(name)]
+        for name in text.classes
+        if name not in train.classes and spelling_key(name) in by_key
+    }
+    classes = tuple(renamed.get(name, name) for name in text.classes)
+    if not renamed or len(set(classes)) < len(classes):
+        return text
+    reading = text.source.reading
+    warning = (
+        f"labels of split {shown(text.source.split)} are taken for those of split "
+        f"{shown(train.source.split)} that differ in case, blanks, Unicode form or quotes only: "
+        f"{quoted(list(renamed))} for {quoted(list(renamed.values()))} (--exact-labels keeps them "
+        "apart)"
+    )
+    source = replace(text.source, reading=replace(reading, warnings=(*reading.warnings, warning)))
+    return replace(text, classes=classes, source=source)
 
 
 def hold_out_texts(text: LabelledText, share: float, seed: int) -> Splits:

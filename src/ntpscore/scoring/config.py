@@ -26,6 +26,8 @@ class ScoreConfig:
             with k half the width, reach no farther than this to either side; texts are then read in
             random order. None reads all.
         until_scores: names of scores, `r2` or `r2_adjusted`.
+        feature_texts: most texts whose pooled hidden states are kept, for held-out accuracy; with
+            more, some are drawn at random. 0 keeps none.
         skip_sanity_check: run even if the model predicts plain English badly.
         checkpoint_seconds: time between checkpoints, if there is an output folder.
     """
@@ -53,6 +55,9 @@ class ScoreConfig:
         flag="--until-score",
         typed=list[str] | None,
         read=tuple,
+    )
+    feature_texts: int = option(
+        10_000, "Keep the features of at most so many texts, drawn at random.", least=0
     )
     skip_sanity_check: bool = option(False, "Go on if the model predicts English badly.")
     checkpoint_seconds: float = option(60.0, "Time between checkpoints in --out.", least=0)

@@ -41,3 +41,10 @@ def test_words_that_could_not_be_rated_count_for_nothing() -> None:
     accuracy = held_out(0.5)
     accuracy["words"]["accuracy"] = None
     assert RULES["mean_token"](accuracy) == 0.5
+
+
+def test_a_rule_without_a_readout_that_it_names_says_nothing() -> None:
+    accuracy = held_out(0.5)
+    accuracy["readouts"] = [row for row in accuracy["readouts"] if row["pooling"] == "mean"]
+    assert RULES["last_token"](accuracy) is None
+    assert RULES["mean_token"](accuracy) == 0.5

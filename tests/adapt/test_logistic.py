@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ntpscore.adapt.features import collect_features
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -12,7 +13,6 @@ from sklearn.preprocessing import StandardScaler
 from ntpscore import LanguageModel
 from ntpscore.adapt import LogisticConfig, fit_logistic, load_adapt_result
 from ntpscore.adapt import logistic as logistic_module
-from ntpscore.adapt.features import collect_features
 from ntpscore.adapt.logistic import LBFGS, SAGA, fit_classes, fit_label
 from ntpscore.adapt.result import STAGES
 from ntpscore.clock import Clock

@@ -10,7 +10,9 @@ import torch
 from ntpscore.clock import Clock
 from ntpscore.core.controls import share_kept
 from ntpscore.core.folds import COVERAGE, MOST_FOLDS
-from ntpscore.core.scores import SCORES, score_moments
+from ntpscore.core.precision import choose_precision
+from ntpscore.core.prefix_products import SAFE_CONDITION
+from ntpscore.core.scores import SCORES, ScoreTable, score_moments
 from ntpscore.errors import DataError, ModelError
 from ntpscore.files import make_folder, without_nan
 from ntpscore.forecast.evidence import Evidence
@@ -166,6 +168,8 @@ def score_text(
             "autoregressive subspace"
         )
     warnings += _warnings(text, tokens, language_model.width)
+    device = sums_device(language_model.device)
+    precision = choose_precision(config.precision, device, language_model.width)
     with Progress(progress) as bar:
         bar.say(
             f"{len(text)} texts of {tokens.n_tokens} tokens; the moments of {len(layers)} layers "
@@ -173,7 +177,8 @@ def score_text(
         )
         reading = MomentsPass(
             language_model, text, tokens, layers, shuffles=config.shuffles, seed=config.seed,
-            batch_tokens=config.batch_tokens, until=config.until, until_scores=config.until_scores,
+            batch_tokens=config.batch_tokens, precision=precision, until=config.until,
+            until_scores=config.until_scores,
             folder=folder, checkpoint_seconds=config.checkpoint_seconds, clock=clock, bar=bar,
             feature_texts=config.feature_texts,
         )  # fmt: skip
@@ -187,6 +192,7 @@ def score_text(
             table = score_moments(moments, lambda _layer: bar.advance(1))
             if saving is not None:
                 saving.result()
+    warnings += _warnings_of_precision(precision, table)
     rows = layer_record(table)
     best = {name: asdict(found) for name in SCORES if (found := find_best(table, name)) is not None}
     record: dict[str, Any] = {
@@ -198,6 +204,7 @@ def score_text(
             **(options or {}),
             **asdict(config),
             "layers": list(layers),
+            "precision": precision,
             "pooling": "mean",
         },
         "layers": rows,
@@ -245,6 +252,27 @@ def until_record(
         if stopped
         else {},
     }
+
+
+def _warnings_of_precision(precision: str, table: ScoreTable) -> list[str]:
+    if precision == "float32":
+        said = (
+            "products were added in float32, which may move scores by up to 3e-2 where a few "
+            "directions are much larger than the others: compare with --precision float64"
+        )
+        return [said]
+    unsafe = [
+        layer
+        for layer, scores in zip(table.layers, table.by_layer, strict=True)
+        if not scores.condition_C0 < SAFE_CONDITION
+    ]
+    if precision == "float64" or not unsafe:
+        return []
+    said = (
+        f"exact-int8 may move scores of layers {', '.join(map(str, unsafe))} by more than 1e-6, "
+        "since a few directions there are much larger than the others: --precision float64 does not"
+    )
+    return [said]
 
 
 def _warnings(text: LabelledText, tokens: TokenizedText, width: int) -> list[str]:

@@ -15,7 +15,8 @@ from ntpscore.core.prefix_products import SAFE_CONDITION
 from ntpscore.core.scores import SCORES, ScoreTable, score_moments
 from ntpscore.errors import DataError, ModelError
 from ntpscore.files import make_folder, without_nan
-from ntpscore.forecast.evidence import Evidence, forecast_gain
+from ntpscore.forecast.evidence import Evidence
+from ntpscore.forecast.lora import forecast_lora
 from ntpscore.models import LanguageModel, NextTokenLoss, check_next_token_loss
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
@@ -79,7 +80,7 @@ def score(
         every_k: write every k into `scores.csv`.
         keep_moments: write `moments.safetensors`, from which every k can be solved again; some
             190 MB at 135 million parameters, 10 GB at 8 billion.
-        calibration: forecast the LoRA gain by a file of `ntpscore study calibrate`; None means
+        calibration: forecast the LoRA gain by a file of `ntpscore study forecast --out`; None means
             ntpscore's own study.
         progress: show progress bars on standard error; None means if it is a terminal.
         keywords: any option of `ScoreConfig`, `TextOptions` or `ModelOptions` by its name, such as
@@ -224,7 +225,7 @@ def score_text(
         record, table=table, held_out=judged.held_out, moments=moments, features=features
     )
     if evidence is not None:
-        record["forecast"] = forecast_gain(record, result.table(), evidence)
+        record["forecast"] = forecast_lora(record, evidence)
     record["advice"] = write_advice(record)
     if folder is not None:
         with clock("write"):

@@ -377,15 +377,19 @@ def test_a_model_spread_by_accelerate_scores_alike(
 
 
 def test_models_rank_alike(here: LanguageModel, there: LanguageModel, data: Path) -> None:
-    one, other = (
-        rank_models(data, [model], config=CONFIG).table().set_index(["at", "metric"])["value"]
-        for model in (here, there)
-    )
+    tables = []
+    for model in (here, there):
+        ranking = rank_models(data, [model], config=CONFIG, all_metrics=True)
+        table = ranking.table()
+        # Which layer is the best may hang on a single text.
+        tables.append(table[table["at"] == "last"].set_index("metric")["value"])
+    one, other = tables
     assert list(one.index) == list(other.index)
     assert (one.isna() == other.isna()).all()
-    # Ratios of small eigenvalues, and starts of clusters, follow the last digits further.
-    loose = ("n_leep", "alpha_req", "log_me", "consensus")
-    known = one[~one.index.get_level_values("metric").isin(loose)].dropna()
+    # Ratios of small eigenvalues, and starts of clusters, follow the last digits further; so do
+    # texts on the border of a class.
+    loose = ("n_leep", "alpha_req", "log_me", "consensus", "accuracy")
+    known = one[~one.index.isin(loose)].dropna()
     assert len(known) > 10
     np.testing.assert_allclose(other[known.index], known, rtol=0.01, atol=SAME_PASS)
 

@@ -19,7 +19,7 @@ from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
 from ntpscore.progress import Progress
 from ntpscore.reading.adaptive_reading import AdaptiveReading
-from ntpscore.reading.memory import check_memory, keep_freed_memory, sums_device
+from ntpscore.reading.memory import check_memory, sums_device
 from ntpscore.reading.moments_pass import MomentsPass, sums_at_once
 from ntpscore.reading.provenance import (
     describe_command,
@@ -138,7 +138,6 @@ def score_text(
     """
     config = config or ScoreConfig()
     clock = clock or Clock(STAGES)
-    keep_freed_memory()
     warnings: list[str] = []
     with clock("sanity_check"):
         loss = check_next_token_loss(language_model)

@@ -19,6 +19,7 @@ from torch import Tensor
 from ntpscore.core.grouping import Grouping
 from ntpscore.core.prefix_products import (
     DTYPE,
+    Precision,
     prefix_totals,
     prepare_gram,
     prepare_prefix_products,
@@ -157,6 +158,7 @@ class Moments:
         n_outputs: c, the number of classes or of target columns.
         n_shuffles: P, how many label permutations are accumulated beside the labels.
         device: where the sums live; updates may come from the same device only.
+        precision: of the products that are added; the sums themselves are always in float64.
         grouping: of the texts, None where each is independent of the others.
 
     Example:
@@ -188,8 +190,10 @@ class Moments:
         n_shuffles: int = 0,
         device: torch.device | str = "cpu",
         *,
+        precision: Precision = "float64",
         grouping: Grouping | None = None,
     ) -> None:
+        self.precision: Precision = precision
         self.layers = tuple(range(layers)) if isinstance(layers, int) else tuple(layers)
         if not self.layers or len(set(self.layers)) != len(self.layers):
             raise MomentsError(f"layers must be distinct and at least one, got {self.layers}")
@@ -325,7 +329,7 @@ class Moments:
         M_all = M_all.view(self.width, -1, self.n_outputs).permute(1, 0, 2)
         sum_of_means = mean.sum(0)
         add_products = prepare_prefix_products(
-            hidden_states, batch.lengths, self.sum_C0[i], self.sum_C1[i]
+            hidden_states, batch.lengths, self.sum_C0[i], self.sum_C1[i], self.precision
         )
         add_to_N = prepare_gram(mean, self.sum_N[i])
         return partial(self._add, i, (add_products, add_to_N), M_all, sum_of_means, next_power)
@@ -352,8 +356,10 @@ class Moments:
             NonFiniteError: a hidden state of the batch was not finite, and `add_layer` did not wait
                 to see it: these moments are spoilt.
         """
-        for layer, finite in batch.unchecked:
-            _check_finite(layer, finite)
+        # One look at all layers, since each waits for the graphics card.
+        if batch.unchecked and not bool(torch.stack([one for _, one in batch.unchecked]).all()):
+            for layer, finite in batch.unchecked:
+                _check_finite(layer, finite)
         self.sum_Y += batch.Y.sum(0)
         self.sum_YY += batch.Y.T @ batch.Y
         self.sum_Y_shuffled += batch.Y_shuffled.sum(1)

@@ -24,7 +24,7 @@ from ntpscore.files import make_folder
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
 from ntpscore.reading.reader import BatchReader, passes_at_once
-from ntpscore.reading.tokens import TokenizedText, plan_shares
+from ntpscore.reading.tokens import TokenizedText, plan_shares, tokens_per_batch
 from ntpscore.text import LabelledText
 
 Pooling = Literal["mean", "last"]
@@ -467,7 +467,7 @@ def collect_features(
     tokens: TokenizedText,
     places: Sequence[Place],
     *,
-    batch_tokens: int,
+    batch_tokens: int | None,
     clock: Clock,
     cache: Path | None = None,
     progress: bool | None = None,
@@ -483,7 +483,7 @@ def collect_features(
         texts: n strings, for messages.
         tokens: theirs.
         places: layers and poolings, at least one.
-        batch_tokens: tokens per batch, padding included.
+        batch_tokens: tokens per batch, padding included; None means what suits the device.
         clock: counts the stages `forward` and `fit`.
         cache: a folder; None keeps nothing.
         progress: show a bar.
@@ -510,7 +510,8 @@ def collect_features(
     if known:
         keep.copy(known)
     n_shares = passes_at_once(language_model)
-    shares = plan_shares([len(ids) for ids in tokens.ids], batch_tokens, n_shares)
+    budget = tokens_per_batch(batch_tokens, language_model.device)
+    shares = plan_shares([len(ids) for ids in tokens.ids], budget, n_shares)
     reader = BatchReader(language_model, texts, tokens.ids, clock, "fit")
     try:
         with Progress(progress) as bar:

@@ -14,6 +14,7 @@ from ntpscore.clock import Clock
 from ntpscore.core.controls import shuffled_labels
 from ntpscore.core.grouping import Grouping
 from ntpscore.core.moments import Moments, read_note
+from ntpscore.core.prefix_products import Precision
 from ntpscore.errors import MomentsError
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
@@ -29,7 +30,7 @@ from ntpscore.reading.features import (
 )
 from ntpscore.reading.memory import sums_device
 from ntpscore.reading.reader import BatchReader, passes_at_once
-from ntpscore.reading.tokens import TokenizedText, plan_shares
+from ntpscore.reading.tokens import TokenizedText, plan_shares, tokens_per_batch
 from ntpscore.text import LabelledText
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -55,7 +56,8 @@ class MomentsPass:
         layers: hidden-state indices.
         shuffles: P, label permutations.
         seed: of the permutations and of the order of adaptive reading.
-        batch_tokens: tokens per batch, padding included.
+        batch_tokens: tokens per batch, padding included; None means what suits the device.
+        precision: of the products that are added.
         until: see `ScoreConfig`; None reads all.
         until_scores: see `ScoreConfig`.
         folder: where checkpoints go; one that is there already is gone on from. None keeps none.
@@ -78,7 +80,8 @@ class MomentsPass:
         *,
         shuffles: int,
         seed: int,
-        batch_tokens: int,
+        batch_tokens: int | None,
+        precision: Precision,
         until: float | None,
         until_scores: Sequence[str],
         folder: Path | None,
@@ -97,6 +100,7 @@ class MomentsPass:
             chosen = choose_texts(text, feature_texts, seed)
             self._features = KeepFeatures(folder, language_model, tokens, places, chosen)
         device = sums_device(language_model.device)
+        batch_tokens = tokens_per_batch(batch_tokens, language_model.device)
         self._labels = torch.from_numpy(np.ascontiguousarray(text.labels)).to(device)
         groups = torch.from_numpy(text.groups)
         grouping = Grouping.of(groups, self._labels)
@@ -117,7 +121,9 @@ class MomentsPass:
             self._rounds = self.adaptive.rounds
         self._reader = BatchReader(language_model, text.texts, tokens.ids, clock, "moments")
         self._sums = [
-            Moments(layers, width, n_outputs, shuffles, device, grouping=grouping)
+            Moments(
+                layers, width, n_outputs, shuffles, device, precision=precision, grouping=grouping
+            )
             for _ in range(n_shares)
         ]
         # The round, and how many batches of each share of it were read.
@@ -126,7 +132,7 @@ class MomentsPass:
         # since a changed tokenizer changes them, whatever else stays the same.
         run = [language_model.identity, text.source.content_hash, text.task, text.classes, layers,
                tokens.ids, text.labels.tolist(), text.groups.tolist(), shuffles, seed, batch_tokens,
-               until, until_scores, n_shares]  # fmt: skip
+               precision, until, until_scores, n_shares]  # fmt: skip
         self._fingerprint = hashlib.sha256(json.dumps(run).encode()).hexdigest()
         self.warnings: list[str] = []
 
@@ -165,9 +171,10 @@ class MomentsPass:
     def keep_features(self) -> Features | None:
         """The features of those texts that were read, in their file, if any were to be kept."""
         if self._folder is not None:
-            # An earlier record must not stand beside features of another run.
-            (self._folder / "result.json").unlink(missing_ok=True)
-            (self._folder / FEATURES).unlink(missing_ok=True)
+            # An earlier record must not stand beside features of another run, nor this one's beside
+            # earlier moments.
+            for name in ("result.json", "moments.safetensors", FEATURES):
+                (self._folder / name).unlink(missing_ok=True)
         if self._features is None:
             return None
         read = self._rounds[: self._round + 1]
@@ -234,6 +241,7 @@ class MomentsPass:
                 return False
         except MomentsError:
             return False
+        moments.precision = self._sums[0].precision
         self._sums[0], self._round, self._done = moments, number, done
         for stage, seconds in json.loads(note["seconds"]).items():
             if stage not in ("load_data", "load_model", "sanity_check", "tokenize"):

@@ -135,13 +135,13 @@ def load_text(
         fields=None if parsed is None else parsed.fields,
         notes=notes,
     )
-    kept = read_rows(table, columns, parsed, options, notes)
+    good = read_rows(table, columns, parsed, options, notes)
     labels = read_labels(
-        kept.labels, options.task, lambda index: table.place(kept.rows[index]), notes
+        good.labels, options.task, lambda index: table.place(good.rows[index]), notes
     )
-    groups = find_groups(kept.texts, kept.chosen_groups)
+    groups = find_groups(good.texts, good.chosen_groups)
     sample = _sample(labels, groups, options.max_texts, seed)
-    labels, texts = labels.take(sample), [kept.texts[index] for index in sample]
+    labels, texts = labels.take(sample), [good.texts[index] for index in sample]
     groups = number_groups(groups[sample])
     mean = sd = None
     numbers: npt.NDArray[np.int64] | npt.NDArray[np.float64]
@@ -158,8 +158,8 @@ def load_text(
         content_hash=hash_content(texts, labels.values),
         configuration=options.data_configuration,
         split=options.split,
-        n_rows=len(kept.rows) + kept.skipped.total(),
-        skipped=dict(kept.skipped),
+        n_rows=len(good.rows) + good.skipped.total(),
+        skipped=dict(good.skipped),
         columns=columns.describe(with_text=parsed is None),
         template=options.template,
         reading=replace(notes.reading(), repeated=repeated, contradicting=contradicting),

@@ -31,6 +31,7 @@ from ntpscore import (
     load_model,
     load_text,
 )
+from ntpscore.allocator import keep_freed_memory
 from ntpscore.core.moments import LayerMoments
 from ntpscore.core.scores import grid_of_k, map_layers, score_layer, score_moments
 from ntpscore.core.subspaces import solve_subspaces
@@ -395,6 +396,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md")
     parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    keep_freed_memory()  # as the command does
     if options.alone is not None:
         print_alone(options.alone)
         return

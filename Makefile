@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test check lint coverage doctest bench adapt-runs adapt-table clean
+.PHONY: install demo test check lint coverage doctest bench gpu-check adapt-runs adapt-table clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -27,6 +27,9 @@ test: $(STAMP)  ## the default test suite
 
 bench: $(STAMP)  ## ratios against the bare forward pass and against the literal algorithm
 	$(BIN)/python benchmarks/bench.py $(BENCH)
+
+gpu-check: $(STAMP)  ## whether all works on a graphics card, and what it costs: five minutes
+	$(BIN)/python scripts/gpu_check.py --out build/gpu-check
 
 # DATA is a folder of emotion.jsonl, sst2.jsonl and medical.jsonl; weights and features stay in build/.
 ADAPT_DATA := emotion sst2 medical

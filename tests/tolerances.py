@@ -65,3 +65,8 @@ features, times a margin."""
 FLOAT32_STEPS = 1e-5
 """Weights of order 1 after ten optimiser steps in float32 against float64: each step of length 0.01
 is rounded at 1e-7, and Adam's ratio amplifies the rounding of small gradients a hundredfold."""
+
+CROSS_VALIDATION = 1e-9
+"""Held-out predictions of labels of order 1 from one eigendecomposition against refits: the largest
+eigenvalue is at most some 1e4 penalties, which EPS feels once in the hat matrix and once where a
+fold is solved for: 1e8·EPS ≈ 2e-8 at worst, 4e-11 measured in the cases here."""

@@ -158,7 +158,7 @@ def test_the_packaged_calibration_is_of_the_committed_study() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no JSON"),
+        ("{", "can't be read"),
         ("[]", "is no calibration"),
         ('{"kind": "cell"}', "is no calibration"),
         ('{"kind": "calibration", "schema_version": 9}', "schema version 9"),
@@ -173,7 +173,7 @@ def test_a_file_that_is_no_calibration_is_named(tmp_path: Path, content: str, me
 
 
 def test_what_cannot_be_calibrated_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(StudyError, match="can't be read"):
+    with pytest.raises(StudyError, match=r"missing.json is missing"):
         Evidence.load(tmp_path / "missing.json")
     records = [r for r in planted_records() if r["method"] != "lora"]
     monkeypatch.setattr(module, "load_records", lambda _: records)

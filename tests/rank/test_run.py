@@ -21,6 +21,7 @@ from ntpscore.core.moments import Moments
 from ntpscore.errors import NtpscoreError
 from ntpscore.metrics import METRICS
 from ntpscore.rank.run import COLUMNS, CONSENSUS, RANKED_BY, RankResult, rank_with_ties
+from ntpscore.reading.consumers import KeepMeanTokens
 from ntpscore.scoring.run import score_text
 from tests.reference import metrics as reference
 from tests.support.labelled_texts import make_rows, write_rows
@@ -401,11 +402,13 @@ def test_features_that_do_not_fit_are_told_beforehand(
         rank_models(data, models[:1], config=CONFIG)
 
 
-def test_a_pass_that_is_observed_wants_no_folder(
+def test_a_pass_with_consumers_wants_no_folder(
     models: tuple[LanguageModel, LanguageModel], data: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(NtpscoreError, match="pass no folder"):
-        score_text(models[0], load_text(data), folder=tmp_path, observe=lambda *_: None)
+        score_text(
+            models[0], load_text(data), folder=tmp_path, consumers=[KeepMeanTokens((0,), 1, 1)]
+        )
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from ntpscore.errors import OutputError
 from ntpscore.files import without_nan
 from ntpscore.scoring.advice import write_advice
 from ntpscore.scoring.best import find_best
-from ntpscore.scoring.result import COLUMNS, layer_record, scores_frame
+from ntpscore.scoring.result import SCHEMA_VERSION
+from ntpscore.scoring.tables import COLUMNS, layer_record, scores_frame
 
 WIDTH, TEXTS, SHUFFLES = 10, 60, 4
 ROUNDING = 1e-12  # numpy and torch sum in different orders
@@ -39,7 +40,8 @@ def make_result(moments: Moments) -> ScoreResult:
     rows = layer_record(table)
     best = {name: vars(found) for name in SCORES if (found := find_best(table, name)) is not None}
     record = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
+        "kind": "score",
         "model": {"id": "a $model$", "width": WIDTH, "layers": 1, "dtype": "float32"},
         "data": {"id": "some_data", "n_texts": TEXTS, "n_tokens": TEXTS * 6,
                  "task": "classification", "classes": ["a", "b", "c"]},
@@ -225,7 +227,7 @@ def test_load_result_says_what_is_missing(result: ScoreResult, tmp_path: Path, l
     ("name", "text", "message"),
     [
         ("result.json", "{", "can't be read"),
-        ("result.json", "[1, 2]", "is no record of a result"),
+        ("result.json", "[1, 2]", "is no result of score"),
         ("result.json", '{"schema_version": 99}', "schema version 99"),
         ("scores.csv", "a,b\n1,2\n", "lacks the columns"),
     ],

@@ -26,7 +26,8 @@ from ntpscore.core.folds import ESTIMATED
 from ntpscore.core.moments import Moments
 from ntpscore.core.scores import SCORES
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError, OutputError
-from ntpscore.reading import reader
+from ntpscore.reading import moments_pass, reader
+from ntpscore.reading.tokens import plan_batches
 from ntpscore.scoring import run
 from tests.support.labelled_texts import make_rows, write_rows
 
@@ -143,25 +144,6 @@ def test_score_of_chosen_layers_equals_those_of_all(tiny: LanguageModel, data: P
     pd.testing.assert_frame_equal(some, expected)
 
 
-def test_plan_batches_keeps_budget_and_every_text() -> None:
-    lengths = [5, 1, 9, 3, 3, 7, 20, 2]
-    batches = run.plan_batches(lengths, 18)
-    assert sorted(i for batch in batches for i in batch) == list(range(8))
-    padded = [len(batch) * max(lengths[i] for i in batch) for batch in batches]
-    assert padded == sorted(padded)
-    for batch in batches:
-        longest = max(lengths[i] for i in batch)
-        assert len(batch) * longest <= 18 or len(batch) == 1
-
-
-def test_plan_batches_makes_an_even_number_where_it_can() -> None:
-    rng = np.random.default_rng(0)
-    for n in range(300, 320):
-        assert len(run.plan_batches(rng.integers(3, 40, n).tolist(), 512)) % 2 == 0
-    assert run.plan_batches([5], 15) == [[0]]
-    assert run.plan_batches([], 15) == []
-
-
 class TestTasks:
     def test_regression(self, tiny: LanguageModel, tmp_path: Path) -> None:
         rows = [{"text": row["text"], "label": len(row["text"]) / 7} for row in make_rows(80)]
@@ -185,19 +167,19 @@ class TestCheckpoints:
         self, tiny: LanguageModel, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         config = replace(CONFIG, checkpoint_seconds=0.0)
-        monkeypatch.setattr(run, "_CHECKPOINT_SHARE", math.inf)
+        monkeypatch.setattr(moments_pass, "_CHECKPOINT_SHARE", math.inf)
         whole = score(tiny, data, out=tmp_path / "whole", config=config)
         calls = interrupt_pass(monkeypatch, at=4)
         with pytest.raises(KeyboardInterrupt):
             score(tiny, data, out=tmp_path / "cut", config=config)
-        assert (tmp_path / "cut" / run.CHECKPOINT).exists()
+        assert (tmp_path / "cut" / moments_pass.CHECKPOINT).exists()
         assert not (tmp_path / "cut" / "result.json").exists()
         calls[0] = 100
         again = score(tiny, data, out=tmp_path / "cut", config=config)
         assert "went on from a checkpoint" in again.record["warnings"][-1]
-        assert calls[0] == 100 + len(run.plan_batches(self._lengths(tiny, data), 200)) - 3
+        assert calls[0] == 100 + len(plan_batches(self._lengths(tiny, data), 200)) - 3
         np.testing.assert_allclose(values(again), values(whole), atol=1e-9)
-        assert not (tmp_path / "cut" / run.CHECKPOINT).exists()
+        assert not (tmp_path / "cut" / moments_pass.CHECKPOINT).exists()
 
     @staticmethod
     def _lengths(tiny: LanguageModel, data: Path) -> list[int]:
@@ -218,7 +200,7 @@ class TestCheckpoints:
     def test_a_broken_checkpoint_is_passed_over(
         self, tiny: LanguageModel, data: Path, tmp_path: Path
     ) -> None:
-        (tmp_path / run.CHECKPOINT).write_bytes(b"\x10\0\0\0\0\0\0\0{half")
+        (tmp_path / moments_pass.CHECKPOINT).write_bytes(b"\x10\0\0\0\0\0\0\0{half")
         result = score(tiny, data, out=tmp_path, config=CONFIG)
         assert result.moments.n_texts == 120
 
@@ -234,7 +216,7 @@ class TestCheckpoints:
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
-        checkpoint = out / run.CHECKPOINT
+        checkpoint = out / moments_pass.CHECKPOINT
         deadline = time.monotonic() + 60
         while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -304,23 +286,6 @@ class TestMemory:
         with pytest.raises(RuntimeError, match="shapes do not fit"):
             score(tiny, data, config=CONFIG)
 
-    def test_moments_that_do_not_fit_are_refused_beforehand(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        needed = run.check_memory(4, 32, 3, 2, torch.device("cpu"))
-        assert needed == Moments.n_bytes(4, 32, 3, 2) + 40 * 8 * 32**2
-        folded = run.check_memory(4, 32, 3, 2, torch.device("cpu"), folds=5)
-        assert folded == needed + 5 * Moments.n_bytes(1, 32, 3, 0)
-
-        class Little:
-            available = 420_000
-
-        monkeypatch.setattr(run.psutil, "virtual_memory", Little)
-        with pytest.raises(ModelError, match=r"at most [1-3] layers with --layers"):
-            run.check_memory(4, 32, 3, 2, torch.device("cpu"))
-        with pytest.raises(ModelError, match="not even one layer fits"):
-            run.check_memory(4, 3200, 3, 2, torch.device("cpu"))
-
 
 class TestUntil:
     """Width 32: rounds of 10 texts, intervals from 100 on."""
@@ -378,7 +343,7 @@ class TestUntil:
         stop_at: int,
     ) -> None:  # fmt: skip
         config = replace(CONFIG, until=0.05, checkpoint_seconds=0.0)
-        monkeypatch.setattr(run, "_CHECKPOINT_SHARE", math.inf)
+        monkeypatch.setattr(moments_pass, "_CHECKPOINT_SHARE", math.inf)
         whole = score(tiny, many, config=config)
         calls = interrupt_pass(monkeypatch, at=stop_at)
         with pytest.raises(KeyboardInterrupt):
@@ -397,7 +362,7 @@ class TestUntil:
         self, tiny: LanguageModel, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         config = replace(CONFIG, until=0.05, checkpoint_seconds=0.0)
-        monkeypatch.setattr(run, "_CHECKPOINT_SHARE", math.inf)
+        monkeypatch.setattr(moments_pass, "_CHECKPOINT_SHARE", math.inf)
         monkeypatch.setattr(run, "score_moments", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             score(tiny, many, out=tmp_path, config=config)
@@ -542,8 +507,3 @@ def test_a_changed_tokenizer_does_not_go_on_from_a_checkpoint(
                    config=replace(config, skip_sanity_check=True))  # fmt: skip
     assert not any("checkpoint" in warning for warning in result.record["warnings"])
     assert result.moments.n_tokens == result.record["data"]["n_tokens"]
-
-
-def test_sums_of_mps_are_kept_on_the_processor() -> None:
-    assert run.sums_device(torch.device("mps")) == torch.device("cpu")
-    assert run.sums_device(torch.device("cuda", 1)) == torch.device("cuda", 1)

@@ -1,10 +1,10 @@
 """What adapting a model found: a record, the loss curve, and the folder both are kept in."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ntpscore.adapt.evaluation import Evaluation, Outputs, predictions
 from ntpscore.clock import Clock
 from ntpscore.errors import OutputError
-from ntpscore.files import make_folder, to_json, without_nan, write_text
+from ntpscore.files import make_folder, read_record, to_json, without_nan, write_text
 from ntpscore.models import LanguageModel
 from ntpscore.reading.provenance import (
     describe_command,
@@ -21,17 +21,14 @@ from ntpscore.reading.provenance import (
     describe_versions,
     peak_memory,
 )
-from ntpscore.reading.tokens import TokenizedText
-from ntpscore.text import LabelledText
+from ntpscore.reading.tokens import TokenizedText, tokenize
+from ntpscore.text import LabelledText, recode_labels
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
 KIND = "adapt"
-# Methods on features that are not trained, and those that train the model.
-FROZEN = ("ols", "logistic", "probe")
-METHODS = (*FROZEN, "lora", "scratch")
 STAGES = ("tokenize", "forward", "fit", "evaluate", "total")
 LOSS_COLUMNS = ("step", "samples", "loss", "learning_rate")
 
@@ -110,42 +107,57 @@ def load_adapt_result(folder: str | Path) -> AdaptResult:
     import pandas as pd
 
     folder = Path(folder)
+    record = read_record(folder / "result.json", KIND, SCHEMA_VERSION, "result of adapt")
+    path = folder / "loss_curve.csv"
     try:
-        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        loss_curve = pd.read_csv(folder / "loss_curve.csv")
+        loss_curve = pd.read_csv(path)
         path = folder / "predictions.csv"
         # A class may be called "NA".
         predictions = pd.read_csv(path, keep_default_na=False) if path.exists() else None
     except FileNotFoundError as error:
         raise OutputError(
-            f"{folder} has no complete result of adapt: {Path(error.filename).name} is missing"
+            f"{folder} has no complete result of adapt: {path.name} is missing"
         ) from error
     except (OSError, ValueError) as error:
-        raise OutputError(f"the result in {folder} can't be read: {error}") from error
-    if not isinstance(record, dict) or record.get("kind") != KIND:
-        raise OutputError(f"{folder} holds no result of adapt")
-    if record.get("schema_version") != SCHEMA_VERSION:
-        raise OutputError(
-            f"the result in {folder} has schema version {record.get('schema_version')}, "
-            f"this ntpscore reads {SCHEMA_VERSION}"
-        )
+        raise OutputError(f"{path} can't be read: {error}") from error
     if tuple(loss_curve.columns) != LOSS_COLUMNS:
         raise OutputError(f"{folder / 'loss_curve.csv'} has not the columns {LOSS_COLUMNS}")
     return AdaptResult(record, loss_curve=loss_curve, predictions=predictions)
 
 
+class Split(NamedTuple):
+    """Texts of one split, with labels coded as in training, and their tokens."""
+
+    text: LabelledText
+    tokens: TokenizedText
+
+
+def tokenize_splits(
+    model: LanguageModel,
+    train: LabelledText,
+    test: LabelledText | None,
+    max_length: int | None,
+    clock: Clock,
+) -> list[Split]:
+    """The train split and, if there is one, the test split, coded as in training.
+
+    Raises:
+        DataError: the splits don't fit together, or a text has no token.
+        ModelError: the length is beyond the model's context.
+    """
+    texts = [train] if test is None else [train, recode_labels(test, train)]
+    with clock("tokenize"):
+        return [Split(text, tokenize(text.texts, model, max_length)) for text in texts]
+
+
 def make_record(
     method: str,
-    language_model: LanguageModel,
-    *,
-    train: LabelledText,
-    train_tokens: TokenizedText,
-    test: LabelledText | None,
-    test_tokens: TokenizedText | None,
+    model: LanguageModel,
+    splits: Sequence[Split],
     config: Any,
+    *,
     layers: Sequence[int],
-    train_evaluation: Evaluation | None,
-    test_evaluation: Evaluation | None,
+    evaluations: Sequence[Evaluation],
     trainable_parameters: int,
     total_parameters: int,
     clock: Clock,
@@ -158,16 +170,12 @@ def make_record(
     """The record of a run, without NaN.
 
     Args:
-        method: one of `METHODS`.
-        language_model: the model that was adapted.
-        train: the texts that were fitted.
-        train_tokens: their tokens.
-        test: the texts that were left aside, if there are any.
-        test_tokens: their tokens.
+        method: its name.
+        model: the model that was adapted.
+        splits: what was fitted and, if anything was, what was left aside.
         config: the method's configuration, a dataclass.
         layers: hidden-state indices the features are of.
-        train_evaluation: on the train split.
-        test_evaluation: on the test split.
+        evaluations: on each of the splits.
         trainable_parameters: numbers that were fitted.
         total_parameters: numbers of the model and what was put on top.
         clock: seconds of `STAGES`.
@@ -178,39 +186,34 @@ def make_record(
         warnings: what a reader should know.
         extra: what only this method has to say.
     """
-    data = {
-        "train": describe_text(train, train_tokens),
-        "test": None if test is None or test_tokens is None else describe_text(test, test_tokens),
-    }
-    cut = [
-        f"{tokens.truncated} of {len(tokens.ids)} texts of the {split} split were cut to "
-        f"{max(map(len, tokens.ids))} tokens"
-        for split, tokens in (("train", train_tokens), ("test", test_tokens))
-        if tokens is not None and tokens.truncated
-    ]
-    skipped = [
-        f"rows of the {split} split were skipped: "
-        + ", ".join(f"{count} {why}" for why, count in text.source.skipped.items())
-        for split, text in (("train", train), ("test", test))
-        if text is not None and text.source.skipped
-    ]
+    train, tokens = splits[0]
+    by_split = dict(zip(("train", "test"), splits, strict=False))
+    notes = []
+    for name, split in by_split.items():
+        if split.tokens.truncated:
+            notes.append(
+                f"{split.tokens.truncated} of {len(split.text)} texts of the {name} split were cut "
+                f"to {max(map(len, split.tokens.ids))} tokens"
+            )
+        if skipped := split.text.source.skipped:
+            counts = ", ".join(f"{count} {why}" for why, count in skipped.items())
+            notes.append(f"rows of the {name} split were skipped: {counts}")
     record = {
         "schema_version": SCHEMA_VERSION,
         "kind": KIND,
         "method": method,
-        "model": describe_model(language_model),
-        "data": data,
+        "model": describe_model(model),
+        "data": {"test": None, **{name: describe_text(*split) for name, split in by_split.items()}},
         "config": asdict(config),
         "layers": list(layers),
-        "train": None if train_evaluation is None else asdict(train_evaluation),
-        "test": None if test_evaluation is None else asdict(test_evaluation),
+        **describe_evaluations(evaluations),
         "steps": steps,
         "samples_seen": len(train) if samples_seen is None else samples_seen,
-        "tokens": train_tokens.n_tokens if tokens_seen is None else tokens_seen,
+        "tokens": tokens.n_tokens if tokens_seen is None else tokens_seen,
         "trainable_parameters": trainable_parameters,
         "total_parameters": total_parameters,
         **(extra or {}),
-        "warnings": [*warnings, *cut, *skipped],
+        "warnings": [*warnings, *notes],
         "seconds": clock.seconds(),
         "peak_memory_bytes": peak_memory(),
         "versions": describe_versions(),
@@ -218,6 +221,12 @@ def make_record(
     }
     cleaned: dict[str, Any] = without_nan(record)
     return cleaned
+
+
+def describe_evaluations(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """The entries `train` and `test` of a record; None where there is no test split."""
+    pairs = zip_longest(("train", "test"), evaluations)
+    return {str(name): evaluation and asdict(evaluation) for name, evaluation in pairs}
 
 
 def tabulate_predictions(

@@ -34,8 +34,6 @@ Json = Annotated[
     bool,
     typer.Option("--json", help="Print result.json, and nothing else, on standard output."),
 ]
-RegistryJson = Annotated[bool, typer.Option("--json", help="Print all that is registered as JSON.")]
-RegistryCsv = Annotated[bool, typer.Option("--csv", help="Print all that is registered as CSV.")]
 
 
 class Without:

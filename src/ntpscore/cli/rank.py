@@ -7,6 +7,7 @@ import typer
 
 from ntpscore.cli import options
 from ntpscore.cli.options import Only, Without, takes_options
+from ntpscore.cli.output import Output
 from ntpscore.errors import NtpscoreError
 from ntpscore.models.options import ModelOptions
 from ntpscore.scoring.config import ScoreConfig
@@ -64,13 +65,8 @@ def rank_command(
     config: Annotated[
         ScoreConfig, Only("shuffles", "seed", "max_length", "batch_tokens", "skip_sanity_check")
     ],
+    output: Output,
     out: Annotated[Path | None, typer.Option(help="Folder for rank.json and rank.csv.")] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print rank.json, and nothing else, on standard output.")
-    ] = False,
-    csv: Annotated[
-        bool, typer.Option("--csv", help="Print rank.csv, and nothing else, on standard output.")
-    ] = False,
     metric: Annotated[
         str, typer.Option(help="What to sort by: consensus, or any metric or score.")
     ] = "consensus",
@@ -79,8 +75,7 @@ def rank_command(
     ] = "both",
 ) -> None:
     """Parse, rank, print."""
-    if json and csv:
-        raise NtpscoreError("--json and --csv can't both have standard output: give one of them")
+    from ntpscore.cli.rank_tables import print_ranking
     from ntpscore.rank.run import rank_models
 
     result = rank_models(
@@ -94,16 +89,11 @@ def rank_command(
         metric=metric,
         progress=True,
     )
-    if json:
-        from ntpscore.files import to_json
-
-        typer.echo(to_json(result.record), nl=False)
-    elif csv:
-        typer.echo(result.to_csv(), nl=False)
-    else:
-        from ntpscore.cli.rank_tables import print_ranking
-
-        print_ranking(result, out)
+    output.show(
+        lambda console: print_ranking(result, out, console),
+        record=result.record,
+        rows=result.table,
+    )
     for name, reason in result.failures.items():
         typer.echo(f"ntpscore: not ranked: {name}: {reason}", err=True)
     if result.failures:

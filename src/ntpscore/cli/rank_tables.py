@@ -1,4 +1,4 @@
-"""A ranking as tables for people, on standard error."""
+"""A ranking as tables for people."""
 
 import math
 from pathlib import Path
@@ -23,15 +23,14 @@ _PER_TABLE = 7
 Row = dict[str, Any]
 
 
-def print_ranking(result: RankResult, folder: Path | None, console: Console | None = None) -> None:
+def print_ranking(result: RankResult, folder: Path | None, console: Console) -> None:
     """Print the values and ranks of every model, then what was left undefined.
 
     Args:
         result: what to print.
         folder: where it was saved, to be named; None if nowhere.
-        console: where to print; standard error by default.
+        console: where to print.
     """
-    console = console or Console(stderr=True)
     record = result.record
     data = record["data"]
     console.print(

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from ntpscore.cli import options
-from ntpscore.cli.options import takes_options
+from ntpscore.cli.options import Only, takes_options
+from ntpscore.cli.output import Output
 from ntpscore.models.options import ModelOptions
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.text.options import TextOptions
@@ -41,11 +42,11 @@ def score_command(
     text_options: TextOptions,
     model_options: ModelOptions,
     config: ScoreConfig,
+    output: Annotated[Output, Only("json")],
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the result; an interrupted run goes on from there."),
     ] = None,
-    json: options.Json = False,
     every_k: Annotated[
         bool, typer.Option("--every-k", help="Write every k into scores.csv, not only the grid.")
     ] = False,
@@ -63,11 +64,9 @@ def score_command(
 
     if find_data(model) is None:  # data in the place of the model are told as such
         check_model_exists(model, model_options.revision)
-    from ntpscore.forecast.evidence import Evidence, forecast_gain
+    from ntpscore.cli.tables import print_result
     from ntpscore.scoring.run import score
 
-    # A file that can't be read is told before the pass.
-    evidence = Evidence.load(calibration)
     result = score(
         model,
         data,
@@ -76,21 +75,10 @@ def score_command(
         model_options=model_options,
         out=out,
         every_k=every_k,
+        calibration=calibration,
         progress=True,
     )
-    result.record["forecast"] = forecast_gain(result.record, result.table(), evidence)
-    if out is not None:
-        from ntpscore.files import make_folder
-
-        result.write_record(make_folder(out))
-    if json:
-        from ntpscore.files import to_json
-
-        typer.echo(to_json(result.record), nl=False)
-    else:
-        from ntpscore.cli.tables import print_result
-
-        print_result(result, out)
+    output.show(lambda console: print_result(result, out, console), record=result.record)
 
 
 score_command.__doc__ = EXAMPLES

@@ -5,23 +5,17 @@ from typing import Annotated
 
 import typer
 
+from ntpscore.cli.options import takes_options
+from ntpscore.cli.output import Output
 from ntpscore.errors import NtpscoreError
 
 
+@takes_options
 def show_command(
     folder: Annotated[
         Path, typer.Argument(help="A folder that `ntpscore score` or `adapt` wrote.")
     ],
-    json: Annotated[
-        bool,
-        typer.Option("--json", help="Print result.json, and nothing else, on standard output."),
-    ] = False,
-    csv: Annotated[
-        bool,
-        typer.Option(
-            "--csv", help="Print the scores, or the loss curve, as CSV, and nothing else."
-        ),
-    ] = False,
+    output: Output,
     plot: Annotated[
         Path | None, typer.Option(help="Draw a heat map, layer by k, into this picture file.")
     ] = None,
@@ -37,37 +31,32 @@ def show_command(
 
       ntpscore show results/emotion --csv | grep supervised
     """
-    from ntpscore.files import to_json
     from ntpscore.scoring.result import load_result, read_kind
 
     if read_kind(folder) == "adapt":
-        _show_adapt(folder, json=json, csv=csv, plot=plot)
+        _show_adapt(folder, output, plot=plot)
         return
+    from ntpscore.cli.tables import print_result
+
     result = load_result(folder)
     if plot is not None:
         result.save_plot(plot, score)
-    if json:
-        typer.echo(to_json(result.record), nl=False)
-    elif csv:
-        typer.echo(result.table().to_csv(index=False, lineterminator="\n"), nl=False)
-    else:
-        from ntpscore.cli.tables import print_result
-
-        print_result(result, folder)
+    output.show(
+        lambda console: print_result(result, folder, console),
+        record=result.record,
+        rows=result.table,
+    )
 
 
-def _show_adapt(folder: Path, *, json: bool, csv: bool, plot: Path | None) -> None:
+def _show_adapt(folder: Path, output: Output, *, plot: Path | None) -> None:
     from ntpscore.adapt.result import load_adapt_result
-    from ntpscore.files import to_json
+    from ntpscore.cli.adapt_table import print_adapt_result
 
     result = load_adapt_result(folder)
     if plot is not None:
         raise NtpscoreError(f"--plot draws scores by layer: {folder} holds a result of adapt")
-    if json:
-        typer.echo(to_json(result.record), nl=False)
-    elif csv:
-        typer.echo(result.loss_curve.to_csv(index=False, lineterminator="\n"), nl=False)
-    else:
-        from ntpscore.cli.adapt_table import print_adapt_result
-
-        print_adapt_result(result, folder)
+    output.show(
+        lambda console: print_adapt_result(result, folder, console),
+        record=result.record,
+        rows=lambda: result.loss_curve,
+    )

@@ -1,4 +1,4 @@
-"""A result as tables for people, on standard error."""
+"""A result as tables for people."""
 
 import math
 from pathlib import Path
@@ -19,15 +19,14 @@ LAYOUT: dict[str, Any] = {"box": SIMPLE, "padding": (0, 1, 0, 0), "pad_edge": Fa
 _COLOURS = (17, 18, 24, 30, 36, 42, 78, 114, 150, 186, 228)
 
 
-def print_result(result: ScoreResult, folder: Path | None, console: Console | None = None) -> None:
+def print_result(result: ScoreResult, folder: Path | None, console: Console) -> None:
     """Print a result's best scores, fit by layer, heat map, warnings, advice and timings.
 
     Args:
         result: what to print.
         folder: where it was saved, to be named; None if nowhere.
-        console: where to print; standard error by default.
+        console: where to print.
     """
-    console = console or Console(stderr=True)
     record = result.record
     model, data = record["model"], record["data"]
     kinds = f"{len(data['classes'])} " + ("targets" if data["task"] == "regression" else "classes")

@@ -392,21 +392,28 @@ class Moments:
 
     # -- combining and reading ------------------------------------------------------------------
 
-    def _signature(self) -> tuple[object, ...]:
+    @property
+    def size(self) -> tuple[tuple[int, ...], int, int, int]:
+        """Layers, width, outputs and shuffles: moments add up where these are the same."""
         return (self.layers, self.width, self.n_outputs, self.n_shuffles)
+
+    def add(self, other: "Moments") -> None:
+        """Add the moments of further texts to these, which takes no further memory."""
+        if self.size != other.size:
+            raise MomentsError(
+                "moments add up only over the same layers, width, outputs and shuffles: got "
+                f"{self.size} and {other.size}"
+            )
+        for name in _SHAPES:
+            getattr(self, name).add_(getattr(other, name).to(self.device))
+        self.n_texts += other.n_texts
+        self.n_tokens += other.n_tokens
 
     def __add__(self, other: "Moments") -> "Moments":
         """The moments of both sets of texts together."""
-        if self._signature() != other._signature():
-            raise MomentsError(
-                "moments add up only over the same layers, width, outputs and shuffles: got "
-                f"{self._signature()} and {other._signature()}"
-            )
         both = Moments(self.layers, self.width, self.n_outputs, self.n_shuffles, self.device)
-        for name in _SHAPES:
-            setattr(both, name, getattr(self, name) + getattr(other, name).to(self.device))
-        both.n_texts = self.n_texts + other.n_texts
-        both.n_tokens = self.n_tokens + other.n_tokens
+        both.add(self)
+        both.add(other)
         return both
 
     def layer(self, layer: int) -> LayerMoments:

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-
 from ntpscore.errors import ModelError
 
 _MAGIC = b"GGUF"
@@ -141,6 +139,8 @@ def _parse(data: mmap.mmap, path: Path) -> tuple[dict[str, Any], int]:
 
 def _end_of_tensor(cursor: _Cursor, path: Path) -> int:
     """Bytes from the start of the weights to the end of the tensor described at the cursor."""
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
     cursor.string()
     shape = cursor.numbers("Q", cursor.number("I"))
     kind, offset = cursor.number("I"), cursor.number("Q")

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import psutil
 import torch
-from torch import Tensor
 
 from ntpscore.clock import Clock
-from ntpscore.core.pooling import mean_tokens
 from ntpscore.core.scores import SCORES
 from ntpscore.errors import MetricError, ModelError, NtpscoreError
 from ntpscore.files import make_folder, to_json, without_nan, write_text
@@ -26,6 +24,7 @@ from ntpscore.models.failures import is_out_of_memory
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import refuse_late, with_keywords
 from ntpscore.progress import Progress
+from ntpscore.reading.consumers import KeepLastTokens, KeepMeanTokens
 from ntpscore.reading.reader import check_layers
 from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.config import ScoreConfig
@@ -326,30 +325,6 @@ def _places(layer: Literal["both", "last", "best"] | int) -> tuple[Place, ...]:
 # -- one model ------------------------------------------------------------------------------------
 
 
-class _Pooled:
-    """Keeps of every text the mean token of each layer, and the last token of the last layer."""
-
-    def __init__(self, n_texts: int, width: int, layers: Sequence[int], last: int) -> None:
-        self.last = last
-        self.means = {layer: torch.empty(n_texts, width) for layer in layers}
-        self.last_states: Tensor | None = None
-
-    def __call__(
-        self, layer: int, indices: Sequence[int], hidden_states: Tensor, lengths: Tensor
-    ) -> None:
-        """Take one layer of a batch."""
-        rows = torch.tensor(indices)
-        lengths = lengths.to(hidden_states.device)
-        positions = torch.arange(hidden_states.shape[1], device=hidden_states.device)
-        self.means[layer][rows] = mean_tokens(hidden_states, positions < lengths[:, None]).cpu()
-        if layer == self.last:
-            if self.last_states is None:
-                n_texts, width = self.means[layer].shape
-                self.last_states = torch.empty(n_texts, width, dtype=hidden_states.dtype)
-            texts = torch.arange(len(indices), device=hidden_states.device)
-            self.last_states[rows] = hidden_states[texts, lengths - 1].cpu()
-
-
 def _judge(
     language_model: LanguageModel,
     text: LabelledText,
@@ -363,10 +338,12 @@ def _judge(
     wanted = [layer] if isinstance(layer, int) else [last] if layer == "last" else None
     layers = check_layers(wanted, language_model, "--layer")
     _check_memory(len(layers), len(text), language_model.width)
-    pooled = _Pooled(len(text), language_model.width, layers, last)
+    size = len(text), language_model.width
+    means = KeepMeanTokens(layers, *size)
+    last_tokens = KeepLastTokens(last, *size, language_model.dtype) if last in layers else None
     result = score_text(
         language_model, text, config=dataclasses.replace(config, layers=layers), clock=clock,
-        progress=progress, observe=pooled,
+        progress=progress, consumers=[means, *([] if last_tokens is None else [last_tokens])],
     )  # fmt: skip
     start = time.perf_counter()
     layer_of = {at: _layer_at(at, layer, last, result) for at in _places(layer)}
@@ -386,18 +363,18 @@ def _judge(
             compute = partial(metric.function, language_model.model)
             whole[metric.name] = _value_of(metric, None, compute)
         elif metric.needs == "next_token":
-            compute = partial(_from_next_token, metric, language_model, pooled, text)
+            compute = partial(_from_next_token, metric, language_model, last_tokens, text)
             whole[metric.name] = _value_of(metric, last, compute)
     values: dict[Place, dict[str, _Value]] = {}
-    with Progress(progress) as shown:
+    with Progress(progress) as bar:
         on_layers = [m for m in METRICS.values() if m.needs in {"moments", "features"}]
         distinct = {index for index in layer_of.values() if index is not None}
-        shown.start("metrics", len(on_layers) * len(distinct), "metrics")
+        bar.start("metrics", len(on_layers) * len(distinct), "metrics")
         by_layer: dict[int | None, dict[str, _Value]] = {}
         for at, index in layer_of.items():
             if index not in by_layer:
                 by_layer[index] = {
-                    metric.name: _on_layer(metric, index, result, pooled, text, shown)
+                    metric.name: _on_layer(metric, index, result, means, text, bar)
                     for metric in on_layers
                 }
             values[at] = {name: (whole | by_layer[index])[name] for name in RANKED_BY}
@@ -437,9 +414,9 @@ def _on_layer(
     metric: Metric,
     layer: int | None,
     result: ScoreResult,
-    pooled: _Pooled,
+    means: KeepMeanTokens,
     text: LabelledText,
-    shown: Progress,
+    bar: Progress,
 ) -> _Value:
     if layer is None:
         return _Value(
@@ -450,19 +427,22 @@ def _on_layer(
     def compute() -> float:
         if metric.needs == "moments":
             return metric.function(result.moments.layer(layer))
-        return metric.function(pooled.means[layer].numpy(), text.labels)
+        return metric.function(means.by_layer[layer].numpy(), text.labels)
 
     value = _value_of(metric, layer, compute)
-    shown.advance(1)
+    bar.advance(1)
     return value
 
 
 def _from_next_token(
-    metric: Metric, language_model: LanguageModel, pooled: _Pooled, text: LabelledText
+    metric: Metric,
+    language_model: LanguageModel,
+    last_tokens: KeepLastTokens | None,
+    text: LabelledText,
 ) -> float:
-    if pooled.last_states is None:
+    if last_tokens is None:
         raise MetricError(f"{metric.name} is a metric of the last layer, which was not read")
-    return metric.function(NextTokenDistributions(language_model, pooled.last_states), text.labels)
+    return metric.function(NextTokenDistributions(language_model, last_tokens.states), text.labels)
 
 
 def _value_of(metric: Metric, layer: int | None, compute: Callable[[], float]) -> _Value:

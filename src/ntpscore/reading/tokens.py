@@ -1,9 +1,8 @@
 """Texts as token ids: cut to the length limit, counted, sorted into batches."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 from torch import Tensor
@@ -17,8 +16,6 @@ from ntpscore.models.vocabulary import check_token_ids
 # Padding of a batch, as a share of the most tokens it may have: smaller batches cost more than the
 # padding they save.
 _PADDING_SHARE = 0.03
-# Of the budget, in search of an even number of batches.
-_SHARES_OF_BUDGET = (0.97, 0.94, 0.91, 0.88)
 
 
 @dataclass(frozen=True)
@@ -78,36 +75,46 @@ def tokenize(
     return TokenizedText([token_ids[:limit] for token_ids in ids], truncated)
 
 
-def plan_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Batches of text indices of about the same length, each within a budget of padded tokens.
+def plan_batches(
+    lengths: Sequence[int], batch_tokens: int, texts: Iterable[int] | None = None
+) -> list[list[int]]:
+    """Batches of texts of about the same length, each within a budget of padded tokens.
 
-    Smaller batches come first: where several are read at once, a batch that is faster than the one
-    before it would have to wait for it at every layer. Their number is even where it can be, so
-    that two at once end together.
+    Long texts come first: if memory does not suffice it shows at once.
 
     Args:
         lengths: tokens of each text.
         batch_tokens: most tokens of a batch, padding included; a longer text is alone.
+        texts: numbers of those to be read; None means all.
     """
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    first = _cut(order, lengths, batch_tokens)
-    smaller = (_cut(order, lengths, int(share * batch_tokens)) for share in _SHARES_OF_BUDGET)
-    chosen = next((plan for plan in chain([first], smaller) if len(plan) % 2 == 0), first)
-    return sorted(chosen, key=lambda batch: len(batch) * lengths[batch[0]])
-
-
-def _cut(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Batches of texts in this order, in which none is longer than the one before it."""
     batches: list[list[int]] = []
     longest = padding = 0
-    for index in order:
-        padding += longest - lengths[index]
-        full = not batches or (len(batches[-1]) + 1) * longest > budget
-        if full or padding > _PADDING_SHARE * budget:
+    for i in _by_length(lengths, texts):
+        padding += longest - lengths[i]
+        full = not batches or (len(batches[-1]) + 1) * longest > batch_tokens
+        if full or padding > _PADDING_SHARE * batch_tokens:
             batches.append([])
-            longest, padding = lengths[index], 0
-        batches[-1].append(index)
+            longest, padding = lengths[i], 0
+        batches[-1].append(i)
     return batches
+
+
+def plan_shares(
+    lengths: Sequence[int], batch_tokens: int, n_shares: int, texts: Iterable[int] | None = None
+) -> list[list[list[int]]]:
+    """Batches for each of the passes that run at once; see `plan_batches`.
+
+    Texts are dealt by length, so that all shares end together.
+    """
+    order = _by_length(lengths, texts)
+    return [
+        plan_batches(lengths, batch_tokens, order[share::n_shares]) for share in range(n_shares)
+    ]
+
+
+def _by_length(lengths: Sequence[int], texts: Iterable[int] | None) -> list[int]:
+    texts = range(len(lengths)) if texts is None else texts
+    return sorted(texts, key=lambda i: (-lengths[i], i))
 
 
 def pad_batch(

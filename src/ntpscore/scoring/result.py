@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ntpscore.core.scores import SCORES, ScoreTable, grid_of_k
+from ntpscore.core.scores import ScoreTable, grid_of_k
 from ntpscore.errors import OutputError
-from ntpscore.files import make_folder, to_json, write_figure, write_text
-from ntpscore.scoring.best import NO_SPREAD, mean_and_sd
+from ntpscore.files import make_folder, read_record, to_json, write_figure, write_text
+from ntpscore.scoring.best import NO_SPREAD
+from ntpscore.scoring.tables import COLUMNS, scores_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,82 +16,8 @@ if TYPE_CHECKING:
 
     from ntpscore.core.moments import Moments
 
-SCHEMA_VERSION = 1
-COLUMNS = (
-    "score",
-    "layer",
-    "k",
-    "k_fraction",
-    "value",
-    "chance",
-    "shuffled_mean",
-    "shuffled_sd",
-    "basis_dependent",
-)
-
-
-def scores_frame(table: ScoreTable, *, every_k: bool = False) -> "pd.DataFrame":
-    """The scores as a table with the columns of `scores.csv`, one row per score, layer and k.
-
-    Args:
-        table: the solved scores.
-        every_k: every k = 1 … d instead of the paper's grid.
-    """
-    import pandas as pd
-
-    k = np.arange(1, table.width + 1) if every_k else np.array(grid_of_k(table.width))
-    parts = []
-    for name in SCORES:
-        for layer, scores in zip(table.layers, table.by_layer, strict=True):
-            shuffled = scores.shuffled[name][:, k - 1].cpu().numpy()
-            mean, sd = mean_and_sd(shuffled)
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "score": name,
-                        "layer": layer,
-                        "k": k,
-                        "k_fraction": k / table.width,
-                        "value": scores.values[name][k - 1].cpu().numpy(),
-                        "chance": scores.chance[name][k - 1].cpu().numpy(),
-                        "shuffled_mean": mean,
-                        "shuffled_sd": sd,
-                        "basis_dependent": scores.basis_dependent[name][k - 1].cpu().numpy(),
-                    },
-                    columns=list(COLUMNS),
-                )
-            )
-    return pd.concat(parts, ignore_index=True)
-
-
-def layer_record(table: ScoreTable) -> list[dict[str, Any]]:
-    """What is known of each layer besides the scores, as rows for `result.json`."""
-    rows = []
-    for layer, s in zip(table.layers, table.by_layer, strict=True):
-        mean, sd = mean_and_sd(s.r2_shuffled.cpu().numpy())
-        rows.append(
-            {
-                "layer": layer,
-                "r2": s.r2,
-                "r2_adjusted": s.r2_adjusted,
-                "r2_chance": s.r2_chance,
-                "r2_shuffled_mean": float(mean),
-                "r2_shuffled_sd": float(sd),
-                "ols_mse": s.ols_mse,
-                "rank_N": s.rank_N,
-                "rank_N_centred": s.rank_N_centred,
-                "rank_C0": s.rank_C0,
-                "dropped_N": table.width - s.rank_N,
-                "dropped_C0": table.width - s.rank_C0,
-                "condition_N": s.condition_N,
-                "condition_C0": s.condition_C0,
-                "residual": s.residual,
-                "n_label_directions": s.n_label_directions,
-                "next_token_r2": s.next_token_r2,
-                "next_token_k90": s.next_token_k90,
-            }
-        )
-    return rows
+SCHEMA_VERSION = 2
+KIND = "score"
 
 
 class ScoreResult:
@@ -181,32 +106,9 @@ class ScoreResult:
         Returns:
             The matplotlib axes.
         """
-        import matplotlib.pyplot as plt
+        from ntpscore.scoring.plot import plot_scores
 
-        if score not in SCORES:
-            raise OutputError(f"there is no score {score!r}: choose from {', '.join(SCORES)}")
-        frame = self.table()
-        grid = frame[frame["score"] == score].pivot_table(
-            index="layer", columns="k_fraction", values="value", dropna=False
-        )
-        if ax is None:
-            ax = plt.subplots(figsize=(7, 1.5 + 0.16 * len(grid)))[1]
-        image = ax.imshow(
-            grid.to_numpy(), origin="lower", aspect="auto", vmin=0, vmax=1, cmap="viridis"
-        )
-        ticks = range(1, grid.shape[1], 4)
-        ax.set_xticks(list(ticks), [f"{grid.columns[i]:.2f}" for i in ticks])
-        rows = range(0, len(grid), max(1, len(grid) // 10))
-        ax.set_yticks(list(rows), [str(grid.index[i]) for i in rows])
-        ax.set_xlabel("k / d")
-        ax.set_ylabel("layer")
-        model, data = self.record["model"]["id"], self.record["data"]["id"]
-        # A file name may hold dollar signs, which matplotlib would read as mathematics.
-        marked = frame.loc[frame["score"] == score, "basis_dependent"].any()
-        remark = " (basis-dependent beyond the labels' rank)" if marked else ""
-        ax.set_title(f"{score}: {model} on {data}{remark}".replace("$", r"\$"))
-        ax.figure.colorbar(image, ax=ax)
-        return ax
+        return plot_scores(self, score, ax)
 
     def save_plot(self, path: str | Path, score: str = "retained") -> None:
         """Draw `plot` into a picture file, whose ending gives the format.
@@ -270,25 +172,17 @@ def load_result(folder: str | Path) -> ScoreResult:
     import pandas as pd
 
     folder = Path(folder)
+    record = read_record(folder / "result.json", KIND, SCHEMA_VERSION, "result of score")
+    path = folder / "scores.csv"
     try:
-        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        frame = pd.read_csv(folder / "scores.csv")
+        frame = pd.read_csv(path)
     except FileNotFoundError as error:
-        raise OutputError(
-            f"{folder} has no complete result: {Path(error.filename).name} is missing"
-        ) from error
+        raise OutputError(f"{folder} has no complete result: scores.csv is missing") from error
     except (OSError, ValueError) as error:
-        raise OutputError(f"the result in {folder} can't be read: {error}") from error
-    if not isinstance(record, dict):
-        raise OutputError(f"{folder / 'result.json'} is no record of a result")
-    if record.get("schema_version") != SCHEMA_VERSION:
-        raise OutputError(
-            f"the result in {folder} has schema version {record.get('schema_version')}, "
-            f"this ntpscore reads {SCHEMA_VERSION}"
-        )
+        raise OutputError(f"{path} can't be read: {error}") from error
     missing = set(COLUMNS) - set(frame.columns)
     if missing:
-        raise OutputError(f"{folder / 'scores.csv'} lacks the columns {', '.join(sorted(missing))}")
+        raise OutputError(f"{path} lacks the columns {', '.join(sorted(missing))}")
     return ScoreResult(record, frame=frame, folder=folder)
 
 
@@ -297,5 +191,5 @@ def read_kind(folder: Path) -> str:
     try:
         record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return "score"
-    return str(record.get("kind", "score")) if isinstance(record, dict) else "score"
+        return KIND
+    return str(record.get("kind", KIND)) if isinstance(record, dict) else KIND

@@ -11,7 +11,7 @@ import pandas as pd
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.core.scores import GRID_STEPS, SCORES
 from ntpscore.errors import StudyError
-from ntpscore.files import make_folder, without_nan, write_text
+from ntpscore.files import make_folder, read_record, without_nan, write_text
 from ntpscore.rank.run import RankResult
 from ntpscore.scoring.result import ScoreResult
 from ntpscore.study.run.plan import Cell
@@ -96,18 +96,7 @@ def read_cell(path: Path) -> dict[str, Any]:
     Raises:
         StudyError: it can't be read, or is no cell of this version.
     """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"the cell {path} can't be read: {error}") from error
-    if not isinstance(record, dict) or record.get("kind") != KIND:
-        raise StudyError(f"{path} is no cell of a study")
-    if record.get("schema_version") != SCHEMA_VERSION:
-        raise StudyError(
-            f"{path} has schema version {record.get('schema_version')}, "
-            f"this ntpscore reads {SCHEMA_VERSION}"
-        )
-    return record
+    return read_record(path, KIND, SCHEMA_VERSION, "cell of a study", StudyError)
 
 
 def _score_grid(result: ScoreResult) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ntpscore import adapt
-from ntpscore.adapt.result import METHODS as FITS
+from ntpscore.adapt.methods import METHODS as FITS
 from ntpscore.errors import NtpscoreError, StudyError
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import option_names
@@ -253,7 +252,7 @@ class _Reader:
 def _config_class(method: str) -> Any:
     if method in ("score", "rank"):
         return ScoreConfig
-    return getattr(adapt, f"{method.title()}Config")
+    return FITS[method].config
 
 
 def _config_options(method: str) -> set[str]:

@@ -8,16 +8,15 @@ import dataclasses
 import json
 import shutil
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ntpscore import adapt
+from ntpscore.adapt.methods import METHODS
 from ntpscore.adapt.rescore import rescore_adapter
-from ntpscore.adapt.result import FROZEN, AdaptResult, load_adapt_result
+from ntpscore.adapt.result import AdaptResult, load_adapt_result
 from ntpscore.errors import NtpscoreError, OutputError
 from ntpscore.files import make_folder, write_text
 from ntpscore.models import LanguageModel, load_model
@@ -145,15 +144,13 @@ def _load_text(cell: Cell) -> Splits:
 
 
 def _fit(cell: Cell, model: LanguageModel, splits: Splits, folder: Path) -> AdaptResult:
-    kept: Mapping[str, Any] = {}
-    if cell.method in FROZEN:
-        # Every frozen method of a model, data set and seed reads the same features.
-        kept = {"cache": folder.parent / f"features-{cell.seed}"}
-    fit = getattr(adapt, f"fit_{cell.method}")
-    result: AdaptResult = fit(
-        model, splits.train, splits.test, config=cell.config(), folder=folder, progress=True, **kept
-    )
-    return result
+    method = METHODS[cell.method]
+    # Every frozen method of a model, data set and seed reads the same features.
+    cache = {"cache": folder.parent / f"features-{cell.seed}"} if method.is_frozen else {}
+    return method.fit(
+        model, splits.train, splits.test, config=cell.config(), folder=folder, progress=True,
+        **cache,
+    )  # fmt: skip
 
 
 def _take_up(cell: Cell, folder: Path) -> ScoreResult | AdaptResult | None:

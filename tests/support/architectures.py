@@ -9,7 +9,12 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     PreTrainedConfig,
+    PreTrainedTokenizerBase,
 )
+
+from ntpscore.adapt.lora_targets import find_lora_targets
+from ntpscore.errors import ModelError
+from ntpscore.models import LanguageModel, check_stream
 
 # By the names that configurations give to sizes; each takes those that it has.
 _SIZES: dict[str, Any] = {
@@ -42,10 +47,13 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local"], 2]], "num_layers": 4},
     "mamba2": {"num_heads": 8},
     "falcon_h1": {"mamba_d_ssm": 64, "mamba_n_heads": 4},
-    "dots3_note_text": {"num_key_value_heads": 4},
-    "deepseek_v4": {"head_dim": 8, "qk_rope_head_dim": 4},
+        "deepseek_v4": {"head_dim": 8, "qk_rope_head_dim": 4, "num_key_value_heads": 1},
     "zaya": {"num_experts_per_tok": 1},
-    "zamba": {"num_hidden_layers": 6, "layers_block_type": ["linear_attention", "hybrid"] * 3},
+    "longcat_flash": {"head_dim": 8},
+    "zamba": {
+        "num_hidden_layers": 6, "attention_hidden_size": 64,
+        "layers_block_type": ["linear_attention", "hybrid"] * 3,
+    },
     "zamba2": {"layers_block_type": ["linear_attention", "hybrid", "linear_attention"]},
     "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
     "gemma3n_text": {
@@ -57,7 +65,10 @@ _SPECIAL: dict[str, dict[str, Any]] = {
         "local_attn_chunk_length": 4, "is_decoder": True, "num_buckets": 4,
     },
     "lfm2_moe": {"layer_types": ["full_attention"] * 3},
-    "cohere_compass_text": {"layer_types": ["full_attention"] * 3},
+    "cohere_compass_text": {
+        "layer_types": ["full_attention"] * 3,
+        "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}},
+    },
 }  # fmt: skip
 # Encoders that turn into decoders when they are asked to.
 _DECODER = {"is_decoder": True, "causal": True}
@@ -72,9 +83,10 @@ def _make_tiny(kind: Any) -> Any:
     known = inspect.signature(kind.__init__).parameters.keys() | set(
         getattr(kind, "__dataclass_fields__", ())
     )
-    if "qk_rope_head_dim" in known:  # heads are of two parts there
-        known -= {"head_dim"}
     sizes = {name: value for name, value in (_SIZES | _DECODER).items() if name in known}
+    if "qk_rope_head_dim" in known:  # latent attention: heads are of two parts
+        sizes |= {"num_key_value_heads": 4}
+        sizes.pop("head_dim", None)
     for other, name in getattr(kind, "attribute_map", {}).items():
         if name in sizes:
             sizes.pop(other, None)
@@ -90,3 +102,64 @@ def make_tiny_model(model_type: str) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return AutoModelForCausalLM.from_config(config).eval()
+
+
+# Which can't be made tiny from their configuration, and why.
+NOT_TINY = {
+    "blt": "sizes of its three parts depend on each other",
+    "dbrx": "its configuration lacks a field that the model reads",
+    "dots3_note": "its configuration names layers by number",
+    "dots3_note_text": "38 million numbers at least",
+    "fuyu": "large parts of fixed size",
+    "gemma3n": "its image part needs another package; its text part is gemma3n_text",
+    "gemma4_assistant": "sizes that depend on each other",
+    "gemma4_unified_assistant": "large parts of fixed size",
+    "got_ocr2": "large parts of fixed size",
+    "kimi_linear": "large parts of fixed size",
+    "moss_transcribe_diarize": "large parts of fixed size",
+    "musicgen": "its configuration lacks a field that the model reads",
+    "musicgen_melody": "its configuration lacks a field that the model reads",
+}
+NOT_READ = {
+    "cpmant": "is no causal language model",
+    "reformer": "is of an architecture (reformer) that is not supported yet",
+}
+"""Which are refused, and how the message begins."""
+ARCHITECTURES = sorted({kind.model_type for kind in MODEL_FOR_CAUSAL_LM_MAPPING} - NOT_TINY.keys())
+
+
+def make_tiny_language_model(
+    model_type: str, tokenizer: PreTrainedTokenizerBase | None = None
+) -> LanguageModel:
+    """A random model of an architecture, as `load_model` would return it.
+
+    Raises:
+        ModelError: it is none that can be read.
+    """
+    model = make_tiny_model(model_type)
+    language_model = LanguageModel(
+        model=model, tokenizer=tokenizer, id=model_type, revision=None, content_hash=None,
+        width=0, n_layers=0, dtype=torch.float32, device=torch.device("cpu"), max_length=64,
+    )  # fmt: skip
+    check_stream(language_model)
+    return language_model
+
+
+def describe_architecture(model_type: str) -> str:
+    """The row of an architecture in the table of `docs/models.md`."""
+    if model_type in NOT_TINY:
+        return f"| `{model_type}` | not tested: {NOT_TINY[model_type]} | |"
+    try:
+        language_model = make_tiny_language_model(model_type)
+    except ModelError as error:
+        reason = str(error).partition(":")[0].removeprefix(f"{model_type} ")
+        return f"| `{model_type}` | no: {reason} | |"
+    read = "layer by layer" if language_model.streams else "all layers at once"
+    if language_model.merge_streams is not None:
+        read += ", residual streams merged"
+    try:
+        targets = find_lora_targets(language_model)
+    except ModelError:
+        return f"| `{model_type}` | {read} | `--target-modules` |"
+    names = sorted({name.removesuffix(".linear").rpartition(".")[2] for name in targets})
+    return f"| `{model_type}` | {read} | {', '.join(names)} |"

@@ -1,7 +1,7 @@
 """Architectures whose blocks hand on several residual streams: the one state that they make.
 
-Hidden states then have four dimensions, or a multiple of the width. What the final norm reads is one state of the usual width,
-and that is what a hidden state is here, at every layer.
+Hidden states then have four dimensions, or a multiple of the width. What the final norm reads is
+one state of the usual width, and that is what a hidden state is here, at every layer.
 """
 
 from collections.abc import Callable

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from safetensors import safe_open
 
 from ntpscore.adapt.config import LoraConfig, ProbeConfig
 from ntpscore.adapt.lora import fit_lora
@@ -22,6 +23,7 @@ from tests.support.architectures import (
     ARCHITECTURES,
     NOT_READ,
     NOT_TINY,
+    WITHOUT_LORA,
     describe_architecture,
     make_tiny_language_model,
 )
@@ -36,8 +38,6 @@ ALL = [
     for name in ARCHITECTURES
     if name not in NOT_READ
 ]
-# Their projections are no linear layers.
-WITHOUT_TARGETS = {"xlnet"}
 # What peft and transformers say of themselves.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -93,15 +93,14 @@ def test_an_architecture_is_read_probed_and_adapted(
 
     probed = fit_probe(language_model, splits.train, splits.test, config=ProbeConfig(epochs=1))
     assert probed.record["layers"] == [language_model.n_layers]
-    if name in WITHOUT_TARGETS:
-        with pytest.raises(ModelError, match="Choose with --target-modules"):
-            find_lora_targets(language_model)
+    lora = LoraConfig(steps=3, batch_size=2, rank=2)
+    if name in WITHOUT_LORA:
+        with pytest.raises(ModelError, match=f"LoRA can't go into {name}"):
+            fit_lora(language_model, splits.train, config=lora)
         return
     targets = find_lora_targets(language_model)
     before = {key: value.clone() for key, value in language_model.model.state_dict().items()}
-    adapted = fit_lora(
-        language_model, splits.train, config=LoraConfig(steps=3, batch_size=2, rank=2)
-    )
+    adapted = fit_lora(language_model, splits.train, config=lora)
     assert adapted.record["trainable_parameters"] > 2 * len(targets)
     after = language_model.model.state_dict()
     assert all(torch.equal(after[key], value) for key, value in before.items())
@@ -156,3 +155,41 @@ def test_the_table_of_architectures_lacks_none() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_the_table_of_architectures_is_current(name: str) -> None:
     assert _rows()[name] == describe_architecture(name)  # python scripts/models_table.py
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("o_proj", {"o_proj"}),
+        ("q_proj, down_proj", {"q_proj", "down_proj"}),
+        (
+            "all-linear",
+            {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"},
+        ),
+        (r".*layers\.1\..*v_proj", {"v_proj"}),
+    ],
+)
+def test_targets_of_lora_can_be_chosen_as_peft_takes_them(
+    asked: str, expected: set[str], tokenizer: Any, splits: Splits, tmp_path: Path
+) -> None:
+    language_model = make_tiny_language_model("llama", tokenizer)
+    config = LoraConfig(steps=1, rank=2, target_modules=asked)
+    fit_lora(language_model, splits.train, config=config, folder=tmp_path)
+    with safe_open(tmp_path / "adapter" / "adapter_model.safetensors", framework="pt") as file:
+        adapted = {name.split(".lora_")[0] for name in file.keys()}  # noqa: SIM118
+    assert {name.rpartition(".")[2] for name in adapted} == expected
+    assert ("layers.1." in asked.replace("\\", "")) == all(".1." in name for name in adapted)
+
+
+def test_a_model_without_known_targets_is_adapted_as_the_message_says(
+    tokenizer: Any, splits: Splits
+) -> None:
+    # With numbers so small that it is not seen to look ahead: what it is read for is no matter here.
+    language_model = make_tiny_language_model("xlnet", tokenizer, initializer_range=0.02)
+    with pytest.raises(ModelError, match=r"called layer_1, layer_2.*--target-modules.*all-linear"):
+        fit_lora(language_model, splits.train, config=LoraConfig(steps=1))
+    for asked in ("layer_1,layer_2", "all-linear"):
+        config = LoraConfig(steps=1, target_modules=asked)
+        assert fit_lora(language_model, splits.train, config=config).record["steps"] == 1
+    with pytest.raises(ModelError, match=r"LoRA can't go into xlnet: .*no_such"):
+        fit_lora(language_model, splits.train, config=LoraConfig(target_modules="no_such"))

@@ -35,7 +35,7 @@ _SIZES: dict[str, Any] = {
     "max_position_embeddings": 64, "n_positions": 64, "max_seq_len": 64, "n_ctx": 64,
     "q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8,
     "qk_head_dim": 16, "v_head_dim": 8, "o_lora_rank": 8, "o_groups": 2, "index_n_heads": 2,
-    "index_head_dim": 8, "index_topk": 8, "laurel_rank": 4, "hidden_size_per_layer_input": 8,
+    "index_head_dim": 8, "index_topk": 64, "laurel_rank": 4, "hidden_size_per_layer_input": 8,
     "state_size": 8, "ssm_state_size": 8, "mamba_d_state": 8, "mamba_n_heads": 4,
     "mamba_num_heads": 4, "mamba_head_dim": 16, "mamba_d_head": 16, "mamba_n_groups": 1,
     "n_groups": 1, "mamba_dt_rank": 4, "lru_width": 32, "sliding_window": 6, "chunk_size": 8,
@@ -55,6 +55,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
         "layers_block_type": ["linear_attention", "hybrid"] * 3,
     },
     "zamba2": {"layers_block_type": ["linear_attention", "hybrid", "linear_attention"]},
+    "xlnet": {"initializer_range": 0.2},  # looks ahead, and by enough to see
     "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
     "gemma3n_text": {
         "intermediate_size": [48] * 3, "num_kv_shared_layers": 0,
@@ -74,12 +75,13 @@ _SPECIAL: dict[str, dict[str, Any]] = {
 _DECODER = {"is_decoder": True, "causal": True}
 
 
-def make_tiny_config(model_type: str) -> PreTrainedConfig:
+def make_tiny_config(model_type: str, **changes: Any) -> PreTrainedConfig:
     """A configuration of an architecture in which all that makes it large is small."""
-    return _make_tiny({kind.model_type: kind for kind in MODEL_FOR_CAUSAL_LM_MAPPING}[model_type])
+    kinds = {kind.model_type: kind for kind in MODEL_FOR_CAUSAL_LM_MAPPING}
+    return _make_tiny(kinds[model_type], **changes)
 
 
-def _make_tiny(kind: Any) -> Any:
+def _make_tiny(kind: Any, **changes: Any) -> Any:
     known = inspect.signature(kind.__init__).parameters.keys() | set(
         getattr(kind, "__dataclass_fields__", ())
     )
@@ -93,12 +95,12 @@ def _make_tiny(kind: Any) -> Any:
     for name, part in getattr(kind, "sub_configs", {}).items():
         if part is not AutoConfig:
             sizes[name] = _make_tiny(part)
-    return kind(**{**sizes, **_SPECIAL.get(kind.model_type, {})})
+    return kind(**{**sizes, **_SPECIAL.get(kind.model_type, {}), **changes})
 
 
-def make_tiny_model(model_type: str) -> Any:
+def make_tiny_model(model_type: str, **changes: Any) -> Any:
     """A random model of an architecture."""
-    config = make_tiny_config(model_type)
+    config = make_tiny_config(model_type, **changes)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return AutoModelForCausalLM.from_config(config).eval()
@@ -122,21 +124,24 @@ NOT_TINY = {
 }
 NOT_READ = {
     "cpmant": "is no causal language model",
+    "xlnet": "is no causal language model",
     "reformer": "is of an architecture (reformer) that is not supported yet",
 }
 """Which are refused, and how the message begins."""
+WITHOUT_LORA = {"prophetnet"}
+"""Which `peft` can't put adapters into."""
 ARCHITECTURES = sorted({kind.model_type for kind in MODEL_FOR_CAUSAL_LM_MAPPING} - NOT_TINY.keys())
 
 
 def make_tiny_language_model(
-    model_type: str, tokenizer: PreTrainedTokenizerBase | None = None
+    model_type: str, tokenizer: PreTrainedTokenizerBase | None = None, **changes: Any
 ) -> LanguageModel:
     """A random model of an architecture, as `load_model` would return it.
 
     Raises:
         ModelError: it is none that can be read.
     """
-    model = make_tiny_model(model_type)
+    model = make_tiny_model(model_type, **changes)
     language_model = LanguageModel(
         model=model, tokenizer=tokenizer, id=model_type, revision=None, content_hash=None,
         width=0, n_layers=0, dtype=torch.float32, device=torch.device("cpu"), max_length=64,
@@ -157,9 +162,8 @@ def describe_architecture(model_type: str) -> str:
     read = "layer by layer" if language_model.streams else "all layers at once"
     if language_model.merge_streams is not None:
         read += ", residual streams merged"
-    try:
-        targets = find_lora_targets(language_model)
-    except ModelError:
-        return f"| `{model_type}` | {read} | `--target-modules` |"
+    if model_type in WITHOUT_LORA:
+        return f"| `{model_type}` | {read} | no |"
+    targets = find_lora_targets(language_model)
     names = sorted({name.removesuffix(".linear").rpartition(".")[2] for name in targets})
     return f"| `{model_type}` | {read} | {', '.join(names)} |"

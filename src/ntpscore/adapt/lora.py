@@ -16,11 +16,12 @@ from torch import nn
 
 from ntpscore.adapt.config import LoraConfig
 from ntpscore.adapt.head import MeanTokenClassifier
-from ntpscore.adapt.lora_targets import find_lora_targets
+from ntpscore.adapt.lora_targets import choose_targets
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.adapt.training import fit_classifier, seeded_chance
 from ntpscore.errors import OutputError
 from ntpscore.models import LanguageModel
+from ntpscore.models.failures import as_model_error
 from ntpscore.text import LabelledText
 
 ADAPTER = "adapter"
@@ -63,11 +64,12 @@ def fit_lora(
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         bias="none",
-        target_modules=find_lora_targets(model),
+        target_modules=choose_targets(model, config.target_modules),
     )
     with _injected(model) as base:
         with seeded_chance(model.device, config.seed):
-            adapted = peft.get_peft_model(base, settings)
+            with as_model_error(f"LoRA can't go into {model.id}"):
+                adapted = peft.get_peft_model(base, settings)
             classifier = MeanTokenClassifier(
                 adapted, model.output_width, len(train.classes), model.device
             )

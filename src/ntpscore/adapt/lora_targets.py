@@ -1,5 +1,7 @@
 """Which linear layers of a model LoRA goes into."""
 
+import re
+
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -31,6 +33,24 @@ _CONVOLUTIONS = ("conv1d", "conv_1d")
 _FUSED = frozenset({"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"})
 # Parts that no text goes through, and what chooses the tokens that sparse attention sees.
 _ASIDE = ("vision", "visual", "image", "audio", "encoder_attn", "cross_attn", "indexer")
+
+
+def choose_targets(language_model: LanguageModel, asked: str | None) -> list[str] | str:
+    """What peft is told to put LoRA into.
+
+    Args:
+        language_model: the model.
+        asked: names with commas between, `all-linear`, or a pattern of whole paths; None takes what
+            `find_lora_targets` finds.
+
+    Raises:
+        ModelError: nothing was asked for and nothing is known.
+    """
+    if asked is None:
+        return find_lora_targets(language_model)
+    if asked == "all-linear" or not re.fullmatch(r"[\w.]+(,\s*[\w.]+)*", asked):
+        return asked
+    return [name.strip() for name in asked.split(",")]
 
 
 def find_lora_targets(language_model: LanguageModel) -> list[str]:

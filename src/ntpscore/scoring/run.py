@@ -141,7 +141,7 @@ def score_text(
     config = config or ScoreConfig()
     clock = clock or Clock(STAGES)
     keep_freed_memory()
-    warnings: list[str] = []
+    warnings: list[str] = [*language_model.warnings]
     with clock("sanity_check"):
         loss = check_next_token_loss(language_model)
         if loss.verdict == "refuse" and not config.skip_sanity_check:

@@ -184,7 +184,7 @@ def test_targets_of_lora_can_be_chosen_as_peft_takes_them(
 def test_a_model_without_known_targets_is_adapted_as_the_message_says(
     tokenizer: Any, splits: Splits
 ) -> None:
-    # With numbers so small that it is not seen to look ahead: what it is read for is no matter here.
+    # With numbers so small that it is not seen to look ahead, which is no matter here.
     language_model = make_tiny_language_model("xlnet", tokenizer, initializer_range=0.02)
     with pytest.raises(ModelError, match=r"called layer_1, layer_2.*--target-modules.*all-linear"):
         fit_lora(language_model, splits.train, config=LoraConfig(steps=1))

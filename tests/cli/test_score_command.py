@@ -20,9 +20,9 @@ from ntpscore.models.options import ModelOptions
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.scoring.tables import COLUMNS
 from ntpscore.text.options import TextOptions
-from tests.forecast.test_gain import made_points
 from tests.support.cli_run import run_cli
 from tests.support.labelled_texts import make_rows, write_rows
+from tests.support.lora_points import made_points
 
 
 @pytest.fixture

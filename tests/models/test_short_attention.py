@@ -11,7 +11,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from ntpscore.models import LanguageModel
 from ntpscore.models import short_attention as module
 from ntpscore.models.short_attention import NAME, short_attention, use_short_attention
-from tests.models.test_hidden_states import CONFIGS
+from tests.support.tiny_models import CONFIGS
 
 CPU = torch.device("cpu")
 

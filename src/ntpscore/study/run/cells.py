@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ntpscore.adapt.result import AdaptResult
 from ntpscore.core.scores import GRID_STEPS, SCORES
 from ntpscore.errors import StudyError
 from ntpscore.files import make_folder, read_record, without_nan, write_text
-from ntpscore.rank.run import RankResult
+from ntpscore.rank.result import RankResult
 from ntpscore.scoring.result import ScoreResult
 from ntpscore.study.run.plan import Cell
 
@@ -99,6 +100,43 @@ def read_cell(path: Path) -> dict[str, Any]:
     return read_record(path, KIND, SCHEMA_VERSION, "cell of a study", StudyError)
 
 
+def load_records(results: str | Path) -> list[dict[str, Any]]:
+    """The cells of a folder of results that are done.
+
+    Raises:
+        StudyError: the folder holds none, or one that can't be read.
+    """
+    records = [read_cell(path) for path in sorted(Path(results).glob("*--*/*.json"))]
+    done = [record for record in records if record["status"] == "done"]
+    if not done:
+        raise StudyError(f"{results} holds no cell that is done: run `ntpscore study run` first")
+    return done
+
+
+def select_records(
+    records: Sequence[dict[str, Any]],
+    *,
+    models: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> list[dict[str, Any]]:
+    """Those of `load_records` that are of these models and seeds; of all if None.
+
+    Raises:
+        StudyError: there is no cell of such a model or seed.
+    """
+    selected = list(records)
+    for column, wanted in (("model", models), ("seed", seeds)):
+        if wanted is None:
+            continue
+        known = {record[column] for record in selected}
+        unknown = [value for value in wanted if value not in known]
+        if unknown:
+            there = ", ".join(str(value) for value in sorted(known))
+            raise StudyError(f"no cell of {column} {unknown[0]!r}: there are cells of {there}")
+        selected = [record for record in selected if record[column] in wanted]
+    return selected
+
+
 def _score_grid(result: ScoreResult) -> dict[str, Any]:
     """Per score a table, layers by k, of value and z, on the paper's grid of k.
 
@@ -110,8 +148,8 @@ def _score_grid(result: ScoreResult) -> dict[str, Any]:
     width = result.record["model"]["width"]
     grid: dict[str, Any] = {
         "layer": [int(layer) for layer in layers],
-        "k": [int(one) for one in k],
-        "k_fraction": [nominal_k_fraction(int(one), width) for one in k],
+        "k": [int(number) for number in k],
+        "k_fraction": [nominal_k_fraction(int(number), width) for number in k],
     }
     for score in SCORES:
         rows = frame[frame["score"] == score]

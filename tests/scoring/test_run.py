@@ -626,3 +626,34 @@ def test_a_changed_tokenizer_does_not_go_on_from_a_checkpoint(
                    config=replace(config, skip_sanity_check=True))  # fmt: skip
     assert not any("checkpoint" in warning for warning in result.record["warnings"])
     assert result.moments.n_tokens == result.record["data"]["n_tokens"]
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("precision", ["exact-int8", "float32"])
+    def test_other_products_give_the_scores_of_float64(
+        self, tiny: LanguageModel, data: Path, precision: str
+    ) -> None:
+        exact = score(tiny, data, CONFIG)
+        other = score(tiny, data, replace(CONFIG, precision=precision))
+        assert exact.record["settings"]["precision"] == "float64"
+        assert other.record["settings"]["precision"] == precision
+        assert not np.array_equal(values(other), values(exact))
+        allowed = {"exact-int8": 1e-6, "float32": 1e-3}[precision]
+        np.testing.assert_allclose(values(other), values(exact), atol=allowed)
+        warned = [one for one in other.record["warnings"] if "float64" in one]
+        assert len(warned) == (precision == "float32")
+
+    def test_layers_that_few_directions_dominate_are_named(
+        self, tiny: LanguageModel, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        conditions = [layer["condition_C0"] for layer in score(tiny, data, CONFIG).record["layers"]]
+        safe = sum(sorted(conditions)[1:3]) / 2
+        monkeypatch.setattr(run, "SAFE_CONDITION", safe)
+        result = score(tiny, data, replace(CONFIG, precision="exact-int8"))
+        (warning,) = [one for one in result.record["warnings"] if "exact-int8" in one]
+        named = [i for i, one in enumerate(conditions) if one > safe]
+        assert f"layers {', '.join(map(str, named))} by more than 1e-6" in warning
+
+    def test_an_unknown_one_is_refused(self) -> None:
+        with pytest.raises(NtpscoreError, match="there is no precision 'half'"):
+            ScoreConfig(precision="half")

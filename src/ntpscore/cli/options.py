@@ -38,8 +38,8 @@ Scores = Annotated[
 Calibration = Annotated[
     Path | None,
     typer.Option(
-        help="Forecast the LoRA gain by a file of `ntpscore study calibrate`; default "
-        "ntpscore's own study."
+        help="Forecast the LoRA gain by a file of `ntpscore study forecast --out`; "
+        "default ntpscore's own study."
     ),
 ]
 Json = Annotated[

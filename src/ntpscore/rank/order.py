@@ -27,7 +27,7 @@ def rank_held_out(
     Args:
         values: held-out accuracy (or R²) by model.
         lost: what each model loses on each text, see `ScoreResult.held_out`.
-        groups: of each text, see `group_texts`.
+        groups: of each text, see `LabelledText.fold_groups`.
     """
     ranks: dict[str, int] = {}
     first: str | None = None

@@ -33,7 +33,6 @@ from ntpscore.rank.values import (
     places_of,
 )
 from ntpscore.reading.reader import check_layers
-from ntpscore.scoring.accuracy import group_texts
 from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.scoring.result import ScoreResult, load_result
@@ -215,7 +214,7 @@ def _standings(ranked: dict[str, _Ranked], text: LabelledText) -> list[dict[str,
         }
     judged = {name: row[ACCURACY] for name, row in rows.items() if row[ACCURACY] is not None}
     lost = {name: ranked[name].result.held_out for name in judged}
-    ranks = rank_held_out(judged, lost, group_texts(text))
+    ranks = rank_held_out(judged, lost, text.fold_groups.tolist())
     for name, rank in ranks.items():
         rows[name] |= {"rank": rank, "tied": list(ranks.values()).count(rank) > 1}
     return sorted(rows.values(), key=lambda row: -judged.get(row["model"], -float("inf")))

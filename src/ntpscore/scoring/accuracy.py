@@ -21,22 +21,17 @@ from ntpscore.scoring.measures import (
     TIED,
     Array,
     Measures,
-    group_numbers,
     target_columns,
     to_array,
 )
 from ntpscore.text import LabelledText
+from ntpscore.text.groups import number_groups
 from ntpscore.text.sample import draw_sample, draw_stratified_sample
 
 # The kernel of the words is (n, n), and solving it grows with n³.
 WORDS_TEXTS = 3000
 # Of a readout that is cheaper.
 _ONE_ERROR = 1.0
-
-
-def group_texts(text: LabelledText) -> list[str]:
-    """Equal for texts that must not be parted: those that are the same."""
-    return [one.strip() for one in text.texts]
 
 
 class Folded:
@@ -51,11 +46,12 @@ class Folded:
     def __init__(self, text: LabelledText, seed: int, rows: Sequence[int] | None = None) -> None:
         if rows is not None:
             texts = [text.texts[row] for row in rows]
-            text = replace(text, texts=texts, labels=text.labels[list(rows)])
+            groups = number_groups(text.groups[list(rows)])
+            text = replace(text, texts=texts, labels=text.labels[list(rows)], groups=groups)
         self.text = text
         self.seed = seed
         # The same text twice must not be fitted and judged on.
-        self.groups = group_numbers(group_texts(text))
+        self.groups = text.fold_groups
         self.targets = target_columns(text)
         is_classes = text.task == "classification"
         self.classes = torch.from_numpy(text.labels.astype(np.int64)) if is_classes else None
@@ -73,8 +69,9 @@ class Folded:
     def sample(self, size: int, seed: int) -> list[int]:
         """So many of the texts, of each class in proportion."""
         if self.text.task == "classification":
-            return draw_stratified_sample(self.text.labels.astype(np.int64), size, seed)
-        return draw_sample(len(self.text), size, seed)
+            classes = self.text.labels.astype(np.int64)
+            return draw_stratified_sample(classes, self.groups, size, seed)
+        return draw_sample(self.groups, size, seed)
 
 
 class _ChoiceInside:

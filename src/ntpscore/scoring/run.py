@@ -15,7 +15,8 @@ from ntpscore.core.prefix_products import SAFE_CONDITION
 from ntpscore.core.scores import SCORES, ScoreTable, score_moments
 from ntpscore.errors import DataError, ModelError
 from ntpscore.files import make_folder, without_nan
-from ntpscore.forecast.evidence import Evidence, forecast_gain
+from ntpscore.forecast.evidence import Evidence
+from ntpscore.forecast.lora import forecast_lora
 from ntpscore.models import LanguageModel, NextTokenLoss, check_next_token_loss
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
@@ -79,7 +80,7 @@ def score(
         every_k: write every k into `scores.csv`.
         keep_moments: write `moments.safetensors`, from which every k can be solved again; some
             190 MB at 135 million parameters, 10 GB at 8 billion.
-        calibration: forecast the LoRA gain by a file of `ntpscore study calibrate`; None means
+        calibration: forecast the LoRA gain by a file of `ntpscore study forecast --out`; None means
             ntpscore's own study.
         progress: show progress bars on standard error; None means if it is a terminal.
         keywords: any option of `ScoreConfig`, `TextOptions` or `ModelOptions` by its name, such as
@@ -210,7 +211,7 @@ def score_text(
             *language_model.warnings,
             *_warnings(text, tokens),
             *reading.warnings,
-            *_warnings_of_precision(precision, table),
+            *_warnings_of_precision(precision, table, language_model.dtype.itemsize),
         ],
         "unsaid": unsaid,
         "seconds": {},
@@ -225,7 +226,7 @@ def score_text(
         record, table=table, held_out=judged.held_out, moments=moments, features=features
     )
     if evidence is not None:
-        record["forecast"] = forecast_gain(record, result.table(), evidence)
+        record["forecast"] = forecast_lora(record, evidence)
     record["advice"] = write_advice(record)
     if folder is not None:
         with clock("write"):
@@ -285,7 +286,8 @@ def until_record(
     }
 
 
-def _warnings_of_precision(precision: str, table: ScoreTable) -> list[str]:
+def _warnings_of_precision(precision: str, table: ScoreTable, n_bytes: int) -> list[str]:
+    """What the precision of the sums may have done to scores of states of so many bytes."""
     if precision == "float32":
         said = (
             "products were added in float32, which may move scores by up to 3e-2 where a few "
@@ -295,7 +297,7 @@ def _warnings_of_precision(precision: str, table: ScoreTable) -> list[str]:
     unsafe = [
         layer
         for layer, scores in zip(table.layers, table.by_layer, strict=True)
-        if not scores.condition_C0 < SAFE_CONDITION
+        if n_bytes > 2 and not scores.condition_C0 < SAFE_CONDITION
     ]
     if precision == "float64" or not unsafe:
         return []

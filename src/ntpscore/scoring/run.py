@@ -207,6 +207,7 @@ def score_text(
         "best": best,
         "warnings": [
             *([] if loss.verdict == "ok" else [loss.message]),
+            *language_model.warnings,
             *_warnings(text, tokens),
             *reading.warnings,
             *_warnings_of_precision(precision, table, language_model.dtype.itemsize),

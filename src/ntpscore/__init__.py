@@ -3,63 +3,25 @@
 The names below load on first use, so that importing ntpscore stays fast.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ntpscore.errors import NtpscoreError
+from ntpscore.errors import NtpscoreError as NtpscoreError
+from ntpscore.lazy import load_lazily
 
 if TYPE_CHECKING:
-    from ntpscore.core.moments import Moments
-    from ntpscore.core.scores import ScoreTable, score_moments
-    from ntpscore.models import LanguageModel, load_model
-    from ntpscore.rank.run import rank_models
-    from ntpscore.scoring.config import ScoreConfig
-    from ntpscore.scoring.result import ScoreResult, load_result
-    from ntpscore.scoring.run import score
-    from ntpscore.text import LabelledText, load_text
+    from ntpscore.core.moments import Moments as Moments
+    from ntpscore.core.scores import ScoreTable as ScoreTable
+    from ntpscore.core.scores import score_moments as score_moments
+    from ntpscore.models.language_model import LanguageModel as LanguageModel
+    from ntpscore.models.load import load_model as load_model
+    from ntpscore.rank.run import rank_models as rank_models
+    from ntpscore.scoring.config import ScoreConfig as ScoreConfig
+    from ntpscore.scoring.result import ScoreResult as ScoreResult
+    from ntpscore.scoring.result import load_result as load_result
+    from ntpscore.scoring.run import score as score
+    from ntpscore.text.labelled import LabelledText as LabelledText
+    from ntpscore.text.labelled import load_text as load_text
 
 __version__ = "0.1.0"
-
-_HOMES = {
-    "LabelledText": "ntpscore.text",
-    "LanguageModel": "ntpscore.models",
-    "Moments": "ntpscore.core.moments",
-    "ScoreConfig": "ntpscore.scoring.config",
-    "ScoreResult": "ntpscore.scoring.result",
-    "ScoreTable": "ntpscore.core.scores",
-    "load_model": "ntpscore.models",
-    "load_result": "ntpscore.scoring.result",
-    "load_text": "ntpscore.text",
-    "rank_models": "ntpscore.rank.run",
-    "score": "ntpscore.scoring.run",
-    "score_moments": "ntpscore.core.scores",
-}
-
-__all__ = [
-    "LabelledText",
-    "LanguageModel",
-    "Moments",
-    "NtpscoreError",
-    "ScoreConfig",
-    "ScoreResult",
-    "ScoreTable",
-    "__version__",
-    "load_model",
-    "load_result",
-    "load_text",
-    "rank_models",
-    "score",
-    "score_moments",
-]
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'ntpscore' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    """The public names."""
-    return __all__
+__all__ = ["NtpscoreError", "__version__"]
+__getattr__, __dir__, __all__ = load_lazily(__name__)

@@ -11,6 +11,7 @@ from sklearn.linear_model import Ridge
 
 from ntpscore import LanguageModel, ScoreConfig, score
 from ntpscore.adapt import OlsConfig, fit_ols, load_adapt_result
+from ntpscore.adapt.head import LinearHead
 from ntpscore.adapt.ols import accumulate, solve_least_squares
 from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.errors import ModelError, MomentsError, NtpscoreError
@@ -44,7 +45,8 @@ def test_weights_equal_those_of_the_normal_equations(seed: int, d: int, c: int) 
     assert fit.gcv == pytest.approx(literal.cross_validated_error(X, Y, 0.0), rel=CLOSED_FORM)
     assert fit.rank == d
     assert fit.ridge == 0.0
-    np.testing.assert_allclose(fit.predict(torch.from_numpy(X)), X @ W + b, atol=CLOSED_FORM)
+    head = LinearHead(0, fit.weights, fit.intercept)
+    np.testing.assert_allclose(head.outputs(torch.from_numpy(X)), X @ W + b, atol=CLOSED_FORM)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -67,7 +69,8 @@ def test_directions_that_never_vary_have_no_weight() -> None:
     fit = solve_least_squares(moments_of(doubled, Y))
     assert fit.rank == 3
     W, b = literal.least_squares(X, Y, 0.0)
-    np.testing.assert_allclose(fit.predict(torch.from_numpy(doubled)), X @ W + b, atol=1e-7)
+    head = LinearHead(0, fit.weights, fit.intercept)
+    np.testing.assert_allclose(head.outputs(torch.from_numpy(doubled)), X @ W + b, atol=1e-7)
 
 
 def test_more_features_than_texts_leave_nothing_to_cross_validate() -> None:
@@ -142,7 +145,7 @@ def test_accumulate_in_parts_equals_at_once(
 ) -> None:
     X = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
     whole = accumulate(X, splits.train, 2)
-    monkeypatch.setattr("ntpscore.adapt.ols._TEXTS_AT_ONCE", 7)
+    monkeypatch.setattr("ntpscore.adapt.ols.TEXTS_AT_ONCE", 7)
     parts = accumulate(X, splits.train, 2)
     torch.testing.assert_close(parts.N, whole.N, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(parts.M, whole.M, rtol=1e-12, atol=1e-12)

@@ -20,10 +20,10 @@ from transformers import get_cosine_schedule_with_warmup
 
 from ntpscore import LanguageModel
 from ntpscore.adapt import LoraConfig, ScratchConfig, fit_lora, fit_scratch
+from ntpscore.adapt.config import TrainingConfig
 from ntpscore.adapt.head import MeanTokenClassifier, loss_of
 from ntpscore.adapt.training import (
     CHECKPOINT,
-    TrainingConfig,
     epoch_batches,
     learning_rate_at,
     make_optimiser,

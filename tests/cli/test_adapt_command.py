@@ -141,18 +141,24 @@ def test_training_from_the_command_line(
 
 
 def test_options_of_another_method_are_refused() -> None:
-    config = make_config("lora", layers=None, rank=4, steps=None, epochs=None, seed=2)
+    config = make_config("lora", {"rank": 4, "seed": 2})
     assert config == adapt.LoraConfig(rank=4, seed=2)
     with pytest.raises(NtpscoreError, match="--layer can't be chosen for --method lora"):
-        make_config("lora", layers=(3,), seed=2)
+        make_config("lora", {"layer": "3"})
     with pytest.raises(NtpscoreError, match="--rank can't be chosen for --method scratch"):
-        make_config("scratch", layers=None, rank=2)
+        make_config("scratch", {"rank": 2})
+    with pytest.raises(NtpscoreError, match=r"--layer can't be .* ols: use --layers"):
+        make_config("ols", {"layer": "2"})
 
 
-def test_command_offers_every_field_of_every_configuration() -> None:
-    offered = set(inspect.signature(adapt_command).parameters) | {"layers"}
-    for name in ("OlsConfig", "LogisticConfig", "ProbeConfig", "LoraConfig", "ScratchConfig"):
-        assert {field.name for field in fields(getattr(adapt, name))} <= offered
+@pytest.mark.parametrize("method", adapt.METHODS)
+def test_every_field_of_every_configuration_is_offered_with_its_default(method: str) -> None:
+    offered = inspect.signature(adapt_command).parameters
+    for field in fields(adapt.METHODS[method].config):
+        (flag,) = (m for m in offered[field.name].annotation.__metadata__)
+        if field.default not in {None, False} and field.name not in {"seed", "batch_tokens"}:
+            numbers = {float(word) for word in re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", flag.help)}
+            assert field.default in numbers, (flag.help, field.default)
 
 
 def test_a_cache_is_refused_where_nothing_is_frozen(capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,7 +85,7 @@ def test_a_model_that_memory_runs_out_for_is_told_with_code_1(
             raise MemoryError
         return load_model(*arguments, **options)
 
-    monkeypatch.setattr("ntpscore.rank.run.load_model", load)
+    monkeypatch.setattr("ntpscore.scoring.arguments.load_model", load)
     assert run_cli("rank", data, *models, *FAST, "--csv") == 1
     printed = capsys.readouterr()
     assert set(pd.read_csv(io.StringIO(printed.out))["model"]) == {str(models[1])}

@@ -1,22 +1,25 @@
 """`ntpscore score` and `ntpscore show` as a user types them."""
 
+import inspect
 import json
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import ntpscore
-from ntpscore import NtpscoreError
 from ntpscore.cli import score as score_module
 from ntpscore.cli.main import run
-from ntpscore.cli.score import parse_layers
 from ntpscore.forecast.evidence import Evidence
 from ntpscore.forecast.gain import calibrate_gain
+from ntpscore.models.options import ModelOptions
+from ntpscore.scoring.config import ScoreConfig
 from ntpscore.scoring.result import COLUMNS
+from ntpscore.text.options import TextOptions
 from tests.forecast.test_gain import made_points
 from tests.support.cli_run import run_cli
 from tests.support.labelled_texts import make_rows, write_rows
@@ -241,30 +244,34 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert ntpscore.__version__ in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("text", "layers"),
-    [(None, None), ("3", (3,)), ("0,4,8-10", (0, 4, 8, 9, 10)), (" 1 , 2 ", (1, 2))],
-)
-def test_parse_layers_reads_numbers_and_ranges(
-    text: str | None, layers: tuple[int, ...] | None
-) -> None:
-    assert parse_layers(text) == layers
-
-
-@pytest.mark.parametrize("text", ["", "x", "1-", "-1", "5-3", "1,,2", "0-99999999999"])
-def test_parse_layers_refuses_anything_else(text: str) -> None:
-    with pytest.raises(NtpscoreError, match="--layers"):
-        parse_layers(text)
-
-
 def test_score_command_offers_every_option_of_score() -> None:
     """An option of the function that the command line lacks would be hard to miss."""
-    import inspect
-
     offered = set(inspect.signature(score_module.score_command).parameters)
-    function = set(inspect.signature(ntpscore.score).parameters)
-    config = set(inspect.signature(ntpscore.ScoreConfig).parameters)
-    assert (function - {"config", "progress"}) | config <= offered
+    own = {"config", "text_options", "model_options", "keywords", "progress"}
+    function = set(inspect.signature(ntpscore.score).parameters) - own
+    for kind in (ScoreConfig, TextOptions, ModelOptions):
+        function |= {field.name for field in fields(kind)}
+    assert function <= offered
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [("score", ("helpdesk", "smollm2-135m")), ("rank", ("smollm2-135m", "helpdesk"))],
+)
+def test_arguments_in_the_wrong_order_are_told(
+    command: str, arguments: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli(command, *arguments) == 2
+    assert "the order is" in capsys.readouterr().err
+
+
+def test_last_layer_is_a_number_and_a_name(
+    tiny_model_dir: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for layers, expected in (("-1", [3]), ("last", [3]), ("0,2-last", [0, 2, 3])):
+        arguments = ("--layers", layers, "--shuffles", 0, "--json")
+        assert run_cli("score", tiny_model_dir, data, *arguments) == 0
+        assert json.loads(capsys.readouterr().out)["settings"]["layers"] == expected
 
 
 def test_show_prints_csv_and_draws(

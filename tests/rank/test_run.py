@@ -279,7 +279,7 @@ def test_a_model_that_fails_is_freed_and_the_next_one_is_ranked(
             raise type(failure)(*failure.args)
         return score_text(*arguments, **options)
 
-    monkeypatch.setattr("ntpscore.rank.run.load_model", load)
+    monkeypatch.setattr("ntpscore.scoring.arguments.load_model", load)
     monkeypatch.setattr("ntpscore.rank.run.score_text", fail_once)
     ranking = rank_models(data, [tiny_model_dir, copy], config=CONFIG, layer="last")
     assert alive == [0, 0]
@@ -414,7 +414,7 @@ def test_a_pass_that_is_observed_wants_no_folder(
         ({"models": []}, "no model was given"),
         ({"models": ["a", "b", "a"]}, "model a is given more than once"),
         ({"metric": "beauty"}, "there is no metric 'beauty': choose from consensus, algorithm1"),
-        ({"layer": -1}, "layer must be"),
+        ({"layer": -2}, "layer must be"),
         ({"layer": "middle"}, "layer must be"),
         ({"config": ScoreConfig(layers=(1,))}, "say which with layer"),
     ],

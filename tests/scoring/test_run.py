@@ -507,7 +507,7 @@ class TestBadInput:
             ("max_length", 1),
             ("layers", ()),
             ("seed", -1),
-            ("layers", (-1,)),
+            ("layers", (-2,)),
             ("seed", 2**63),
             ("checkpoint_seconds", -1.0),
         ],

@@ -63,7 +63,7 @@ def _fake_loading(monkeypatch, answer, loaded):
 
 def test_hub_data_set_is_loaded_with_its_commit(monkeypatch, split_data):
     hub, calls = _fake_loading(monkeypatch, COMMIT, split_data)
-    text = load_text("owner/name", configuration="small", revision="v1", split="test")
+    text = load_text("owner/name", data_configuration="small", data_revision="v1", split="test")
     assert text.texts == TEXTS[:2]
     assert hub.asked == ("owner/name", "v1")
     assert calls == [(("owner/name", "small"), {"revision": "v1"})]
@@ -108,7 +108,7 @@ def test_hub_failure_says_what_was_tried_and_what_to_do(monkeypatch):
     problem = ValueError("Config name is missing. Pick one among 'a', 'b'")
     _fake_loading(monkeypatch, COMMIT, problem)
     with pytest.raises(DataError, match="Config name is missing") as error:
-        load_text("owner/name", revision="v1")
+        load_text("owner/name", data_revision="v1")
     for part in (
         "'owner/name', revision 'v1'",
         "--data-configuration",

@@ -258,4 +258,4 @@ def test_helpdesk_is_built_in():
 def test_hub_options_are_refused_elsewhere(write_jsonl, option):
     for data in (write_jsonl(ROWS), "helpdesk", object()):
         with pytest.raises(DataError, match=f"--data-{option} is for data sets on the hub"):
-            load_text(data, **{option: "x"})
+            load_text(data, **{f"data_{option}": "x"})

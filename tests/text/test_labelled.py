@@ -111,5 +111,5 @@ def test_class_counts_are_in_the_order_of_the_classes(write_jsonl):
 
 @pytest.mark.parametrize("options", [{"task": "ranking"}, {"max_texts": 0}, {"max_texts": -3}])
 def test_wrong_options_are_refused(write_jsonl, options):
-    with pytest.raises(DataError, match=r"no task 'ranking'|--max-texts must be at least 1"):
+    with pytest.raises(DataError, match=r"no task 'ranking'|max_texts must be at least 1"):
         load_text(write_jsonl(ROWS), **options)

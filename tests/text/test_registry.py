@@ -137,9 +137,9 @@ def test_configuration_and_revision_are_registered_and_can_be_given(
     columns = {"text_column": "question_1"}
     climate = DATA_SETS["climate"]
     load_text("climate", **columns)
-    load_text("climate", revision="v2", **columns)
+    load_text("climate", data_revision="v2", **columns)
     assert load_text("emotion", **columns).source.configuration == "split"
-    load_text("emotion", configuration="unsplit", **columns)
+    load_text("emotion", data_configuration="unsplit", **columns)
     assert [ask[1:] for ask in asked] == [
         (None, climate.revision), (None, "v2"), ("split", None), ("unsplit", None),
     ]  # fmt: skip

@@ -10,7 +10,7 @@ from scipy.special import log_expit, log_softmax
 from sklearn.metrics import f1_score
 
 from ntpscore.errors import DataError
-from ntpscore.text import LabelledText, Task
+from ntpscore.text import Task
 
 Outputs = Literal["logits", "targets"]
 Interval = tuple[float, float]
@@ -121,40 +121,6 @@ def evaluate(
     else:
         figures["loss"] = float(-(targets * log_softmax(outputs, axis=1)).sum(axis=1).mean())
     return Evaluation(split, n, **figures)
-
-
-def evaluate_split(
-    outputs: npt.NDArray[np.floating[Any]],
-    text: LabelledText,
-    train: LabelledText,
-    *,
-    kind: Outputs = "logits",
-    seed: int = 0,
-    bootstrap: int = BOOTSTRAP,
-) -> Evaluation:
-    """`evaluate` for the texts of a split.
-
-    Args:
-        outputs: (n, c), for the n texts.
-        text: the split, its labels coded as in training.
-        train: the split that was fitted.
-        kind: as for `evaluate`, like all that follow.
-        seed: see there.
-        bootstrap: see there.
-
-    Raises:
-        DataError: as `evaluate`.
-    """
-    return evaluate(
-        outputs,
-        text.labels,
-        task=text.task,
-        split=text.source.split,
-        train_labels=train.labels,
-        kind=kind,
-        seed=seed,
-        bootstrap=bootstrap,
-    )
 
 
 def predictions(

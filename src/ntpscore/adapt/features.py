@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 import torch
@@ -20,7 +19,7 @@ from ntpscore.files import make_folder, write_tensors
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
 from ntpscore.reading.reader import BatchReader, keep_freed_memory
-from ntpscore.reading.tokens import TokenizedText, plan_batches, tokenize
+from ntpscore.reading.tokens import TokenizedText, plan_batches
 from ntpscore.text import LabelledText
 
 _MEMORY_MARGIN = 0.9
@@ -92,76 +91,15 @@ def collect_features(
             warnings.append(f"{path} is damaged, so the features were computed again: {error}")
     missing = [layer for layer in layers if layer not in cached]
     if missing:
-        found = _read_features(language_model, text, tokens, missing, batch_tokens, clock, progress)
+        computed = _read_features(
+            language_model, text, tokens, missing, batch_tokens, clock, progress
+        )
         with clock("forward"):
-            tensors = {str(layer): value for layer, value in sorted((cached | found).items())}
+            tensors = {str(layer): value for layer, value in sorted((cached | computed).items())}
             write_tensors(path, tensors, {"key": key})
             cached = _load(path, key, (len(text), language_model.width))
     by_layer = {layer: cached[layer] for layer in layers}
     return Features(by_layer, from_cache=not missing, warnings=tuple(warnings))
-
-
-class SplitFeatures(NamedTuple):
-    """What a fit on frozen features starts from.
-
-    Attributes:
-        train: features of the texts to fit.
-        train_tokens: their tokens.
-        test: features of the test split, if there is one.
-        test_tokens: its tokens.
-    """
-
-    train: Features
-    train_tokens: TokenizedText
-    test: Features | None
-    test_tokens: TokenizedText | None
-
-    @property
-    def warnings(self) -> list[str]:
-        """Those of both splits."""
-        return [*self.train.warnings, *(self.test.warnings if self.test else ())]
-
-
-def collect_splits(
-    language_model: LanguageModel,
-    train: LabelledText,
-    test: LabelledText | None,
-    layers: Sequence[int],
-    *,
-    test_layers: Sequence[int] | None = None,
-    max_length: int | None,
-    batch_tokens: int,
-    clock: Clock,
-    cache: Path | None,
-    progress: bool | None,
-) -> SplitFeatures:
-    """Tokens and features of both splits, of the test split by default in the same layers.
-
-    See `collect_features` for the arguments.
-
-    Raises:
-        NtpscoreError: as `tokenize` and `collect_features`.
-    """
-
-    def collect(text: LabelledText, layers: Sequence[int]) -> tuple[Features, TokenizedText]:
-        with clock("tokenize"):
-            tokens = tokenize(text.texts, language_model, max_length)
-        features = collect_features(
-            language_model,
-            text,
-            tokens,
-            layers,
-            batch_tokens=batch_tokens,
-            clock=clock,
-            cache=cache,
-            progress=progress,
-        )
-        return features, tokens
-
-    of_train = collect(train, layers)
-    if test is None:
-        return SplitFeatures(*of_train, None, None)
-    return SplitFeatures(*of_train, *collect(test, layers if test_layers is None else test_layers))
 
 
 def cache_key(language_model: LanguageModel, tokens: TokenizedText) -> str:
@@ -205,10 +143,10 @@ def _read_features(
         return on_layer, lambda: None
 
     reader = BatchReader(language_model, text.texts, tokens.ids, clock, "fit")
-    with Progress(progress) as shown:
-        shown.start("reading", len(text), "texts")
+    with Progress(progress) as bar:
+        bar.start("reading", len(text), "texts")
         batches = plan_batches([len(one) for one in tokens.ids], batch_tokens)
-        reader.read(batches, layers, part, on_batch=lambda batch: shown.advance(len(batch)))
+        reader.read(batches, layers, part, on_batch=lambda batch: bar.advance(len(batch)))
     return features
 
 
@@ -221,7 +159,7 @@ def _load(path: Path, key: str, shape: tuple[int, int]) -> dict[int, Tensor]:
     with safe_open(path, framework="pt") as file:
         if (file.metadata() or {}).get("key") != key:
             raise ValueError("it is of other texts or another model")
-        found = {int(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if any(tensor.shape != shape for tensor in found.values()):
+        tensors = {int(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if any(tensor.shape != shape for tensor in tensors.values()):
         raise ValueError(f"a layer has not the shape {shape}")
-    return found
+    return tensors

@@ -1,6 +1,7 @@
-"""A linear head on the mean token of a model's last block, and the loss of its outputs."""
+"""Linear heads: one fitted to frozen features, and one trained on top of a model."""
 
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,46 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ntpscore.adapt.evaluation import Outputs
 from ntpscore.core.pooling import mean_tokens
 from ntpscore.text import Task
+
+# Texts that are brought to float64 at once.
+TEXTS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A linear map with intercept on the standardised features of one layer.
+
+    Attributes:
+        layer: the hidden-state index.
+        weights: (d, c) float64.
+        intercept: (c,) float64.
+        kind: what the outputs are.
+        mean: (d,) float64, taken off the features; None for nothing.
+        scale: (d,) float64, which the features are divided by; None for nothing.
+    """
+
+    layer: int
+    weights: Float[Tensor, "d c"]
+    intercept: Float[Tensor, " c"]
+    kind: Outputs = "logits"
+    mean: Float[Tensor, " d"] | None = None
+    scale: Float[Tensor, " d"] | None = None
+
+    def outputs(self, features: Float[Tensor, "n d"]) -> npt.NDArray[np.float64]:
+        """(n, c) float64 outputs for (n, d) features of the head's layer."""
+        parts = [self._standardise(part.double()) for part in features.split(TEXTS_AT_ONCE)]
+        outputs: npt.NDArray[np.float64] = torch.cat(
+            [part @ self.weights + self.intercept for part in parts]
+        ).numpy()
+        return outputs
+
+    def _standardise(self, features: Tensor) -> Tensor:
+        if self.mean is not None:
+            features = features - self.mean
+        return features if self.scale is None else features / self.scale
 
 
 class MeanTokenClassifier(nn.Module):

@@ -1,66 +1,56 @@
 """Logistic regression on standardised mean-token features: the paper's, and a converged one."""
 
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 
-from ntpscore.adapt.evaluation import Evaluation, evaluate_split
-from ntpscore.adapt.features import collect_splits
-from ntpscore.adapt.result import STAGES, AdaptResult, make_record, tabulate_predictions
-from ntpscore.clock import Clock
+from ntpscore.adapt.config import LogisticConfig
+from ntpscore.adapt.frozen import FittedHeads, find_layer, fit_on_features
+from ntpscore.adapt.head import LinearHead
+from ntpscore.adapt.result import AdaptResult
 from ntpscore.errors import NtpscoreError
 from ntpscore.models import LanguageModel
-from ntpscore.reading.reader import check_layers
-from ntpscore.reading.tokens import BATCH_TOKENS
-from ntpscore.text import LabelledText, recode_labels
+from ntpscore.text import LabelledText
 
-Solver = Literal["saga", "lbfgs"]
-_SAGA_TOLERANCE, _SAGA_ITERATIONS = 0.01, 1000
-_LBFGS_TOLERANCE, _LBFGS_ITERATIONS = 1e-6, 10_000
+# A class of the data that no text to fit has gets no probability.
+_NEVER = -1e9
 
 
 @dataclass(frozen=True)
-class LogisticConfig:
-    """How `fit_logistic` runs.
+class Solver:
+    """A solver of scikit-learn and when it stops."""
+
+    name: str
+    tolerance: float
+    iterations: int
+
+
+SAGA = Solver("saga", 0.01, 1000)
+LBFGS = Solver("lbfgs", 1e-6, 10_000)
+
+
+@dataclass(frozen=True)
+class Logits:
+    """Logistic regression fitted to (n, d) features.
 
     Attributes:
-        layer: hidden-state index; None means the last.
-        C: inverse strength of the L2 penalty, as scikit-learn has it.
-        max_length: tokens after which a text is cut; None means the model's context.
-        batch_tokens: tokens per batch of the forward pass, padding included.
-        seed: of saga's order of texts and of the bootstrap.
+        weights: (d, c).
+        intercept: (c,).
+        iterations: that the solver took, for the slowest label.
+        converged: whether it came to its tolerance.
     """
 
-    layer: int | None = None
-    C: float = 1.0
-    max_length: int | None = None
-    batch_tokens: int = BATCH_TOKENS
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            NtpscoreError: one of them makes no sense.
-        """
-        if not 0 < self.C < float("inf"):
-            raise NtpscoreError(f"C must be above 0 and finite, got {self.C}")
-        if self.batch_tokens < 1 or not 0 <= self.seed < 2**32:
-            raise NtpscoreError("batch_tokens must be at least 1, seed from 0 to 2^32 − 1")
-
-
-class _Fit(NamedTuple):
-    """Outputs on both splits, and how the solver ended."""
-
-    train: npt.NDArray[np.float64]
-    test: npt.NDArray[np.float64] | None
+    weights: npt.NDArray[np.float64]
+    intercept: npt.NDArray[np.float64]
     iterations: int
     converged: bool
 
@@ -80,14 +70,7 @@ def fit_logistic(
     Twice: with saga, stopped early as in the paper (tolerance 0.01, at most 1,000 iterations), and
     with lbfgs to convergence. Several labels are fitted one by one.
 
-    Args:
-        model: from `load_model`.
-        train: the texts to fit.
-        test: the texts to test; None for none.
-        config: see `LogisticConfig`.
-        folder: where the result goes; None keeps it in memory.
-        cache: where features are kept; None means the folder.
-        progress: show progress bars; None means on a terminal.
+    The arguments are those of `fit_on_features`.
 
     Returns:
         The result: `train` and `test` are saga's, `record["converged"]` has those of lbfgs.
@@ -101,163 +84,95 @@ def fit_logistic(
     config = config or LogisticConfig()
     if train.task == "regression":
         raise NtpscoreError("logistic regression is for classes: fit targets with --method ols")
-    clock = Clock(STAGES)
-    wanted = model.n_layers if config.layer is None else config.layer
-    (layer,) = check_layers([wanted], model, "--layer")
-    test = None if test is None else recode_labels(test, train)
-    data = collect_splits(
-        model,
-        train,
-        test,
-        (layer,),
-        max_length=config.max_length,
-        batch_tokens=config.batch_tokens,
-        clock=clock,
-        cache=cache or folder,
-        progress=progress,
-    )
-    with clock("fit"):
+    layer = find_layer(config.layer, model)
+
+    def fit(features: dict[int, Tensor]) -> FittedHeads:
         scaler = StandardScaler()
-        train_features = scaler.fit_transform(data.train.by_layer[layer].double().numpy())
-        test_features = (
-            None
-            if data.test is None
-            else scaler.transform(data.test.by_layer[layer].double().numpy())
-        )
-        early = _fit("saga", train_features, train, test_features, config)
-        converged = _fit("lbfgs", train_features, train, test_features, config)
-
-    def judge(
-        outputs: npt.NDArray[np.float64] | None, text: LabelledText | None
-    ) -> Evaluation | None:
-        if outputs is None or text is None:
-            return None
-        return evaluate_split(outputs, text, train, seed=config.seed)
-
-    with clock("evaluate"):
-        evaluations = [
-            (judge(fit.train, train), judge(fit.test, test)) for fit in (early, converged)
+        X = scaler.fit_transform(features[layer].double().numpy())
+        mean, scale = torch.from_numpy(scaler.mean_), torch.from_numpy(scaler.scale_)
+        early, converged = (fit_labels(solver, X, train, config) for solver in (SAGA, LBFGS))
+        heads = [
+            LinearHead(
+                layer,
+                torch.from_numpy(logits.weights),
+                torch.from_numpy(logits.intercept),
+                mean=mean,
+                scale=scale,
+            )
+            for logits in (early, converged)
         ]
-    found = list(data.warnings)
-    if not converged.converged:
-        found.append(f"lbfgs did not converge in {_LBFGS_ITERATIONS} iterations: lower C")
-    trainable = (model.width + 1) * len(train.classes)
-    record = make_record(
-        "logistic",
-        model,
-        train=train,
-        train_tokens=data.train_tokens,
-        test=test,
-        test_tokens=data.test_tokens,
-        config=config,
-        layers=(layer,),
-        train_evaluation=evaluations[0][0],
-        test_evaluation=evaluations[0][1],
-        trainable_parameters=trainable,
-        total_parameters=model.model.num_parameters() + trainable,
-        clock=clock,
-        warnings=found,
-        extra={
-            "solver": {"iterations": early.iterations, "converged": early.converged},
-            "converged": {
-                "iterations": converged.iterations,
-                "converged": converged.converged,
-                "train": _plain(evaluations[1][0]),
-                "test": _plain(evaluations[1][1]),
-            },
-        },
-    )
-    predicted = None
-    if test is not None and early.test is not None:
-        predicted = tabulate_predictions(early.test, test)
-    result = AdaptResult(record, predictions=predicted)
-    if folder is not None:
-        result.save(folder)
-    return result
-
-
-def _plain(evaluation: Evaluation | None) -> dict[str, Any] | None:
-    return None if evaluation is None else asdict(evaluation)
-
-
-def _fit(
-    solver: Solver,
-    train_features: npt.NDArray[np.float64],
-    train: LabelledText,
-    test_features: npt.NDArray[np.float64] | None,
-    config: LogisticConfig,
-) -> _Fit:
-    """One classifier, or one per label; logits in a column per class or label."""
-    if train.task == "classification":
-        return _fit_classes(
-            solver, train_features, train.labels, len(train.classes), test_features, config
+        late = f"lbfgs did not converge in {LBFGS.iterations} iterations: lower C"
+        statistics = [
+            {"iterations": logits.iterations, "converged": logits.converged}
+            for logits in (early, converged)
+        ]
+        return FittedHeads(
+            heads,
+            statistics,
+            describe=lambda rows: {"solver": statistics[0], "converged": rows[1]},
+            warnings=[] if converged.converged else [late],
         )
-    each = [
-        _fit_label(solver, train_features, column, test_features, config)
-        for column in train.labels.T
-    ]
-    tests = [fit.test for fit in each if fit.test is not None]
-    return _Fit(
-        np.column_stack([fit.train for fit in each]),
-        np.column_stack(tests) if tests else None,
-        max(fit.iterations for fit in each),
-        all(fit.converged for fit in each),
+
+    return fit_on_features(
+        "logistic", fit, model, train, test, config,
+        layers=[layer], folder=folder, cache=cache, progress=progress,
+    )  # fmt: skip
+
+
+def fit_labels(
+    solver: Solver, X: npt.NDArray[np.float64], train: LabelledText, config: LogisticConfig
+) -> Logits:
+    """One classifier, or one per label: a column per class or label."""
+    if train.task == "classification":
+        return fit_classes(solver, X, train.labels, len(train.classes), config)
+    each = [fit_label(solver, X, column, config) for column in train.labels.T]
+    return Logits(
+        np.column_stack([label.weights for label in each]),
+        np.concatenate([label.intercept for label in each]),
+        max(label.iterations for label in each),
+        all(label.converged for label in each),
     )
 
 
-def _fit_label(
-    solver: Solver,
-    train_features: npt.NDArray[np.float64],
-    labels: npt.NDArray[Any],
-    test_features: npt.NDArray[np.float64] | None,
-    config: LogisticConfig,
-) -> _Fit:
+def fit_label(
+    solver: Solver, X: npt.NDArray[np.float64], labels: npt.NDArray[Any], config: LogisticConfig
+) -> Logits:
+    """A column that says whether texts have a label."""
     n, positive = len(labels), float(labels.sum())
     if 0 < positive < n:
-        fit = _fit_classes(solver, train_features, labels, 2, test_features, config)
-        return fit._replace(train=fit.train[:, 1:], test=None if fit.test is None
-                            else fit.test[:, 1:])  # fmt: skip
+        fit = fit_classes(solver, X, labels, 2, config)
+        return Logits(fit.weights[:, 1:], fit.intercept[1:], fit.iterations, fit.converged)
     # Of a label that never varies only its frequency is known, smoothed to be finite.
     logit = np.log((positive + 0.5) / (n - positive + 0.5))
-    constant = [None if x is None else np.full((len(x), 1), logit)
-                for x in (train_features, test_features)]  # fmt: skip
-    assert constant[0] is not None  # noqa: S101  # there are always texts to fit
-    return _Fit(constant[0], constant[1], 0, converged=True)
+    return Logits(np.zeros((X.shape[1], 1)), np.array([logit]), 0, converged=True)
 
 
-def _fit_classes(
+def fit_classes(
     solver: Solver,
-    train_features: npt.NDArray[np.float64],
+    X: npt.NDArray[np.float64],
     labels: npt.NDArray[Any],
     n_classes: int,
-    test_features: npt.NDArray[np.float64] | None,
     config: LogisticConfig,
-) -> _Fit:
-    is_saga = solver == "saga"
+) -> Logits:
+    """A column per class."""
     classifier = LogisticRegression(
-        solver=solver,
+        solver=solver.name,
         C=config.C,
-        tol=_SAGA_TOLERANCE if is_saga else _LBFGS_TOLERANCE,
-        max_iter=_SAGA_ITERATIONS if is_saga else _LBFGS_ITERATIONS,
+        tol=solver.tolerance,
+        max_iter=solver.iterations,
         random_state=config.seed,
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        classifier.fit(train_features, labels)
-    converged = not any(issubclass(one.category, ConvergenceWarning) for one in caught)
-
-    def logits(features: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        decision = classifier.decision_function(features)
-        if decision.ndim == 1:
-            decision = np.column_stack([np.zeros_like(decision), decision])
-        # A class of the data that no text to fit has gets no probability.
-        whole = np.full((len(features), n_classes), -1e9)
-        whole[:, classifier.classes_.astype(np.int64)] = decision
-        return whole
-
-    return _Fit(
-        logits(train_features),
-        None if test_features is None else logits(test_features),
-        int(np.max(classifier.n_iter_)),
-        converged,
-    )
+        classifier.fit(X, labels)
+    converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+    weights, intercept = classifier.coef_.T, classifier.intercept_
+    if len(intercept) == 1:  # of two classes scikit-learn fits the second alone
+        weights = np.column_stack([np.zeros_like(weights), weights])
+        intercept = np.append(0.0, intercept)
+    occurring = classifier.classes_.astype(np.int64)
+    all_weights = np.zeros((X.shape[1], n_classes))
+    all_weights[:, occurring] = weights
+    all_intercepts = np.full(n_classes, _NEVER)
+    all_intercepts[occurring] = intercept
+    return Logits(all_weights, all_intercepts, int(np.max(classifier.n_iter_)), converged)

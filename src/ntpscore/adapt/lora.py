@@ -5,7 +5,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from ntpscore.adapt.config import LoraConfig
 from ntpscore.adapt.head import MeanTokenClassifier
 from ntpscore.adapt.result import AdaptResult
-from ntpscore.adapt.training import TrainingConfig, fit_classifier, seeded_chance
-from ntpscore.errors import ModelError, NtpscoreError, OutputError
+from ntpscore.adapt.training import fit_classifier, seeded_chance
+from ntpscore.errors import ModelError, OutputError
 from ntpscore.models import LanguageModel
 from ntpscore.text import LabelledText
 
@@ -36,34 +37,6 @@ _PROJECTIONS = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True)
-class LoraConfig(TrainingConfig):
-    """How LoRA is trained; the defaults are the paper's.
-
-    Attributes:
-        rank: of the update of each projection.
-        alpha: the update is scaled by alpha / rank.
-        dropout: in front of each update.
-    """
-
-    rank: int = 32
-    alpha: int = 32
-    dropout: float = 0.05
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            NtpscoreError: one of them makes no sense.
-        """
-        super().__post_init__()
-        for name in ("rank", "alpha"):
-            if getattr(self, name) < 1:
-                raise NtpscoreError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise NtpscoreError(f"dropout must be at least 0 and below 1, got {self.dropout}")
-
-
 def find_projections(language_model: LanguageModel) -> list[str]:
     """The names, within the base model, of the projections to queries, keys and values.
 
@@ -75,15 +48,15 @@ def find_projections(language_model: LanguageModel) -> list[str]:
         for name, module in language_model.model.base_model.named_modules()
         if isinstance(module, nn.Linear | Conv1D)
     ]
-    found = [name for name in linear if name.rpartition(".")[2] in _PROJECTIONS]
-    if not found:
+    projections = [name for name in linear if name.rpartition(".")[2] in _PROJECTIONS]
+    if not projections:
         candidates = sorted({name.rpartition(".")[2] for name in linear})
         raise ModelError(
             f"{language_model.id} has no projections to queries, keys and values by a known name "
             f"({', '.join(sorted(_PROJECTIONS))}); its linear layers are called "
             f"{', '.join(candidates) or 'nothing: it has none'}"
         )
-    return found
+    return projections
 
 
 def fit_lora(

@@ -1,6 +1,6 @@
 """Least squares on mean-token features, in closed form from second moments, layer by layer."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,54 +9,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ntpscore.adapt.evaluation import BOOTSTRAP, Evaluation, evaluate_split
-from ntpscore.adapt.features import collect_splits
-from ntpscore.adapt.result import STAGES, AdaptResult, make_record, tabulate_predictions
-from ntpscore.clock import Clock
+from ntpscore.adapt.config import OlsConfig
+from ntpscore.adapt.evaluation import Evaluation
+from ntpscore.adapt.frozen import FittedHeads, fit_on_features
+from ntpscore.adapt.head import TEXTS_AT_ONCE, LinearHead
+from ntpscore.adapt.result import AdaptResult
 from ntpscore.core.geneig import factor_metric
 from ntpscore.core.moments import LayerMoments, Moments
-from ntpscore.errors import MomentsError, NtpscoreError
+from ntpscore.errors import MomentsError
 from ntpscore.models import LanguageModel
 from ntpscore.reading.reader import check_layers
-from ntpscore.reading.tokens import BATCH_TOKENS
-from ntpscore.text import LabelledText, recode_labels
+from ntpscore.text import LabelledText
 
-# Texts that are brought to float64 at once.
-_TEXTS_AT_ONCE = 4096
 # Strengths that are tried, relative to the mean variance of a feature.
 _RIDGES = np.logspace(-12, 3, 61)
-
-
-@dataclass(frozen=True)
-class OlsConfig:
-    """How `fit_ols` runs.
-
-    Attributes:
-        layers: hidden-state indices; None means all. The result's `train` and `test` are of the
-            last of them, `record["fits"]` has all.
-        ridge: penalise the weights, as strongly as generalised cross-validation finds best, layer
-            by layer.
-        max_length: tokens after which a text is cut; None means the model's context.
-        batch_tokens: tokens per batch of the forward pass, padding included.
-        seed: of the bootstrap.
-    """
-
-    layers: tuple[int, ...] | None = None
-    ridge: bool = False
-    max_length: int | None = None
-    batch_tokens: int = BATCH_TOKENS
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            NtpscoreError: one of them makes no sense.
-        """
-        if self.layers is not None and not self.layers:
-            raise NtpscoreError("layers must be at least one")
-        if self.batch_tokens < 1 or self.seed < 0:
-            raise NtpscoreError("batch_tokens must be at least 1 and seed at least 0")
 
 
 @dataclass(frozen=True)
@@ -83,15 +49,6 @@ class LeastSquares:
     mse: float
     r2: float
     gcv: float
-
-    def predict(self, features: Tensor) -> npt.NDArray[np.float64]:
-        """(n, c) outputs for (n, d) features."""
-        parts = [
-            part.to(self.weights.dtype) @ self.weights + self.intercept
-            for part in features.split(_TEXTS_AT_ONCE)
-        ]
-        outputs: npt.NDArray[np.float64] = torch.cat(parts).numpy()
-        return outputs
 
 
 def solve_least_squares(moments: LayerMoments, *, ridge: bool = False) -> LeastSquares:
@@ -165,7 +122,7 @@ def accumulate(features: Tensor, text: LabelledText, layer: int) -> LayerMoments
     """
     moments = Moments([layer], features.shape[1], len(text.classes))
     labels = torch.from_numpy(np.ascontiguousarray(text.labels))
-    for rows, Y in zip(features.split(_TEXTS_AT_ONCE), labels.split(_TEXTS_AT_ONCE), strict=True):
+    for rows, Y in zip(features.split(TEXTS_AT_ONCE), labels.split(TEXTS_AT_ONCE), strict=True):
         moments.update([rows[:, None]], torch.ones(len(rows), 1), Y)
     return moments.layer(layer)
 
@@ -183,16 +140,9 @@ def fit_ols(
 ) -> AdaptResult:
     """Fit labels by least squares in closed form, in every layer.
 
-    Args:
-        model: from `load_model`.
-        train: the texts to fit.
-        test: the texts to test; None for none.
-        config: see `OlsConfig`.
-        folder: where the result goes; None keeps it in memory.
-        cache: where features are kept; None means the folder.
-        moments: those that `score` made of the same model and texts (`ScoreResult.moments`): then
-            the train split needs no pass, and its accuracy and intervals stay unknown.
-        progress: show progress bars; None means on a terminal.
+    The arguments are those of `fit_on_features`. `moments` that `score` made of the same model and
+    texts (`ScoreResult.moments`) spare the pass over the train split, whose accuracy and intervals
+    then stay unknown.
 
     Returns:
         The result; its `record["fits"]` has a row per layer, `record["best_layer"]` the one with
@@ -203,121 +153,60 @@ def fit_ols(
         NtpscoreError: bad input.
     """
     config = config or OlsConfig()
-    clock = Clock(STAGES)
     layers = check_layers(config.layers, model, "--layer")
-    test = None if test is None else recode_labels(test, train)
     if moments is not None:
         _check_moments(moments, model, train, layers)
-    data = collect_splits(
-        model,
-        train,
-        test,
-        layers if moments is None else (),
-        test_layers=layers,
-        max_length=config.max_length,
-        batch_tokens=config.batch_tokens,
-        clock=clock,
-        cache=cache or folder,
-        progress=progress,
-    )
-    rows: list[dict[str, Any]] = []
-    train_evaluation = test_evaluation = None
-    predicted = None
-    for layer in layers:
-        with clock("fit"):
-            known = (
-                accumulate(data.train.by_layer[layer], train, layer)
+
+    def fit(features: dict[int, Tensor]) -> FittedHeads:
+        fits = [
+            solve_least_squares(
+                accumulate(features[layer], train, layer)
                 if moments is None
-                else moments.layer(layer)
+                else moments.layer(layer),
+                ridge=config.ridge,
             )
-            fit = solve_least_squares(known, ridge=config.ridge)
-        with clock("evaluate"):
-            # Intervals only where they are shown: they take longer than the fit.
-            bootstrap = BOOTSTRAP if layer == layers[-1] else 0
-            if moments is None:
-                train_evaluation = _evaluate(
-                    fit, data.train.by_layer[layer], train, train, config.seed, bootstrap
-                )
-            else:
-                train_evaluation = Evaluation(
-                    train.source.split, len(train), r2=fit.r2, mse=fit.mse, loss=fit.mse
-                )
-            if test is not None and data.test is not None:
-                test_evaluation = _evaluate(
-                    fit, data.test.by_layer[layer], test, train, config.seed, bootstrap
-                )
-                if bootstrap:
-                    outputs = fit.predict(data.test.by_layer[layer])
-                    predicted = tabulate_predictions(outputs, test, kind="targets")
-            rows.append(_row(layer, fit, train_evaluation, test_evaluation))
-    trainable = len(layers) * (model.width + 1) * len(train.classes)
-    record = make_record(
-        "ols",
-        model,
-        train=train,
-        train_tokens=data.train_tokens,
-        test=test,
-        test_tokens=data.test_tokens,
-        config=config,
-        layers=layers,
-        train_evaluation=train_evaluation,
-        test_evaluation=test_evaluation,
-        trainable_parameters=trainable,
-        total_parameters=model.model.num_parameters() + trainable,
-        clock=clock,
-        warnings=[*data.warnings, *_warnings(train, model.width)],
-        extra={"fits": rows, "best_layer": _best_layer(rows)},
-    )
-    result = AdaptResult(record, predictions=predicted)
-    if folder is not None:
-        result.save(folder)
-    return result
+            for layer in layers
+        ]
+        heads, statistics = [], []
+        for layer, squares in zip(layers, fits, strict=True):
+            heads.append(LinearHead(layer, squares.weights, squares.intercept, "targets"))
+            names = ("rank", "ridge", "degrees_of_freedom", "gcv", "mse", "r2")
+            statistics.append({"layer": layer} | {name: getattr(squares, name) for name in names})
+        split, n = train.source.split, len(train)
+        on_train = [
+            Evaluation(split, n, r2=squares.r2, mse=squares.mse, loss=squares.mse)
+            for squares in fits
+        ]
+        return FittedHeads(
+            heads,
+            statistics,
+            chosen=len(heads) - 1,
+            describe=lambda rows: {"fits": rows, "best_layer": _best_layer(rows)},
+            on_train=() if moments is None else on_train,
+            warnings=_warnings(train, model.width),
+        )
+
+    return fit_on_features(
+        "ols", fit, model, train, test, config,
+        layers=layers, folder=folder, cache=cache, progress=progress, needs_train=moments is None,
+    )  # fmt: skip
 
 
 def _best_layer(rows: list[dict[str, Any]]) -> int | None:
-    known = [row for row in rows if np.isfinite(row["gcv"])]
-    return min(known, key=lambda row: row["gcv"])["layer"] if known else None
+    judged = [row for row in rows if np.isfinite(row["gcv"])]
+    return min(judged, key=lambda row: row["gcv"])["layer"] if judged else None
 
 
 def _check_moments(
     moments: Moments, model: LanguageModel, train: LabelledText, layers: tuple[int, ...]
 ) -> None:
-    found = (moments.width, moments.n_outputs, moments.n_texts)
-    wanted = (model.width, len(train.classes), len(train))
-    if found != wanted or not set(layers) <= set(moments.layers):
+    given = (moments.width, moments.n_outputs, moments.n_texts)
+    needed = (model.width, len(train.classes), len(train))
+    if given != needed or not set(layers) <= set(moments.layers):
         raise MomentsError(
-            f"these moments are of width, outputs and texts {found} and layers {moments.layers}; "
-            f"wanted are {wanted} and layers {layers}: score the same model and texts"
+            f"these moments are of width, outputs and texts {given} and layers {moments.layers}; "
+            f"needed are {needed} and layers {layers}: score the same model and texts"
         )
-
-
-def _evaluate(
-    fit: LeastSquares,
-    features: Tensor,
-    text: LabelledText,
-    train: LabelledText,
-    seed: int,
-    bootstrap: int,
-) -> Evaluation:
-    return evaluate_split(
-        fit.predict(features), text, train, kind="targets", seed=seed, bootstrap=bootstrap
-    )
-
-
-def _row(
-    layer: int, fit: LeastSquares, train: Evaluation, test: Evaluation | None
-) -> dict[str, Any]:
-    return {
-        "layer": layer,
-        "rank": fit.rank,
-        "ridge": fit.ridge,
-        "degrees_of_freedom": fit.degrees_of_freedom,
-        "gcv": fit.gcv,
-        "mse": fit.mse,
-        "r2": fit.r2,
-        "train": asdict(train),
-        "test": None if test is None else asdict(test),
-    }
 
 
 def _warnings(train: LabelledText, width: int) -> list[str]:

@@ -1,75 +1,20 @@
 """The paper's linear probe: a linear layer on mean-token features, trained by AdamW."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ntpscore.adapt.evaluation import Evaluation, evaluate_split
-from ntpscore.adapt.features import collect_splits
-from ntpscore.adapt.head import label_tensor, loss_of
-from ntpscore.adapt.result import (
-    LOSS_COLUMNS,
-    STAGES,
-    AdaptResult,
-    make_record,
-    tabulate_predictions,
-)
-from ntpscore.clock import Clock
-from ntpscore.errors import NtpscoreError, TrainingError
+from ntpscore.adapt.config import ProbeConfig
+from ntpscore.adapt.frozen import FittedHeads, find_layer, fit_on_features
+from ntpscore.adapt.head import LinearHead, label_tensor, loss_of
+from ntpscore.adapt.result import LOSS_COLUMNS, AdaptResult
+from ntpscore.errors import TrainingError
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
-from ntpscore.reading.reader import check_layers
-from ntpscore.reading.tokens import BATCH_TOKENS
-from ntpscore.text import LabelledText, Task, recode_labels
-
-
-@dataclass(frozen=True)
-class ProbeConfig:
-    """How `fit_probe` runs.
-
-    Attributes:
-        layer: hidden-state index; None means the last.
-        learning_rate: of AdamW, constant.
-        epochs: passes over the features.
-        batch_size: texts per step.
-        dropout: share of a text's features that are zeroed in a step.
-        weight_decay: of AdamW.
-        max_length: tokens after which a text is cut; None means the model's context.
-        batch_tokens: tokens per batch of the forward pass, padding included.
-        seed: of initial weights, order, dropout and bootstrap.
-    """
-
-    layer: int | None = None
-    learning_rate: float = 1e-4
-    epochs: int = 50
-    batch_size: int = 64
-    dropout: float = 0.05
-    weight_decay: float = 0.01
-    max_length: int | None = None
-    batch_tokens: int = BATCH_TOKENS
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            NtpscoreError: one of them makes no sense.
-        """
-        for name, least in (("epochs", 1), ("batch_size", 1), ("batch_tokens", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise NtpscoreError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if not 0 < self.learning_rate < math.inf:
-            raise NtpscoreError(f"learning_rate must be above 0, got {self.learning_rate}")
-        if not 0 <= self.dropout < 1:
-            raise NtpscoreError(f"dropout must be from 0 to below 1, got {self.dropout}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise NtpscoreError(f"weight_decay must be at least 0, got {self.weight_decay}")
+from ntpscore.text import LabelledText, Task
 
 
 def train_probe(
@@ -110,15 +55,15 @@ def train_probe(
     )
     rows: list[tuple[int, int, float, float]] = []
     step = 0
-    with Progress(progress) as shown:
-        shown.start("training the probe", config.epochs, "epochs")
+    with Progress(progress) as bar:
+        bar.start("training the probe", config.epochs, "epochs")
         for epoch in range(config.epochs):
             total = 0.0
             for indices in torch.randperm(n, generator=generator).split(config.batch_size):
                 x = features[indices]
                 if config.dropout:
-                    kept = torch.rand(x.shape, generator=generator) >= config.dropout
-                    x = x * kept / (1 - config.dropout)
+                    mask = torch.rand(x.shape, generator=generator) >= config.dropout
+                    x = x * mask / (1 - config.dropout)
                 loss = loss_of(linear(x), labels[indices], task)
                 step += 1
                 if not math.isfinite(loss.item()):
@@ -131,7 +76,7 @@ def train_probe(
                 optimizer.step()
                 total += loss.item() * len(indices)
             rows.append((step, (epoch + 1) * n, total / n, config.learning_rate))
-            shown.advance(1)
+            bar.advance(1)
     return linear, pd.DataFrame(rows, columns=list(LOSS_COLUMNS))
 
 
@@ -147,14 +92,7 @@ def fit_probe(
 ) -> AdaptResult:
     """Train a linear layer on frozen mean-token features; all epochs cost one forward pass.
 
-    Args:
-        model: from `load_model`.
-        train: the texts to fit.
-        test: the texts to test; None for none.
-        config: see `ProbeConfig`.
-        folder: where the result goes; None keeps it in memory.
-        cache: where features are kept; None means the folder.
-        progress: show progress bars; None means on a terminal.
+    The arguments are those of `fit_on_features`.
 
     Raises:
         NtpscoreError: bad input, or the loss becomes NaN.
@@ -164,62 +102,19 @@ def fit_probe(
         authors' code.
     """
     config = config or ProbeConfig()
-    clock = Clock(STAGES)
-    wanted = model.n_layers if config.layer is None else config.layer
-    (layer,) = check_layers([wanted], model, "--layer")
-    test = None if test is None else recode_labels(test, train)
-    data = collect_splits(
-        model,
-        train,
-        test,
-        (layer,),
-        max_length=config.max_length,
-        batch_tokens=config.batch_tokens,
-        clock=clock,
-        cache=cache or folder,
-        progress=progress,
-    )
-    with clock("fit"):
+    layer = find_layer(config.layer, model)
+
+    def fit(features: dict[int, Tensor]) -> FittedHeads:
         labels = label_tensor(train.labels, train.task)
         linear, loss_curve = train_probe(
-            data.train.by_layer[layer], labels, len(train.classes), train.task, config, progress
+            features[layer], labels, len(train.classes), train.task, config, progress
         )
+        weights, intercept = (
+            parameter.detach().double() for parameter in (linear.weight.T, linear.bias)
+        )
+        return FittedHeads([LinearHead(layer, weights, intercept)], loss_curve=loss_curve)
 
-    def outputs(features: Tensor) -> npt.NDArray[np.float32]:
-        with torch.no_grad():
-            found: npt.NDArray[np.float32] = linear(features).numpy()
-        return found
-
-    def judge(found: npt.NDArray[np.float32], text: LabelledText) -> Evaluation:
-        return evaluate_split(found, text, train, seed=config.seed)
-
-    test_evaluation = predicted = None
-    with clock("evaluate"):
-        train_evaluation = judge(outputs(data.train.by_layer[layer]), train)
-        if test is not None and data.test is not None:
-            test_outputs = outputs(data.test.by_layer[layer])
-            test_evaluation = judge(test_outputs, test)
-            predicted = tabulate_predictions(test_outputs, test)
-    trainable = (model.width + 1) * len(train.classes)
-    record = make_record(
-        "probe",
-        model,
-        train=train,
-        train_tokens=data.train_tokens,
-        test=test,
-        test_tokens=data.test_tokens,
-        config=config,
-        layers=(layer,),
-        train_evaluation=train_evaluation,
-        test_evaluation=test_evaluation,
-        trainable_parameters=trainable,
-        total_parameters=model.model.num_parameters() + trainable,
-        clock=clock,
-        steps=int(loss_curve["step"].iloc[-1]),
-        samples_seen=config.epochs * len(train),
-        warnings=data.warnings,
-    )
-    result = AdaptResult(record, loss_curve=loss_curve, predictions=predicted)
-    if folder is not None:
-        result.save(folder)
-    return result
+    return fit_on_features(
+        "probe", fit, model, train, test, config,
+        layers=[layer], folder=folder, cache=cache, progress=progress,
+    )  # fmt: skip

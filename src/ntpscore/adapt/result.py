@@ -3,8 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,17 +22,14 @@ from ntpscore.reading.provenance import (
     describe_versions,
     peak_memory,
 )
-from ntpscore.reading.tokens import TokenizedText
-from ntpscore.text import LabelledText
+from ntpscore.reading.tokens import TokenizedText, tokenize
+from ntpscore.text import LabelledText, recode_labels
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
 KIND = "adapt"
-# Methods on features that are not trained, and those that train the model.
-FROZEN = ("ols", "logistic", "probe")
-METHODS = (*FROZEN, "lora", "scratch")
 STAGES = ("tokenize", "forward", "fit", "evaluate", "total")
 LOSS_COLUMNS = ("step", "samples", "loss", "learning_rate")
 
@@ -134,18 +132,39 @@ def load_adapt_result(folder: str | Path) -> AdaptResult:
     return AdaptResult(record, loss_curve=loss_curve, predictions=predictions)
 
 
+class Split(NamedTuple):
+    """Texts of one split, with labels coded as in training, and their tokens."""
+
+    text: LabelledText
+    tokens: TokenizedText
+
+
+def tokenize_splits(
+    model: LanguageModel,
+    train: LabelledText,
+    test: LabelledText | None,
+    max_length: int | None,
+    clock: Clock,
+) -> list[Split]:
+    """The train split and, if there is one, the test split, coded as in training.
+
+    Raises:
+        DataError: the splits don't fit together, or a text has no token.
+        ModelError: the length is beyond the model's context.
+    """
+    texts = [train] if test is None else [train, recode_labels(test, train)]
+    with clock("tokenize"):
+        return [Split(text, tokenize(text.texts, model, max_length)) for text in texts]
+
+
 def make_record(
     method: str,
-    language_model: LanguageModel,
-    *,
-    train: LabelledText,
-    train_tokens: TokenizedText,
-    test: LabelledText | None,
-    test_tokens: TokenizedText | None,
+    model: LanguageModel,
+    splits: Sequence[Split],
     config: Any,
+    *,
     layers: Sequence[int],
-    train_evaluation: Evaluation | None,
-    test_evaluation: Evaluation | None,
+    evaluations: Sequence[Evaluation],
     trainable_parameters: int,
     total_parameters: int,
     clock: Clock,
@@ -158,16 +177,12 @@ def make_record(
     """The record of a run, without NaN.
 
     Args:
-        method: one of `METHODS`.
-        language_model: the model that was adapted.
-        train: the texts that were fitted.
-        train_tokens: their tokens.
-        test: the texts that were left aside, if there are any.
-        test_tokens: their tokens.
+        method: its name.
+        model: the model that was adapted.
+        splits: what was fitted and, if anything was, what was left aside.
         config: the method's configuration, a dataclass.
         layers: hidden-state indices the features are of.
-        train_evaluation: on the train split.
-        test_evaluation: on the test split.
+        evaluations: on each of the splits.
         trainable_parameters: numbers that were fitted.
         total_parameters: numbers of the model and what was put on top.
         clock: seconds of `STAGES`.
@@ -178,39 +193,34 @@ def make_record(
         warnings: what a reader should know.
         extra: what only this method has to say.
     """
-    data = {
-        "train": describe_text(train, train_tokens),
-        "test": None if test is None or test_tokens is None else describe_text(test, test_tokens),
-    }
-    cut = [
-        f"{tokens.truncated} of {len(tokens.ids)} texts of the {split} split were cut to "
-        f"{max(map(len, tokens.ids))} tokens"
-        for split, tokens in (("train", train_tokens), ("test", test_tokens))
-        if tokens is not None and tokens.truncated
-    ]
-    skipped = [
-        f"rows of the {split} split were skipped: "
-        + ", ".join(f"{count} {why}" for why, count in text.source.skipped.items())
-        for split, text in (("train", train), ("test", test))
-        if text is not None and text.source.skipped
-    ]
+    train, tokens = splits[0]
+    by_split = dict(zip(("train", "test"), splits, strict=False))
+    notes = []
+    for name, split in by_split.items():
+        if split.tokens.truncated:
+            notes.append(
+                f"{split.tokens.truncated} of {len(split.text)} texts of the {name} split were cut "
+                f"to {max(map(len, split.tokens.ids))} tokens"
+            )
+        if skipped := split.text.source.skipped:
+            counts = ", ".join(f"{count} {why}" for why, count in skipped.items())
+            notes.append(f"rows of the {name} split were skipped: {counts}")
     record = {
         "schema_version": SCHEMA_VERSION,
         "kind": KIND,
         "method": method,
-        "model": describe_model(language_model),
-        "data": data,
+        "model": describe_model(model),
+        "data": {"test": None, **{name: describe_text(*split) for name, split in by_split.items()}},
         "config": asdict(config),
         "layers": list(layers),
-        "train": None if train_evaluation is None else asdict(train_evaluation),
-        "test": None if test_evaluation is None else asdict(test_evaluation),
+        **describe_evaluations(evaluations),
         "steps": steps,
         "samples_seen": len(train) if samples_seen is None else samples_seen,
-        "tokens": train_tokens.n_tokens if tokens_seen is None else tokens_seen,
+        "tokens": tokens.n_tokens if tokens_seen is None else tokens_seen,
         "trainable_parameters": trainable_parameters,
         "total_parameters": total_parameters,
         **(extra or {}),
-        "warnings": [*warnings, *cut, *skipped],
+        "warnings": [*warnings, *notes],
         "seconds": clock.seconds(),
         "peak_memory_bytes": peak_memory(),
         "versions": describe_versions(),
@@ -218,6 +228,12 @@ def make_record(
     }
     cleaned: dict[str, Any] = without_nan(record)
     return cleaned
+
+
+def describe_evaluations(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """The entries `train` and `test` of a record; None where there is no test split."""
+    pairs = zip_longest(("train", "test"), evaluations)
+    return {str(name): evaluation and asdict(evaluation) for name, evaluation in pairs}
 
 
 def tabulate_predictions(

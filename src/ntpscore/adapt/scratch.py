@@ -1,24 +1,17 @@
 """Training from scratch: the same architecture, random weights."""
 
 import copy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ntpscore.adapt.config import ScratchConfig
 from ntpscore.adapt.head import MeanTokenClassifier
 from ntpscore.adapt.result import AdaptResult
-from ntpscore.adapt.training import TrainingConfig, fit_classifier, seeded_chance
+from ntpscore.adapt.training import fit_classifier, seeded_chance
 from ntpscore.models import LanguageModel
 from ntpscore.text import LabelledText
-
-
-@dataclass(frozen=True)
-class ScratchConfig(TrainingConfig):
-    """How a model is trained from scratch; the defaults are the paper's."""
-
-    steps: int = 10000
 
 
 def fit_scratch(

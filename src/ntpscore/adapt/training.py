@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers.optimization import Adafactor
 
-from ntpscore.adapt.evaluation import Evaluation, evaluate_split
+from ntpscore.adapt.config import TrainingConfig
+from ntpscore.adapt.evaluation import evaluate
 from ntpscore.adapt.head import MeanTokenClassifier, label_tensor, loss_of
 from ntpscore.adapt.result import (
     LOSS_COLUMNS,
@@ -32,15 +33,16 @@ from ntpscore.adapt.result import (
     AdaptResult,
     make_record,
     tabulate_predictions,
+    tokenize_splits,
 )
 from ntpscore.clock import Clock
-from ntpscore.errors import NtpscoreError, OutputError, TrainingError
+from ntpscore.errors import OutputError, TrainingError
 from ntpscore.files import make_folder, write_tensors
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
 from ntpscore.reading.reader import keep_freed_memory
-from ntpscore.reading.tokens import TokenizedText, pad_batch, plan_batches, tokenize
-from ntpscore.text import LabelledText, recode_labels
+from ntpscore.reading.tokens import TokenizedText, pad_batch, plan_batches
+from ntpscore.text import LabelledText
 
 CHECKPOINT = "training.safetensors"
 _EVALUATION_TOKENS = 4096
@@ -50,63 +52,6 @@ _CHECKPOINT_SHARE = 0.05
 _STATE = {"exp_avg_sq_row", "exp_avg_sq_col", "exp_avg_sq"}
 # Texts are sorted by length within windows of so many batches: little padding, and still chance.
 _WINDOW = 32
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How a model is trained; the defaults are the paper's.
-
-    Attributes:
-        steps: of the optimiser.
-        batch_size: texts per forward pass.
-        gradient_accumulation: forward passes per step.
-        learning_rate: at the peak of the schedule.
-        warmup_share: of the steps, in which the learning rate rises from zero.
-        weight_decay: per step, times the learning rate.
-        max_length: tokens after which a text is cut; None means the model's context.
-        seed: of the initial weights, the order of the texts and dropout.
-        checkpoint_seconds: time between checkpoints, if there is a folder.
-
-    Source:
-        Next Token Perception Score, section 5: Adafactor, cosine schedule, 5 % warm-up.
-    """
-
-    steps: int = 5000
-    batch_size: int = 1
-    gradient_accumulation: int = 1
-    learning_rate: float = 1e-4
-    warmup_share: float = 0.05
-    weight_decay: float = 1e-5
-    max_length: int | None = None
-    seed: int = 0
-    checkpoint_seconds: float = 60.0
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            NtpscoreError: one of them makes no sense.
-        """
-        for name, least in (
-            ("steps", 1),
-            ("batch_size", 1),
-            ("gradient_accumulation", 1),
-            ("seed", 0),
-        ):
-            if getattr(self, name) < least:
-                raise NtpscoreError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise NtpscoreError(f"learning_rate must be above 0, got {self.learning_rate}")
-        if not 0 <= self.warmup_share <= 1:
-            raise NtpscoreError(f"warmup_share must be between 0 and 1, got {self.warmup_share}")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise NtpscoreError(f"weight_decay must be at least 0, got {self.weight_decay}")
-        if self.max_length is not None and self.max_length < 1:
-            raise NtpscoreError(f"max_length must be at least 1 token, got {self.max_length}")
-        if not self.checkpoint_seconds >= 0:
-            raise NtpscoreError(
-                f"checkpoint_seconds must be at least 0, got {self.checkpoint_seconds}"
-            )
 
 
 def learning_rate_at(step: int, config: TrainingConfig) -> float:
@@ -198,7 +143,7 @@ class Training:
         self._config = config
         self._method = method
         self._path = None if folder is None else folder / CHECKPOINT
-        self._lengths = [len(one) for one in tokens.ids]
+        self._lengths = list(map(len, tokens.ids))
         self._labels = label_tensor(text.labels, text.task).to(language_model.device)
         self._trainable = {
             name: parameter
@@ -235,13 +180,13 @@ class Training:
         self._classifier.train()
         saved = time.perf_counter()
         wait = self._config.checkpoint_seconds
-        with Progress(progress) as shown:
+        with Progress(progress) as bar:
             done = len(self.curve)
-            shown.start("training", self._config.steps, "steps", done)
+            bar.start("training", self._config.steps, "steps", done)
             for step in range(done, self._config.steps):
                 with clock("fit"):
                     self._step(step)
-                shown.advance(1)
+                bar.advance(1)
                 if self._path is not None and time.perf_counter() - saved > wait:
                     start = time.perf_counter()
                     self._checkpoint(self._path, clock)
@@ -274,11 +219,15 @@ class Training:
                 loss.backward()
             total += float(loss.detach())
         if not math.isfinite(total):
-            kept = self._path is not None and self._path.exists()
+            has_checkpoint = self._path is not None and self._path.exists()
             raise TrainingError(
                 f"the loss is {total} at step {step + 1} of {config.steps}: lower --learning-rate, "
                 "or use --dtype float32. "
-                + (f"The last good checkpoint is {self._path}" if kept else "No checkpoint is kept")
+                + (
+                    f"The last good checkpoint is {self._path}"
+                    if has_checkpoint
+                    else "No checkpoint is kept"
+                )
             )
         rate = learning_rate_at(step, config)
         for group in self._optimiser.param_groups:
@@ -394,13 +343,13 @@ def predict(
     classifier.eval()
     n_outputs = classifier.head.out_features
     outputs = np.empty((len(tokens.ids), n_outputs), dtype=np.float32)
-    with Progress(progress) as shown, torch.inference_mode():
-        shown.start("evaluating", len(tokens.ids), "texts")
-        for batch in plan_batches([len(one) for one in tokens.ids], _EVALUATION_TOKENS):
+    with Progress(progress) as bar, torch.inference_mode():
+        bar.start("evaluating", len(tokens.ids), "texts")
+        for batch in plan_batches(list(map(len, tokens.ids)), _EVALUATION_TOKENS):
             input_ids, mask = pad_batch(tokens.ids, batch, language_model.device)
             with narrow_products(language_model):
                 outputs[batch] = classifier(input_ids, mask).cpu().numpy()
-            shown.advance(len(batch))
+            bar.advance(len(batch))
     return outputs
 
 
@@ -433,37 +382,30 @@ def fit_classifier(
         NtpscoreError: bad input, or training that diverges.
     """
     clock = Clock(STAGES)
-    test = None if test is None else recode_labels(test, train)
     folder = None if folder is None else make_folder(folder)
-    with clock("tokenize"):
-        train_tokens = tokenize(train.texts, language_model, config.max_length)
-        test_tokens = (
-            None if test is None else tokenize(test.texts, language_model, config.max_length)
-        )
-    training = Training(classifier, language_model, train, train_tokens, config, method, folder)
+    splits = tokenize_splits(language_model, train, test, config.max_length, clock)
+    training = Training(classifier, language_model, train, splits[0].tokens, config, method, folder)
     warnings = training.run(clock, progress)
-
-    def judge(text: LabelledText, tokens: TokenizedText) -> tuple[Evaluation, npt.NDArray[Any]]:
-        outputs = predict(classifier, language_model, tokens, progress)
-        return evaluate_split(outputs, text, train, seed=config.seed), outputs
-
     with clock("evaluate"):
-        train_evaluation, _ = judge(train, train_tokens)
-        test_evaluation = predictions = None
-        if test is not None and test_tokens is not None:
-            test_evaluation, outputs = judge(test, test_tokens)
-            predictions = tabulate_predictions(outputs, test)
+        outputs = [predict(classifier, language_model, split.tokens, progress) for split in splits]
+        evaluations = [
+            evaluate(
+                of_split,
+                split.text.labels,
+                task=train.task,
+                split=split.text.source.split,
+                train_labels=train.labels,
+                seed=config.seed,
+            )
+            for split, of_split in zip(splits, outputs, strict=True)
+        ]
     record = make_record(
         method,
-        language_model=language_model,
-        train=train,
-        train_tokens=train_tokens,
-        test=test,
-        test_tokens=test_tokens,
-        config=config,
+        language_model,
+        splits,
+        config,
         layers=[language_model.n_layers],
-        train_evaluation=train_evaluation,
-        test_evaluation=test_evaluation,
+        evaluations=evaluations,
         trainable_parameters=training.n_trainable,
         total_parameters=sum(parameter.numel() for parameter in classifier.parameters()),
         clock=clock,
@@ -473,6 +415,7 @@ def fit_classifier(
         warnings=warnings,
     )
     curve = pd.DataFrame(training.curve, columns=list(LOSS_COLUMNS))
+    predictions = None if test is None else tabulate_predictions(outputs[1], splits[1].text)
     result = AdaptResult(record, loss_curve=curve, predictions=predictions)
     if folder is not None:
         if write_weights is not None:

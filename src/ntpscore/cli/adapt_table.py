@@ -1,13 +1,13 @@
 """A result of adapt as a table for people, on standard error."""
 
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from ntpscore.adapt.evaluation import Evaluation, Interval
-from ntpscore.adapt.result import FROZEN, AdaptResult
+from ntpscore.adapt.methods import METHODS
+from ntpscore.adapt.result import AdaptResult
 from ntpscore.cli.tables import LAYOUT, describe_seconds, number, print_costs, print_warnings
 
 _MOST_ROWS = 16
@@ -27,7 +27,7 @@ def print_adapt_result(
     record = result.record
     model, train = record["model"], record["data"]["train"]
     layers = record["layers"]
-    where = f"layer {layers[-1]}" if record["method"] in FROZEN else "all layers"
+    where = f"layer {layers[-1]}" if METHODS[record["method"]].is_frozen else "all layers"
     steps = f", {record['samples_seen']} seen in {record['steps']} steps" if record["steps"] else ""
     console.print(
         f"{record['method']} ({where}) of {model['id']} on {train['id']}: {train['n_texts']} texts "
@@ -45,31 +45,28 @@ def print_adapt_result(
 
 def _evaluations(result: AdaptResult) -> Table:
     """A row per split; columns that say nothing here are left out, to fit into 80 characters."""
-    found = [("", result.train), ("", result.test)]
-    converged: dict[str, Any] = result.record.get("converged", {})
-    for name in ("train", "test") if converged else ():
-        record = converged[name]
-        found.append((" (converged)", None if record is None else Evaluation.from_record(record)))
-    rows = [(one.split + remark, one) for remark, one in found if one is not None]
-    with_classes = any(one.accuracy is not None for _, one in rows)
+    rows = {e.split: e for e in (result.train, result.test) if e is not None}
+    converged = result.record.get("converged", {})
+    for record in filter(None, (converged.get("train"), converged.get("test"))):
+        rows[f"{record['split']} (converged)"] = Evaluation.from_record(record)
+    with_classes = any(e.accuracy is not None for e in rows.values())
     columns = {
-        "texts": [str(one.n) for _, one in rows],
-        "accuracy": [number(one.accuracy) for _, one in rows],
-        "95 %": [_interval(one.accuracy_interval) for _, one in rows],
-        "majority": [number(one.majority_accuracy) for _, one in rows],
-        "macro-F1": [number(one.macro_f1) for _, one in rows],
-        "R²": [number(one.r2) for _, one in rows],
-        "R², 95 %": ["–" if with_classes else _interval(one.r2_interval) for _, one in rows],
-        "MSE": [number(one.mse, 4) for _, one in rows],
-        "loss": [number(one.loss if one.mse is None else None, 4) for _, one in rows],
+        "texts": [str(e.n) for e in rows.values()],
+        "accuracy": [number(e.accuracy) for e in rows.values()],
+        "95 %": [_interval(e.accuracy_interval) for e in rows.values()],
+        "majority": [number(e.majority_accuracy) for e in rows.values()],
+        "macro-F1": [number(e.macro_f1) for e in rows.values()],
+        "R²": [number(e.r2) for e in rows.values()],
+        "R², 95 %": [_interval(None if with_classes else e.r2_interval) for e in rows.values()],
+        "MSE": [number(e.mse, 4) for e in rows.values()],
+        "loss": [number(e.loss if e.mse is None else None, 4) for e in rows.values()],
     }
-    shown = {name: cells for name, cells in columns.items() if any(cell != "–" for cell in cells)}
-    table = Table(**LAYOUT)
-    table.add_column("split", no_wrap=True)
-    for name in shown:
+    columns = {name: cells for name, cells in columns.items() if set(cells) != {"–"}}
+    table = Table("split", **LAYOUT)
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
-    for i, (split, _) in enumerate(rows):
-        table.add_row(split, *(cells[i] for cells in shown.values()))
+    for split, *cells in zip(rows, *columns.values(), strict=True):
+        table.add_row(split, *cells)
     return table
 
 

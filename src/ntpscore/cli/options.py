@@ -1,6 +1,24 @@
-"""Options that several commands share."""
+"""Arguments and options that commands share, made from the fields of dataclasses.
 
-from typing import Annotated, Literal
+    @takes_options
+    def score_command(
+        model: options.Model,
+        data: options.Data,
+        text: TextOptions,
+        config: Annotated[ScoreConfig, Without("layers")],
+        given: Annotated[dict[str, Any], AnyOf(ProbeConfig, LoraConfig)],
+        out: Annotated[Path | None, typer.Option(help="…")] = None,
+    ) -> None:
+
+offers a flag for every field of the three, and calls the function with a `TextOptions`, a
+`ScoreConfig` and a dictionary of those fields of the last two that were typed.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -18,79 +36,115 @@ Json = Annotated[
 ]
 RegistryJson = Annotated[bool, typer.Option("--json", help="Print all that is registered as JSON.")]
 RegistryCsv = Annotated[bool, typer.Option("--csv", help="Print all that is registered as CSV.")]
-TextColumn = Annotated[str | None, typer.Option(help="Column of the text.", rich_help_panel="Data")]
-PairColumn = Annotated[
-    str | None, typer.Option(help="Column of the second text.", rich_help_panel="Data")
-]
-LabelColumn = Annotated[
-    str | None,
-    typer.Option(help="Column of the label; several with commas between.", rich_help_panel="Data"),
-]
-Template = Annotated[
-    str | None,
-    typer.Option(help="Build the text from columns: '{title}: {body}'.", rich_help_panel="Data"),
-]
-Task = Annotated[
-    Literal["auto", "classification", "regression", "multilabel"],
-    typer.Option(help="What the labels are for.", rich_help_panel="Data"),
-]
-SkipBadRows = Annotated[
-    bool,
-    typer.Option(
-        "--skip-bad-rows",
-        help="Leave out and count rows without text or label.",
-        rich_help_panel="Data",
-    ),
-]
-DataConfiguration = Annotated[
-    str | None, typer.Option(help="Configuration of a hub data set.", rich_help_panel="Data")
-]
-DataRevision = Annotated[
-    str | None, typer.Option(help="Revision of a hub data set.", rich_help_panel="Data")
-]
-Revision = Annotated[
-    str | None, typer.Option(help="Revision of a hub model.", rich_help_panel="Model")
-]
-MaxLength = Annotated[
-    int | None,
-    typer.Option(
-        help="Cut texts to so many tokens; default the model's context.", rich_help_panel="Model"
-    ),
-]
-Dtype = Annotated[
-    str, typer.Option(help="auto, bfloat16, float32 or float16.", rich_help_panel="Model")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel="Model")]
-DeviceMap = Annotated[
-    str | None,
-    typer.Option(
-        help="Handed to transformers, to spread a model over devices.", rich_help_panel="Model"
-    ),
-]
-TrustRemoteCode = Annotated[
-    bool,
-    typer.Option(
-        "--trust-remote-code",
-        help="Run code that a hub model brings along.",
-        rich_help_panel="Model",
-    ),
-]
-BatchTokens = Annotated[
-    int, typer.Option(help="Tokens per batch, padding included.", min=1, rich_help_panel="Model")
-]
-MaxTexts = Annotated[
-    int | None,
-    typer.Option(help="Draw a stratified sample of so many texts.", min=1, rich_help_panel="Data"),
-]
-CheckpointSeconds = Annotated[float, typer.Option(help="Time between checkpoints in --out.", min=0)]
-Split = Annotated[str, typer.Option(help="The part of the data to score.", rich_help_panel="Data")]
-Shuffles = Annotated[int, typer.Option(help="Label permutations as control.", min=0)]
-Seed = Annotated[int, typer.Option(help="Of the permutations and the sample.", min=0)]
-SkipSanityCheck = Annotated[
-    bool, typer.Option("--skip-sanity-check", help="Go on if the model predicts English badly.")
-]
 
 
-def read_template(template: str | None) -> str | None:
-    r"""The template with line breaks: a shell hands `\n` over as two characters."""
-    return template and template.replace("\\n", "\n")
+class Without:
+    """All fields of the class but these."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+
+class Only:
+    """These fields of the class, in its order."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+
+class AnyOf:
+    """The fields of several classes, each name once; a dictionary of those that were typed."""
+
+    def __init__(self, *kinds: type) -> None:
+        self.kinds = kinds
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The options of one parameter of a command."""
+
+    kind: type | None
+    fields: dict[str, tuple[type, Field[Any]]]
+
+    def gather(self, typed: dict[str, Any]) -> Any:
+        """The parameter's value."""
+        given = {}
+        for name, (_, field) in self.fields.items():
+            value, read = typed[name], field.metadata["read"]
+            if value is not None and value != []:
+                given[name] = value if read is None else read(value)
+        return given if self.kind is None else self.kind(**given)
+
+
+def takes_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command a flag for every field of the dataclasses that it takes; see above."""
+    signature = inspect.signature(command, eval_str=True)
+    groups: dict[str, _Group] = {}
+    parameters: dict[str, inspect.Parameter] = {}
+    for parameter in signature.parameters.values():
+        group = _group(parameter.annotation)
+        if group is None:
+            parameters[parameter.name] = parameter
+            continue
+        groups[parameter.name] = group
+        for flag in _flags(group):
+            parameters.setdefault(flag.name, flag)
+
+    @functools.wraps(command)
+    def run(**typed: Any) -> None:
+        made = {name: group.gather(typed) for name, group in groups.items()}
+        own = {name: typed[name] for name in signature.parameters if name not in groups}
+        command(**made, **own)
+
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters.values()]
+    )
+    run.__annotations__ = {one.name: one.annotation for one in parameters.values()}
+    return run
+
+
+def _group(annotation: Any) -> _Group | None:
+    is_annotated = get_origin(annotation) is Annotated
+    kind, *marks = get_args(annotation) if is_annotated else (annotation,)
+    for mark in marks:
+        if isinstance(mark, AnyOf):
+            return _Group(None, {f.name: (k, f) for k in reversed(mark.kinds) for f in _fields(k)})
+    if not isinstance(kind, type) or not is_dataclass(kind):
+        return None
+    chosen: dict[str, tuple[type, Field[Any]]] = {f.name: (kind, f) for f in _fields(kind)}
+    for mark in marks:
+        if isinstance(mark, Only | Without):
+            is_kept = isinstance(mark, Only)
+            chosen = {n: one for n, one in chosen.items() if (n in mark.names) == is_kept}
+    return _Group(kind, chosen)
+
+
+def _fields(kind: Any) -> tuple[Field[Any], ...]:
+    return fields(kind)
+
+
+def _flags(group: _Group) -> Iterator[inspect.Parameter]:
+    """What typer makes a flag of, for each field."""
+    for name, (kind, field) in group.fields.items():
+        told = field.metadata
+        typed = told["typed"] or get_type_hints(kind)[name]
+        default = None if told["typed"] is not None or group.kind is None else field.default
+        if group.kind is None and default is None:
+            typed = typed | None
+        flag = told["flag"]
+        if flag is None and typed in (bool, bool | None):
+            flag = "--" + name.replace("_", "-")  # else typer offers --no-… too
+        yield inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None if default is MISSING else default,
+            annotation=Annotated[
+                typed,
+                typer.Option(
+                    *([] if flag is None else [flag]),
+                    help=told["help"],
+                    rich_help_panel=told["panel"],
+                    min=told["least"],
+                ),
+            ],
+        )

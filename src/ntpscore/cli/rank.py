@@ -6,7 +6,11 @@ from typing import Annotated, Literal
 import typer
 
 from ntpscore.cli import options
+from ntpscore.cli.options import Only, Without, takes_options
 from ntpscore.errors import NtpscoreError
+from ntpscore.models.options import ModelOptions
+from ntpscore.scoring.config import ScoreConfig
+from ntpscore.text.options import TextOptions
 
 EXAMPLES = """
 Rank causal language models for one data set by every metric, without training.
@@ -39,6 +43,8 @@ def parse_layer(layer: str) -> Literal["both", "last", "best"] | int:
     """
     if layer in _PLACES:
         return _PLACES[layer]
+    if layer == "-1":
+        return "last"
     if layer.isdecimal():
         return int(layer)
     raise NtpscoreError(
@@ -46,11 +52,17 @@ def parse_layer(layer: str) -> Literal["both", "last", "best"] | int:
     )
 
 
+@takes_options
 def rank_command(
     data: options.Data,
     models: Annotated[
         list[str],
         typer.Argument(help="Folders, .gguf files, short names (see ntpscore models) or hub ids."),
+    ],
+    text_options: TextOptions,
+    model_options: Annotated[ModelOptions, Without("revision")],
+    config: Annotated[
+        ScoreConfig, Only("shuffles", "seed", "max_length", "batch_tokens", "skip_sanity_check")
     ],
     out: Annotated[Path | None, typer.Option(help="Folder for rank.json and rank.csv.")] = None,
     json: Annotated[
@@ -65,59 +77,21 @@ def rank_command(
     layer: Annotated[
         str, typer.Option(help="Where: both, last, best (largest r2_adjusted) or a number.")
     ] = "both",
-    max_texts: options.MaxTexts = None,
-    split: options.Split = "train",
-    text_column: options.TextColumn = None,
-    pair_column: options.PairColumn = None,
-    label_column: options.LabelColumn = None,
-    template: options.Template = None,
-    task: options.Task = "auto",
-    skip_bad_rows: options.SkipBadRows = False,
-    data_configuration: options.DataConfiguration = None,
-    data_revision: options.DataRevision = None,
-    max_length: options.MaxLength = None,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
-    device_map: options.DeviceMap = None,
-    trust_remote_code: options.TrustRemoteCode = False,
-    shuffles: options.Shuffles = 20,
-    seed: options.Seed = 0,
-    batch_tokens: options.BatchTokens = 2048,
-    skip_sanity_check: options.SkipSanityCheck = False,
 ) -> None:
     """Parse, rank, print."""
     if json and csv:
         raise NtpscoreError("--json and --csv can't both have standard output: give one of them")
     from ntpscore.rank.run import rank_models
-    from ntpscore.scoring.config import ScoreConfig
 
     result = rank_models(
         data,
         models,
+        config,
+        text_options=text_options,
+        model_options=model_options,
         out=out,
-        config=ScoreConfig(
-            shuffles=shuffles,
-            seed=seed,
-            max_length=max_length,
-            batch_tokens=batch_tokens,
-            skip_sanity_check=skip_sanity_check,
-        ),
         layer=parse_layer(layer),
         metric=metric,
-        split=split,
-        max_texts=max_texts,
-        text_column=text_column,
-        pair_column=pair_column,
-        label_column=label_column,
-        template=options.read_template(template),
-        task=task,
-        skip_bad_rows=skip_bad_rows,
-        data_configuration=data_configuration,
-        data_revision=data_revision,
-        dtype=dtype,
-        device=device,
-        device_map=device_map,
-        trust_remote_code=trust_remote_code,
         progress=True,
     )
     if json:

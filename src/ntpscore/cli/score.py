@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from ntpscore.cli import options
-from ntpscore.errors import NtpscoreError
-
-_MOST_LAYERS = 10_000
+from ntpscore.cli.options import takes_options
+from ntpscore.models.options import ModelOptions
+from ntpscore.scoring.config import ScoreConfig
+from ntpscore.text.options import TextOptions
 
 EXAMPLES = """
 Score a causal language model on labelled text: one forward pass, no training.
@@ -33,81 +34,21 @@ Score a causal language model on labelled text: one forward pass, no training.
 """
 
 
-def parse_layers(
-    layers: str | None,
-) -> tuple[int, ...] | None:
-    """Read `--layers`: numbers and ranges with both ends, such as `0,4,8-12`.
-
-    Raises:
-        NtpscoreError: it is something else.
-    """
-    if layers is None:
-        return None
-    found: list[int] = []
-    for part in layers.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise NtpscoreError(
-                f"--layers {layers!r} is not understood: give numbers and ranges, such as 0,4,8-12"
-            )
-        if int(last or first) > _MOST_LAYERS:
-            raise NtpscoreError(f"--layers {layers!r} is out of range of any model")
-        found += range(int(first), int(last or first) + 1)
-    if not found:
-        raise NtpscoreError(f"--layers {layers!r} names no layer")
-    return tuple(found)
-
-
+@takes_options
 def score_command(
     model: options.Model,
     data: options.Data,
+    text_options: TextOptions,
+    model_options: ModelOptions,
+    config: ScoreConfig,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the result; an interrupted run goes on from there."),
     ] = None,
     json: options.Json = False,
-    max_texts: options.MaxTexts = None,
-    split: options.Split = "train",
-    text_column: options.TextColumn = None,
-    pair_column: options.PairColumn = None,
-    label_column: options.LabelColumn = None,
-    template: options.Template = None,
-    task: options.Task = "auto",
-    skip_bad_rows: options.SkipBadRows = False,
-    data_configuration: options.DataConfiguration = None,
-    data_revision: options.DataRevision = None,
-    revision: options.Revision = None,
-    layers: Annotated[
-        str | None, typer.Option(help="Hidden states to score, such as 0,4,8-12; default all.")
-    ] = None,
-    max_length: options.MaxLength = None,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
-    device_map: options.DeviceMap = None,
-    trust_remote_code: options.TrustRemoteCode = False,
-    shuffles: options.Shuffles = 20,
-    seed: options.Seed = 0,
-    batch_tokens: options.BatchTokens = 2048,
-    until: Annotated[
-        float | None,
-        typer.Option(
-            help="Stop reading once the 95 % intervals of --until-score reach no farther than "
-            "this, such as 0.01; texts come in random order."
-        ),
-    ] = None,
-    until_scores: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--until-score",
-            help="A score, on the last layer and at half the width, that --until waits for; may "
-            "be given more than once; default r2.",
-        ),
-    ] = None,
     every_k: Annotated[
         bool, typer.Option("--every-k", help="Write every k into scores.csv, not only the grid.")
     ] = False,
-    skip_sanity_check: options.SkipSanityCheck = False,
-    checkpoint_seconds: options.CheckpointSeconds = 60.0,
     calibration: Annotated[
         Path | None,
         typer.Option(
@@ -118,7 +59,6 @@ def score_command(
 ) -> None:
     """Parse, score, print."""
     from ntpscore.forecast.evidence import Evidence, forecast_gain
-    from ntpscore.scoring.config import UNTIL_SCORES, ScoreConfig
     from ntpscore.scoring.run import score
 
     # A file that can't be read is told before the pass.
@@ -126,33 +66,10 @@ def score_command(
     result = score(
         model,
         data,
+        config,
+        text_options=text_options,
+        model_options=model_options,
         out=out,
-        config=ScoreConfig(
-            layers=parse_layers(layers),
-            shuffles=shuffles,
-            seed=seed,
-            max_length=max_length,
-            batch_tokens=batch_tokens,
-            until=until,
-            until_scores=tuple(until_scores or UNTIL_SCORES),
-            skip_sanity_check=skip_sanity_check,
-            checkpoint_seconds=checkpoint_seconds,
-        ),
-        split=split,
-        max_texts=max_texts,
-        text_column=text_column,
-        pair_column=pair_column,
-        label_column=label_column,
-        template=options.read_template(template),
-        task=task,
-        skip_bad_rows=skip_bad_rows,
-        data_configuration=data_configuration,
-        data_revision=data_revision,
-        revision=revision,
-        dtype=dtype,
-        device=device,
-        device_map=device_map,
-        trust_remote_code=trust_remote_code,
         every_k=every_k,
         progress=True,
     )

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ntpscore.cli import options
+from ntpscore.cli.options import Only, takes_options
 from ntpscore.errors import NtpscoreError
+from ntpscore.models.options import ModelOptions
+from ntpscore.scoring.config import ScoreConfig
+from ntpscore.text.options import TextOptions
 
 if TYPE_CHECKING:
     from ntpscore.forecast.evidence import Evidence
@@ -248,18 +252,15 @@ def figures_command(
 
 
 @app.command("words")
+@takes_options
 def words_command(
     model: options.Model,
     data: options.Data,
+    text_options: TextOptions,
+    model_options: ModelOptions,
+    config: Annotated[ScoreConfig, Only("seed", "max_length", "skip_sanity_check")],
     out: Annotated[Path, typer.Option(help="Picture file; its ending gives the format.")],
     words: Annotated[int, typer.Option(help="How many of the most frequent words.", min=2)] = 300,
-    max_texts: options.MaxTexts = None,
-    split: options.Split = "train",
-    text_column: options.TextColumn = None,
-    label_column: options.LabelColumn = None,
-    max_length: options.MaxLength = None,
-    seed: options.Seed = 0,
-    skip_sanity_check: options.SkipSanityCheck = False,
     csv: Annotated[
         bool, typer.Option("--csv", help="Print the words and their projections as CSV.")
     ] = False,
@@ -276,17 +277,12 @@ def words_command(
     """
     from ntpscore.files import write_figure
     from ntpscore.models import load_model
-    from ntpscore.scoring.config import ScoreConfig
     from ntpscore.study.paper.figures import plot_word_projection
     from ntpscore.study.paper.words import project_words
     from ntpscore.text import load_text
 
-    text = load_text(
-        data, split=split, max_texts=max_texts, text_column=text_column,
-        label_column=label_column, seed=seed,
-    )  # fmt: skip
-    config = ScoreConfig(seed=seed, max_length=max_length, skip_sanity_check=skip_sanity_check)
-    table = project_words(load_model(model), text, n_words=words, config=config)
+    text = load_text(data, text_options, seed=config.seed)
+    table = project_words(load_model(model, model_options), text, n_words=words, config=config)
     figure = plot_word_projection(
         table["word"].tolist(),
         {"U": table[["u1", "u2"]], "V": table[["v1", "v2"]]},

@@ -42,11 +42,13 @@ from ntpscore.models.gemma_tokenizer import build_gemma_tokenizer, has_gemma_tok
 from ntpscore.models.gguf_header import GgufHeader, read_gguf_header
 from ntpscore.models.hidden_states import check_stream
 from ntpscore.models.language_model import LanguageModel
+from ntpscore.models.options import DTYPE_NAMES, ModelOptions
 from ntpscore.models.packaged import locate_packaged_model
 from ntpscore.models.registry import MODELS, RegisteredModel, find_model
 from ntpscore.models.short_attention import use_short_attention
+from ntpscore.options import with_keywords
 
-DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _HUB_TIMEOUT = 10  # seconds
 _TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
@@ -84,13 +86,7 @@ class _TokenizerSource:
 
 
 def load_model(
-    model: str | Path,
-    *,
-    revision: str | None = None,
-    dtype: str = "auto",
-    device: str = "auto",
-    device_map: str | dict[str, Any] | None = None,
-    trust_remote_code: bool = False,
+    model: str | Path, options: ModelOptions | None = None, **keywords: Any
 ) -> LanguageModel:
     """Load a causal language model in evaluation mode, with its tokenizer.
 
@@ -101,12 +97,8 @@ def load_model(
     Args:
         model: A `.gguf` file, a folder written by `save_pretrained`, a short name (a key of
             `MODELS`), or an id on the Hugging Face hub. What is there locally comes first.
-        revision: Branch, tag or commit of a hub id; in place of the one registered, if any.
-        dtype: "bfloat16", "float32", "float16", or "auto": the checkpoint's own; for a GGUF file
-            bfloat16 where the processor computes fast with it, else float32.
-        device: "cpu", "cuda", "cuda:N", "mps", or "auto": the first CUDA device, else the CPU.
-        device_map: Spreads a model that is too large for one device, e.g. "auto"; see accelerate.
-        trust_remote_code: Run Python code that comes with the model. Read it first.
+        options: Revision, dtype, device, …
+        keywords: Options by name, such as `dtype="float32"`.
 
     Returns:
         The model, on its device.
@@ -115,12 +107,11 @@ def load_model(
         ModelError: There is no such model, its files are damaged or of the wrong kind, or the
             dtype or device is not available.
     """
-    target = _check_device(device, device_map)
-    if dtype != "auto" and dtype not in DTYPES:
-        msg = f"unknown dtype {dtype!r}: expected one of auto, {', '.join(DTYPES)}"
-        raise ModelError(msg)
+    options = with_keywords(keywords, options or ModelOptions())[0]
+    dtype, device_map = options.dtype, options.device_map
+    target = _check_device(options.device)
     with _quiet_transformers():
-        source = _locate(str(model), revision, trust_remote_code=trust_remote_code)
+        source = _locate(str(model), options.revision, trust_remote_code=options.trust_remote_code)
         if source.gguf is not None:
             with _gguf_parsed_once(), _alone(source.gguf.path) as folder:
                 source.folder = folder
@@ -462,12 +453,9 @@ def _explained(source: _Source, part: str) -> Iterator[None]:
         raise ModelError(msg) from error
 
 
-def _check_device(device: str, device_map: str | dict[str, Any] | None) -> torch.device:
+def _check_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device_map is not None:
-        msg = f"device {device!r} and a device_map can't both be given: give one of them"
-        raise ModelError(msg)
     match = re.fullmatch(r"cpu|mps|cuda(?::(\d+))?", device)
     if match is None:
         msg = f"unknown device {device!r}: expected auto, cpu, cuda, cuda:N or mps"

@@ -21,13 +21,17 @@ from ntpscore.core.scores import SCORES
 from ntpscore.errors import MetricError, ModelError, NtpscoreError
 from ntpscore.files import make_folder, to_json, without_nan, write_text
 from ntpscore.metrics import METRICS, Metric
-from ntpscore.models import LanguageModel, NextTokenDistributions, load_model
+from ntpscore.models import LanguageModel, NextTokenDistributions
+from ntpscore.models.options import ModelOptions
+from ntpscore.options import refuse_late, with_keywords
 from ntpscore.progress import Progress
 from ntpscore.reading.reader import check_layers, is_out_of_memory
+from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.scoring.result import ScoreResult
-from ntpscore.scoring.run import STAGES, refuse_options, score_text
-from ntpscore.text import LabelledText, Task, load_text
+from ntpscore.scoring.run import STAGES, score_text
+from ntpscore.text import LabelledText
+from ntpscore.text.options import TextOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,26 +151,15 @@ class RankResult:
 def rank_models(
     data: "str | Path | LabelledText | pd.DataFrame | Any",
     models: "Sequence[str | Path | LanguageModel]",
-    *,
-    out: str | Path | None = None,
     config: ScoreConfig | None = None,
+    *,
+    text_options: TextOptions | None = None,
+    model_options: ModelOptions | None = None,
+    out: str | Path | None = None,
     layer: Literal["both", "last", "best"] | int = "both",
     metric: str = CONSENSUS,
-    split: str = "train",
-    max_texts: int | None = None,
-    text_column: str | None = None,
-    pair_column: str | None = None,
-    label_column: str | None = None,
-    template: str | None = None,
-    task: Task | Literal["auto"] = "auto",
-    skip_bad_rows: bool = False,
-    data_configuration: str | None = None,
-    data_revision: str | None = None,
-    dtype: str = "auto",
-    device: str = "auto",
-    device_map: str | None = None,
-    trust_remote_code: bool = False,
     progress: bool | None = None,
+    **keywords: Any,
 ) -> RankResult:
     """Rank causal language models for labelled text by every metric and score, without training.
 
@@ -181,26 +174,15 @@ def rank_models(
     Args:
         data: as in `score`.
         models: folders, `.gguf` files, short names, hub ids or loaded models, each once.
-        out: a folder for `rank.json` and `rank.csv`.
         config: shuffles, seed, length limit, batch size; its layers must be None.
-        layer: `both`, `last`, `best` or a hidden-state index, read alone: then the six scores are
-            of that layer too, and `leep` is defined on the last layer only.
+        text_options: how to read the data.
+        model_options: how to load each model.
+        out: a folder for `rank.json` and `rank.csv`.
+        layer: `both`, `last`, `best` or a hidden-state index (-1 is the last), read alone: then the
+            six scores are of that layer too, and `leep` is defined on the last layer only.
         metric: what to sort by, the name of a metric, a score or `consensus`.
-        split: as in `score`.
-        max_texts: as in `score`.
-        text_column: as in `score`.
-        pair_column: as in `score`.
-        label_column: as in `score`.
-        template: as in `score`.
-        task: as in `score`.
-        skip_bad_rows: as in `score`.
-        data_configuration: as in `score`.
-        data_revision: as in `score`.
-        dtype: as in `score`, for every model.
-        device: as in `score`.
-        device_map: as in `score`.
-        trust_remote_code: as in `score`.
         progress: show progress bars on standard error; None means if it is a terminal.
+        keywords: any option of `ScoreConfig`, `TextOptions` or `ModelOptions` by its name.
 
     Returns:
         The ranking; saved already if `out` was given.
@@ -212,37 +194,26 @@ def rank_models(
         >>> ranking = rank_models("dair-ai/emotion", ["gpt2", "gpt2-medium"])  # doctest: +SKIP
         >>> ranking.ranks("best")["log_me"]  # doctest: +SKIP
     """
-    config = config or ScoreConfig()
+    chosen = with_keywords(
+        keywords,
+        config or ScoreConfig(),
+        text_options or TextOptions(),
+        model_options or ModelOptions(),
+    )
+    config, text_options, model_options = chosen
+    layer = "last" if layer == -1 else layer
     names = _check(models, config, layer, metric)
-    options = {
-        "split": split, "max_texts": max_texts, "text_column": text_column,
-        "pair_column": pair_column, "label_column": label_column, "template": template,
-        "task": task, "skip_bad_rows": skip_bad_rows, "data_configuration": data_configuration,
-        "data_revision": data_revision,
-    }  # fmt: skip
-    if isinstance(data, LabelledText):
-        refuse_options(options, rank_models, "labelled text that was read before")
-    model_options = {
-        "dtype": dtype, "device": device, "device_map": device_map,
-        "trust_remote_code": trust_remote_code,
-    }  # fmt: skip
+    check_order(models, data, "data, then models")
     if any(isinstance(model, LanguageModel) for model in models):
-        refuse_options(model_options, rank_models, "models that were loaded before")
+        refuse_late(model_options, "models that were loaded before")
     start = time.perf_counter()
     folder = make_folder(out) if out is not None else None
-    text = data if isinstance(data, LabelledText) else load_text(
-        data, configuration=data_configuration, revision=data_revision, split=split,
-        text_column=text_column, pair_column=pair_column, label_column=label_column,
-        template=template, task=task, max_texts=max_texts, seed=config.seed,
-        skip_bad_rows=skip_bad_rows,
-    )  # fmt: skip
+    text = read_text(data, text_options, seed=config.seed, clock=Clock(STAGES))
     judged: dict[str, _Judged] = {}
     errors: dict[str, str] = {}
     for name, model in zip(names, models, strict=True):
         try:
-            judged[name] = _load_and_judge(
-                name, model, text, config, layer, progress, model_options
-            )
+            judged[name] = _load_and_judge(model, text, config, layer, progress, model_options)
         except _FAILURES as error:
             errors[name] = _reason(error)
         # Two models together may not fit; cycles among modules, and what the traceback of a failure
@@ -260,7 +231,7 @@ def rank_models(
         "kind": "rank",
         "data": {k: v for k, v in first["data"].items() if k not in {"n_tokens", "truncated"}},
         "settings": {
-            **options, **model_options, **dataclasses.asdict(config),
+            **options_record(text_options, model_options, config),
             "layer": layer, "metric": metric, "pooling": "mean",
         },
         "models": [
@@ -286,19 +257,16 @@ def rank_models(
 
 
 def _load_and_judge(
-    name: str,
     model: "str | Path | LanguageModel",
     text: LabelledText,
     config: ScoreConfig,
     layer: Literal["both", "last", "best"] | int,
     progress: bool | None,
-    model_options: dict[str, Any],
+    model_options: ModelOptions,
 ) -> _Judged:
     """Every metric of one model, of which nothing else stays: it is loaded in here alone."""
     clock = Clock(STAGES)
-    with clock("load_model"), Progress(progress) as shown:
-        shown.start(f"loading {name}", None)
-        loaded = model if isinstance(model, LanguageModel) else load_model(model, **model_options)
+    loaded = take_model(model, model_options, clock=clock, progress=progress)
     return _judge(loaded, text, config, layer, clock, progress)
 
 

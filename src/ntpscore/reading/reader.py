@@ -16,6 +16,7 @@ from ntpscore.clock import Clock
 from ntpscore.core.moments import NonFiniteError
 from ntpscore.errors import ModelError, MomentsError
 from ntpscore.models import LanguageModel, stream_hidden_states
+from ntpscore.models.layers import read_layers
 from ntpscore.reading.tokens import pad_batch
 
 # From glibc's malloc.h.
@@ -33,12 +34,12 @@ the ends."""
 
 
 def check_layers(
-    layers: Sequence[int] | None, language_model: LanguageModel, option: str
+    layers: Sequence[int] | str | None, language_model: LanguageModel, option: str
 ) -> tuple[int, ...]:
     """Hidden-state indices in rising order, each once; all of them for None.
 
     Args:
-        layers: what was asked for.
+        layers: what was asked for; -1 is the last; a text such as "0,4,8-last".
         language_model: the model that is to have them.
         option: the option that asked, to be named.
 
@@ -48,6 +49,9 @@ def check_layers(
     last = language_model.n_layers
     if layers is None:
         return tuple(range(last + 1))
+    if isinstance(layers, str):
+        layers = read_layers(layers, last)
+    layers = [last if layer == -1 else layer for layer in layers]
     outside = [layer for layer in layers if not 0 <= layer <= last]
     if outside:
         raise ModelError(

@@ -10,8 +10,6 @@ from torch import Tensor
 from ntpscore.errors import DataError, ModelError
 from ntpscore.models import LanguageModel
 
-# Enough to fill matrix products, few enough that what blocks hand on stays near the processor.
-BATCH_TOKENS = 2048
 # Padding of a batch, as a share of the most tokens it may have: smaller batches cost more than the
 # padding they save.
 _PADDING_SHARE = 0.03

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from ntpscore.core.folds import ESTIMATED
 from ntpscore.errors import NtpscoreError
-from ntpscore.reading.tokens import BATCH_TOKENS
+from ntpscore.models.layers import read_layers
+from ntpscore.options import check_options, option
+from ntpscore.reading import BATCH_TOKENS
 
 # What `until` waits for: it orders tasks by a probe's accuracy (docs/study.md).
 UNTIL_SCORES = ("r2",)
@@ -15,7 +16,8 @@ class ScoreConfig:
     """How `score` runs; everything that can change its numbers.
 
     Attributes:
-        layers: hidden-state indices to score; None means all, 0 … L.
+        layers: hidden-state indices to score, -1 being the last, or a text such as "0,4,8-last";
+            None means all, 0 … L.
         shuffles: P, how many label permutations serve as control.
         seed: of the permutations and of the sample of texts.
         max_length: tokens after which a text is cut; None means the model's context.
@@ -28,15 +30,32 @@ class ScoreConfig:
         checkpoint_seconds: time between checkpoints, if there is an output folder.
     """
 
-    layers: tuple[int, ...] | None = None
-    shuffles: int = 20
-    seed: int = 0
-    max_length: int | None = None
-    batch_tokens: int = BATCH_TOKENS
-    until: float | None = None
-    until_scores: tuple[str, ...] = UNTIL_SCORES
-    skip_sanity_check: bool = False
-    checkpoint_seconds: float = 60.0
+    layers: tuple[int, ...] | str | None = option(
+        None, "Hidden states to score, such as 0,4,8-last; default all.", typed=str | None
+    )
+    shuffles: int = option(20, "Label permutations as control.", least=0)
+    seed: int = option(0, "Of the permutations and the sample.", least=0)
+    max_length: int | None = option(
+        None, "Cut texts to so many tokens; default the model's context.", panel="Model"
+    )
+    batch_tokens: int = option(
+        BATCH_TOKENS, "Tokens per batch, padding included.", panel="Model", least=1
+    )
+    until: float | None = option(
+        None,
+        "Stop reading once the 95 % intervals of --until-score reach no farther than this, such as "
+        "0.01; texts come in random order.",
+    )
+    until_scores: tuple[str, ...] = option(
+        UNTIL_SCORES,
+        "A score, on the last layer and at half the width, that --until waits for; may be given "
+        "more than once; default r2.",
+        flag="--until-score",
+        typed=list[str] | None,
+        read=tuple,
+    )
+    skip_sanity_check: bool = option(False, "Go on if the model predicts English badly.")
+    checkpoint_seconds: float = option(60.0, "Time between checkpoints in --out.", least=0)
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -44,9 +63,7 @@ class ScoreConfig:
         Raises:
             NtpscoreError: one of them makes no sense.
         """
-        for name, least in (("shuffles", 0), ("batch_tokens", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise NtpscoreError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        check_options(self)
         if self.max_length is not None and self.max_length < 2:
             raise NtpscoreError(
                 f"max_length must be at least 2 tokens, got {self.max_length}: "
@@ -54,19 +71,25 @@ class ScoreConfig:
             )
         if self.seed >= 2**63:
             raise NtpscoreError(f"seed must be below 2^63, got {self.seed}")
-        if self.layers is not None and (not self.layers or min(self.layers) < 0):
-            raise NtpscoreError(f"layers must be numbers from 0 on, at least one: {self.layers}")
+        if isinstance(self.layers, str):
+            read_layers(self.layers)
+        elif self.layers is not None and (not self.layers or min(self.layers) < -1):
+            raise NtpscoreError(
+                f"layers must be numbers from 0 on, or -1 for the last, at least one: {self.layers}"
+            )
         if self.until is not None and not 0 < self.until < 1:
             raise NtpscoreError(
                 f"until must be between 0 and 1, half the width of an interval; got {self.until}"
             )
+        if self.until_scores != UNTIL_SCORES:
+            self._check_until_scores()
+
+    def _check_until_scores(self) -> None:
+        from ntpscore.core.folds import ESTIMATED  # imports torch, which `--help` doesn't need
+
         unknown = [name for name in self.until_scores if name not in ESTIMATED]
         if unknown or not self.until_scores:
             raise NtpscoreError(
                 f"until_scores {', '.join(unknown) or 'names none'}: choose from "
                 f"{', '.join(ESTIMATED)}"
-            )
-        if not self.checkpoint_seconds >= 0:
-            raise NtpscoreError(
-                f"checkpoint_seconds must be at least 0, got {self.checkpoint_seconds}"
             )

@@ -1,7 +1,6 @@
 """From a language model and labelled text to a result: one forward pass, then closed forms."""
 
 import hashlib
-import inspect
 import json
 import sys
 import time
@@ -9,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -23,11 +22,9 @@ from ntpscore.core.moments import Moments, read_note
 from ntpscore.core.scores import SCORES, score_moments, solve_bytes
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError
 from ntpscore.files import make_folder, without_nan
-from ntpscore.models import (
-    LanguageModel,
-    check_next_token_loss,
-    load_model,
-)
+from ntpscore.models import LanguageModel, check_next_token_loss
+from ntpscore.models.options import ModelOptions
+from ntpscore.options import with_keywords
 from ntpscore.progress import Progress
 from ntpscore.reading.adaptive_reading import UntilKnown
 from ntpscore.reading.provenance import (
@@ -40,10 +37,12 @@ from ntpscore.reading.provenance import (
 from ntpscore.reading.reader import BatchReader, OnLayer, check_layers, keep_freed_memory
 from ntpscore.reading.tokens import TokenizedText, plan_batches, tokenize
 from ntpscore.scoring.advice import write_advice
+from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.best import find_best
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.scoring.result import SCHEMA_VERSION, ScoreResult, layer_record, write_moments
-from ntpscore.text import LabelledText, Task, load_text
+from ntpscore.text import LabelledText
+from ntpscore.text.options import TextOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,26 +61,14 @@ STAGES = ("load_data", "load_model", "sanity_check", "tokenize", "forward", "mom
 def score(
     model: "str | Path | LanguageModel",
     data: "str | Path | LabelledText | pd.DataFrame | Any",
-    *,
-    out: str | Path | None = None,
     config: ScoreConfig | None = None,
-    split: str = "train",
-    max_texts: int | None = None,
-    text_column: str | None = None,
-    pair_column: str | None = None,
-    label_column: str | None = None,
-    template: str | None = None,
-    task: Task | Literal["auto"] = "auto",
-    skip_bad_rows: bool = False,
-    data_configuration: str | None = None,
-    data_revision: str | None = None,
-    revision: str | None = None,
-    dtype: str = "auto",
-    device: str = "auto",
-    device_map: str | None = None,
-    trust_remote_code: bool = False,
+    *,
+    text_options: TextOptions | None = None,
+    model_options: ModelOptions | None = None,
+    out: str | Path | None = None,
     every_k: bool = False,
     progress: bool | None = None,
+    **keywords: Any,
 ) -> ScoreResult:
     """Score a causal language model on labelled text: one forward pass, no training.
 
@@ -89,25 +76,14 @@ def score(
         model: folder, `.gguf` file, short name, hub id, or a loaded model.
         data: `.jsonl`, `.csv`, `.tsv`, `.parquet`, a folder saved by `datasets`, short name, hub
             id, a data frame, or labelled text that was read before.
-        out: a folder for the result; a run that was interrupted there goes on where it was.
         config: layers, shuffles, seed, length limit, batch size.
-        split: the part of the data to use; the test split is never touched unless named here.
-        max_texts: draw a stratified sample of so many texts.
-        text_column: the column of the text.
-        pair_column: the column of the second text.
-        label_column: the column of the label, or several with commas between.
-        template: builds the text from named columns, such as `"{title}: {body}"`.
-        task: `auto`, `classification`, `regression` or `multilabel`.
-        skip_bad_rows: leave out rows without text or label, and count them, instead of stopping.
-        data_configuration: of a hub data set.
-        data_revision: of a hub data set.
-        revision: of a hub model.
-        dtype: of the forward pass: `auto`, `bfloat16`, `float32` or `float16`.
-        device: `auto`, `cpu`, `cuda`, …
-        device_map: handed to `transformers`, to spread a model over devices.
-        trust_remote_code: run code that a hub model brings along.
+        text_options: how to read the data: split, columns, …
+        model_options: how to load the model: revision, dtype, device, …
+        out: a folder for the result; a run that was interrupted there goes on where it was.
         every_k: write every k into `scores.csv`.
         progress: show progress bars on standard error; None means if it is a terminal.
+        keywords: any option of `ScoreConfig`, `TextOptions` or `ModelOptions` by its name, such as
+            `label_column="stars"`.
 
     Returns:
         The result; saved already if `out` was given.
@@ -119,72 +95,23 @@ def score(
         >>> result = score("Qwen/Qwen2-0.5B", "dair-ai/emotion")  # doctest: +SKIP
         >>> result.best["retained"]["layer"]  # doctest: +SKIP
     """
-    config = config or ScoreConfig()
-    clock = Clock(STAGES)
-    options = {
-        "split": split, "max_texts": max_texts, "text_column": text_column,
-        "pair_column": pair_column, "label_column": label_column, "template": template,
-        "task": task, "skip_bad_rows": skip_bad_rows, "data_configuration": data_configuration,
-        "data_revision": data_revision,
-    }  # fmt: skip
-    if isinstance(data, LabelledText):
-        refuse_options(options, score, "labelled text that was read before")
-    model_options = {
-        "revision": revision, "dtype": dtype, "device": device, "device_map": device_map,
-        "trust_remote_code": trust_remote_code,
-    }  # fmt: skip
-    if isinstance(model, LanguageModel):
-        refuse_options(model_options, score, "a model that was loaded before")
+    chosen = with_keywords(
+        keywords,
+        config or ScoreConfig(),
+        text_options or TextOptions(),
+        model_options or ModelOptions(),
+    )
+    config, text_options, model_options = chosen
+    check_order([model], data, "model, then data")
     folder = make_folder(out) if out is not None else None
-    with clock("load_data"):
-        text = data if isinstance(data, LabelledText) else load_text(
-            data,
-            configuration=data_configuration,
-            revision=data_revision,
-            split=split,
-            text_column=text_column,
-            pair_column=pair_column,
-            label_column=label_column,
-            template=template,
-            task=task,
-            max_texts=max_texts,
-            seed=config.seed,
-            skip_bad_rows=skip_bad_rows,
-        )  # fmt: skip
-    with clock("load_model"), Progress(progress) as shown:
-        if isinstance(model, LanguageModel):
-            language_model = model
-        else:
-            shown.start(f"loading {model}", None)
-            language_model = load_model(
-                model,
-                revision=revision,
-                dtype=dtype,
-                device=device,
-                device_map=device_map,
-                trust_remote_code=trust_remote_code,
-            )
+    clock = Clock(STAGES)
+    text = read_text(data, text_options, seed=config.seed, clock=clock)
+    language_model = take_model(model, model_options, clock=clock, progress=progress)
     return score_text(
         language_model, text, folder=folder, config=config, clock=clock, every_k=every_k,
-        progress=progress, options={**options, **model_options, "every_k": every_k},
+        progress=progress,
+        options={**options_record(text_options, model_options), "every_k": every_k},
     )  # fmt: skip
-
-
-def refuse_options(options: dict[str, Any], function: Callable[..., Any], what: str) -> None:
-    """Options that come too late must not be passed over in silence.
-
-    Args:
-        options: by name.
-        function: whose options they are.
-        what: why they come too late.
-
-    Raises:
-        NtpscoreError: one of them is not at its default.
-    """
-    defaults = inspect.signature(function).parameters
-    late = [name for name, value in options.items() if value != defaults[name].default]
-    if late:
-        raise NtpscoreError(f"{', '.join(late)} can't be chosen for {what}")
 
 
 def score_text(

@@ -1,27 +1,25 @@
 """Labelled text: read it from wherever it is, check every row, build texts, draw a sample."""
 
-from ntpscore.text.files import PARSERS
-from ntpscore.text.labelled import LabelledText, TextSource, load_text
-from ntpscore.text.labels import TASKS, Task
-from ntpscore.text.registry import DATA_SETS, RegisteredData, find_data, split_rule
-from ntpscore.text.splits import Splits, hold_out_texts, load_splits, recode_labels
+from typing import TYPE_CHECKING
 
-# What the name of a file of labelled text may end in.
-DATA_FILE_ENDINGS = tuple(PARSERS)
+from ntpscore.lazy import load_lazily
 
-__all__ = [
-    "DATA_FILE_ENDINGS",
-    "DATA_SETS",
-    "TASKS",
-    "LabelledText",
-    "RegisteredData",
-    "Splits",
-    "Task",
-    "TextSource",
-    "find_data",
-    "hold_out_texts",
-    "load_splits",
-    "load_text",
-    "recode_labels",
-    "split_rule",
-]
+if TYPE_CHECKING:
+    from ntpscore.text.files import DATA_FILE_ENDINGS as DATA_FILE_ENDINGS
+    from ntpscore.text.labelled import LabelledText as LabelledText
+    from ntpscore.text.labelled import TextSource as TextSource
+    from ntpscore.text.labelled import load_text as load_text
+    from ntpscore.text.labels import TASKS as TASKS
+    from ntpscore.text.labels import Task as Task
+    from ntpscore.text.options import SplitOptions as SplitOptions
+    from ntpscore.text.options import TextOptions as TextOptions
+    from ntpscore.text.registry import DATA_SETS as DATA_SETS
+    from ntpscore.text.registry import RegisteredData as RegisteredData
+    from ntpscore.text.registry import find_data as find_data
+    from ntpscore.text.registry import split_rule as split_rule
+    from ntpscore.text.splits import Splits as Splits
+    from ntpscore.text.splits import hold_out_texts as hold_out_texts
+    from ntpscore.text.splits import load_splits as load_splits
+    from ntpscore.text.splits import recode_labels as recode_labels
+
+__getattr__, __dir__, __all__ = load_lazily(__name__)

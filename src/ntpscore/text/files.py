@@ -192,6 +192,8 @@ PARSERS: dict[str, _Parser] = {
     ".tsv": partial(parse_csv, delimiter="\t"),
     ".parquet": parse_parquet,
 }
+# What the name of a file of labelled text may end in.
+DATA_FILE_ENDINGS = tuple(PARSERS)
 
 
 def _decode(content: bytes, table_id: str) -> str:

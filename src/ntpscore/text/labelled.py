@@ -6,17 +6,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ntpscore.errors import DataError, MissingSplitError
+from ntpscore.options import with_keywords
 from ntpscore.text.choices import write_choices
 from ntpscore.text.columns import Columns, find_columns
-from ntpscore.text.labels import TASKS, Labels, Task, parse_cells, read_labels
+from ntpscore.text.labels import Labels, Task, parse_cells, read_labels
 from ntpscore.text.open import open_table
-from ntpscore.text.registry import Reading, fill_in
+from ntpscore.text.options import TextOptions
+from ntpscore.text.registry import fill_in
 from ntpscore.text.sample import draw_sample, draw_stratified_sample
 from ntpscore.text.table import Table, is_missing, quoted
 from ntpscore.text.template import Template, parse_template
@@ -100,20 +102,12 @@ class LabelledText:
 
 def load_text(
     data: "str | Path | datasets.Dataset | datasets.DatasetDict | pd.DataFrame",
+    options: TextOptions | None = None,
     *,
-    configuration: str | None = None,
-    revision: str | None = None,
-    split: str = "train",
-    text_column: str | None = None,
-    pair_column: str | None = None,
-    label_column: str | None = None,
-    template: str | None = None,
-    task: Task | Literal["auto"] = "auto",
-    max_texts: int | None = None,
     seed: int = 0,
-    skip_bad_rows: bool = False,
+    **keywords: Any,
 ) -> LabelledText:
-    r"""Read labelled text.
+    """Read labelled text.
 
     Args:
         data: The id of a data set on the hub; a file that ends in .jsonl, .json (a list of
@@ -121,26 +115,16 @@ def load_text(
             `Dataset`, `DatasetDict` or pandas data frame; or a short name (a key of `DATA_SETS`),
             unless a file or folder has that name. What is registered about a short name stands in
             for the options that are not given.
-        configuration: Which configuration of a hub data set.
-        revision: Which commit, tag or branch of a hub data set.
-        split: Which split. A column `split` says which rows are of it; in a file without such a
-            column all are "train".
-        text_column: The column of the text, if its name is not a usual one.
-        pair_column: The column of a second text, which a line break joins to the first.
-        label_column: The column of the label, or several with commas in between.
-        template: Builds the text from columns: `"Question: {question}\nAnswer: {answer}"`.
-        task: What the labels are for. "auto": strings, integers and truth values are classes,
-            floats are targets of regression, lists and several columns of 0 and 1 are multilabel.
-        max_texts: Draw a sample of at most so many texts; of classes, each in proportion.
+        options: Which split, columns, …
         seed: Of the sample.
-        skip_bad_rows: Leave out rows that are malformed or without text, label or split, and count
-            them, instead of stopping at the first.
+        keywords: Options by name, such as `label_column="stars"`.
 
     Returns:
         The texts in the order of their rows.
 
     Raises:
         DataError: the data can't be found or read, a row is bad, or the labels are unfit.
+        NtpscoreError: there is no option of that name.
 
     Example:
         >>> import pandas as pd
@@ -149,33 +133,25 @@ def load_text(
         >>> text.classes, text.labels.tolist()
         (('no', 'yes'), [1, 0])
     """
-    _check_options(task, max_texts, template, text_column, pair_column)
-    reading = fill_in(
-        Reading(data, configuration, revision, text_column, pair_column, label_column, template)
-    )
-    table = open_table(
-        reading.data,
-        configuration=reading.configuration,
-        revision=reading.revision,
-        split=split,
-        skip_bad_rows=skip_bad_rows,
-    )
-    parsed = None if reading.template is None else parse_template(reading.template)
+    options = with_keywords(keywords, options or TextOptions())[0]
+    data, options = fill_in(data, options)
+    table = open_table(data, options)
+    parsed = None if options.template is None else parse_template(options.template)
     columns = find_columns(
         table,
-        text_column=reading.text_column,
-        pair_column=reading.pair_column,
-        label_column=reading.label_column,
+        text_column=options.text_column,
+        pair_column=options.pair_column,
+        label_column=options.label_column,
         fields=None if parsed is None else parsed.fields,
     )
-    kept = _read_rows(table, columns, parsed, split, task, skip_bad_rows=skip_bad_rows)
+    kept = _read_rows(table, columns, parsed, options)
     labels = read_labels(
         dict(zip(columns.label, kept.labels, strict=True)),
-        task,
+        options.task,
         table.class_orders,
         lambda index: table.place(kept.rows[index]),
     )
-    sample = _sample(labels, max_texts, seed)
+    sample = _sample(labels, options.max_texts, seed)
     labels, texts = labels.take(sample), [kept.texts[index] for index in sample]
     mean = sd = None
     numbers: npt.NDArray[np.int64] | npt.NDArray[np.float64]
@@ -189,31 +165,14 @@ def load_text(
         id=table.id,
         revision=table.revision,
         content_hash=hash_content(texts, labels.values),
-        configuration=reading.configuration,
-        split=split,
+        configuration=options.data_configuration,
+        split=options.split,
         n_rows=len(kept.rows) + kept.skipped.total(),
         skipped=dict(kept.skipped),
         columns=columns.describe(with_text=parsed is None),
-        template=reading.template,
+        template=options.template,
     )
     return LabelledText(texts, numbers, labels.task, labels.names, mean, sd, source)
-
-
-def _check_options(
-    task: str,
-    max_texts: int | None,
-    template: str | None,
-    text_column: str | None,
-    pair_column: str | None,
-) -> None:
-    if task not in {"auto", *TASKS}:
-        raise DataError(f"there is no task {task!r}: it must be 'auto', {quoted(TASKS)}")
-    if max_texts is not None and max_texts < 1:
-        raise DataError(f"--max-texts must be at least 1, not {max_texts}")
-    if template is not None and (text_column is not None or pair_column is not None):
-        raise DataError(
-            "--template names the text's columns itself: leave out --text-column and --pair-column"
-        )
 
 
 class _Rows(NamedTuple):
@@ -236,12 +195,10 @@ def _read_rows(
     table: Table,
     columns: Columns,
     template: Template | None,
-    split: str,
-    task: str,
-    *,
-    skip_bad_rows: bool,
+    options: TextOptions,
 ) -> _Rows:
     """Check each row of the split, and build its text."""
+    split = options.split
     kept = _Rows([], [], [[] for _ in columns.label], Counter())
     if table.n_malformed:
         kept.skipped["malformed JSON line"] = table.n_malformed
@@ -254,7 +211,7 @@ def _read_rows(
     label_values = [_take(table.read_column(name), in_split) for name in columns.label]
     if table.untyped:
         label_values = [
-            parse_cells(values, task, lambda index: table.place(in_split[index]))
+            parse_cells(values, options.task, lambda index: table.place(in_split[index]))
             for values in label_values
         ]
     cells = zip(
@@ -273,7 +230,7 @@ def _read_rows(
             kept.texts.append("\n".join(parts) if template is None else template.fill(parts))
             for column, label in zip(kept.labels, labels, strict=True):
                 column.append(label)
-        elif skip_bad_rows and fault.reason:
+        elif options.skip_bad_rows and fault.reason:
             kept.skipped[fault.reason] += 1
         else:
             hint = ". --skip-bad-rows leaves such rows out" if fault.reason else ""

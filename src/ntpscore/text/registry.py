@@ -1,8 +1,10 @@
 """Short names of data sets: the twelve of the paper, a variant of one, and the built-in one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from ntpscore.text.options import TextOptions
 
 
 @dataclass(frozen=True)
@@ -256,28 +258,6 @@ DATA_SETS = {data.name: data for data in _ALL}
 """Every registered data set by its short name."""
 
 
-class Reading(NamedTuple):
-    """What to read and how: what the user gave, and where nothing was given what is registered.
-
-    Attributes:
-        data: A hub id in place of the short name of one that is on the hub; all else as given.
-        configuration: As for `load_text`, like all that follow.
-        revision: See there.
-        text_column: See there.
-        pair_column: See there.
-        label_column: See there.
-        template: See there.
-    """
-
-    data: Any
-    configuration: str | None
-    revision: str | None
-    text_column: str | None
-    pair_column: str | None
-    label_column: str | None
-    template: str | None
-
-
 def find_data(data: Any) -> RegisteredData | None:
     """The registered data set of that name; None if there is none, or a local path has the name.
 
@@ -288,24 +268,31 @@ def find_data(data: Any) -> RegisteredData | None:
     return None if entry is None or Path(entry.name).exists() else entry
 
 
-def fill_in(reading: Reading) -> Reading:
+def fill_in(data: Any, options: TextOptions) -> tuple[Any, TextOptions]:
     """Fill in what is registered about a short name, where the user gave nothing.
 
     Text column, pair column and template are one choice: whoever gives one of them makes it.
+
+    Args:
+        data: What the user gave.
+        options: What the user chose.
+
+    Returns:
+        A hub id in place of the short name of one that is on the hub, all else as given; and the
+        options to read it with.
     """
-    entry = find_data(reading.data)
+    entry = find_data(data)
     if entry is None:
-        return reading
-    chosen = reading.text_column or reading.pair_column or reading.template
-    return Reading(
-        data=entry.hub_id or reading.data,
-        configuration=reading.configuration or entry.configuration,
-        revision=reading.revision or entry.revision,
-        text_column=reading.text_column if chosen else entry.text_column,
-        pair_column=reading.pair_column if chosen else entry.pair_column,
-        label_column=reading.label_column or entry.label_column,
-        template=reading.template if chosen else entry.template,
-    )
+        return data, options
+    found: dict[str, Any] = {
+        "data_configuration": options.data_configuration or entry.configuration,
+        "data_revision": options.data_revision or entry.revision,
+        "label_column": options.label_column or entry.label_column,
+    }
+    if not (options.text_column or options.pair_column or options.template):
+        found |= {name: getattr(entry, name) for name in ("text_column", "pair_column")}
+        found["template"] = entry.template
+    return entry.hub_id or data, replace(options, **found)
 
 
 def split_rule(

@@ -2,14 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ntpscore.errors import DataError, MissingSplitError
+from ntpscore.options import with_keywords
 from ntpscore.text.labelled import LabelledText, hash_content, load_text
-from ntpscore.text.labels import Task
+from ntpscore.text.options import SplitOptions
 from ntpscore.text.registry import split_rule
 from ntpscore.text.sample import draw_sample, draw_stratified_sample
 from ntpscore.text.table import quoted
@@ -28,79 +29,38 @@ class Splits(NamedTuple):
 
 def load_splits(
     data: "str | Path | datasets.Dataset | datasets.DatasetDict | pd.DataFrame",
+    options: SplitOptions | None = None,
     *,
-    split: str = "train",
-    test_split: str | None = None,
-    hold_out: float | None = None,
-    max_texts: int | None = None,
-    max_test_texts: int | None = None,
-    configuration: str | None = None,
-    revision: str | None = None,
-    text_column: str | None = None,
-    pair_column: str | None = None,
-    label_column: str | None = None,
-    template: str | None = None,
-    task: Task | Literal["auto"] = "auto",
     seed: int = 0,
-    skip_bad_rows: bool = False,
+    **keywords: Any,
 ) -> Splits:
     """Read a train split and a test split.
 
     Args:
         data: as for `load_text`.
-        split: the split to fit.
-        test_split: the split to test; None means what is registered for a short name, else "test",
-            unless `hold_out` is given.
-        hold_out: instead of a test split, this share of the train split is left aside, of each
-            class in proportion. Some short names have a share registered.
-        max_texts: draw a sample of at most so many texts to fit (and to hold out from).
-        max_test_texts: draw a sample of at most so many texts to test.
-        configuration: as for `load_text`, like all that follow.
-        revision: see there.
-        text_column: see there.
-        pair_column: see there.
-        label_column: see there.
-        template: see there.
-        task: see there.
+        options: which splits, columns, …
         seed: of the samples.
-        skip_bad_rows: see there.
+        keywords: options by name, such as `hold_out=0.2`.
 
     Raises:
         DataError: as `load_text`; there is no such test split; or it has classes that the train
             split lacks.
     """
-    if hold_out is not None and test_split is not None:
-        raise DataError("give --test-split or --hold-out, not both")
-    test_split, hold_out = split_rule(data, test_split, hold_out)
+    options = with_keywords(keywords, options or SplitOptions())[0]
+    test_split, hold_out = split_rule(data, options.test_split, options.hold_out)
     wanted = test_split or "test"
-    if hold_out is None and wanted == split:
+    if hold_out is None and wanted == options.split:
         raise DataError(
-            f"the split {split!r} can't be both fitted and tested: name another with --test-split, "
-            "or use --hold-out 0.2"
+            f"the split {wanted!r} can't be both fitted and tested: name another with "
+            "--test-split, or use --hold-out 0.2"
         )
-
-    def read(split: str, max_texts: int | None, task: Task | Literal["auto"]) -> LabelledText:
-        return load_text(
-            data,
-            configuration=configuration,
-            revision=revision,
-            split=split,
-            text_column=text_column,
-            pair_column=pair_column,
-            label_column=label_column,
-            template=template,
-            task=task,
-            max_texts=max_texts,
-            seed=seed,
-            skip_bad_rows=skip_bad_rows,
-        )
-
-    train = read(split, max_texts, task)
+    train = load_text(data, options, seed=seed)
     if hold_out is not None:
         train, test = hold_out_texts(train, hold_out, seed)
-        return Splits(train, _sample(test, train, max_test_texts, seed))
+        return Splits(train, _sample(test, train, options.max_test_texts, seed))
+    tested = replace(options, split=wanted, max_texts=options.max_test_texts, task=train.task)
     try:
-        test = read(wanted, max_test_texts, train.task)
+        test = load_text(data, tested, seed=seed)
     except MissingSplitError as error:
         raise DataError(
             f"there is no test split {wanted!r} ({error}). Name one with --test-split, or hold a "

@@ -6,8 +6,10 @@ import pytest
 
 from ntpscore.adapt import LoraConfig
 from ntpscore.errors import StudyError
+from ntpscore.models.options import ModelOptions
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.study.run.plan import Cell, load_plan
+from ntpscore.text.options import SplitOptions
 from tests.support.paths import ROOT
 
 STUDIES = ROOT / "studies"
@@ -77,8 +79,10 @@ def test_options_of_a_run_win_over_those_of_data_of_model_and_of_all(tmp_path: P
     }  # fmt: skip
     assert lora.source == "hub/pairs"
     assert lora.config() == LoraConfig(learning_rate=1e-3, max_length=32)
-    assert lora.model_options() == {"dtype": "float32"}
-    assert lora.data_options() == {"revision": "abc", "max_texts": 50, "pair_column": "second"}
+    assert lora.model_options() == ModelOptions(dtype="float32")
+    assert lora.data_options() == SplitOptions(
+        data_revision="abc", max_texts=50, pair_column="second"
+    )
     score = cells["hub-model-1--emotion/score-7"]
     assert score.options == {"max_length": 64, "max_texts": 100, "shuffles": 3}
     assert score.config() == ScoreConfig(max_length=64, shuffles=3, seed=7)

@@ -1,7 +1,5 @@
 """What a study runs: a TOML file, read into cells of one model, data set, method and seed each."""
 
-import dataclasses
-import inspect
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -10,28 +8,23 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ntpscore import adapt
-from ntpscore.adapt.result import METHODS as FITS
+from ntpscore.adapt.methods import METHODS as FITS
 from ntpscore.errors import NtpscoreError, StudyError
-from ntpscore.models import load_model
+from ntpscore.models.options import ModelOptions
+from ntpscore.options import option_names
 from ntpscore.scoring.config import ScoreConfig
-from ntpscore.text import DATA_FILE_ENDINGS, load_splits
+from ntpscore.text import DATA_FILE_ENDINGS
+from ntpscore.text.options import SplitOptions
 
 METHODS = ("score", "rank", *FITS)
-# Options have the names they have on the command line, where a model has a revision too.
-_COMMAND_LINE_NAMES = {"configuration": "data_configuration", "revision": "data_revision"}
 # What the plan says itself, once for all.
-_NOT_OPTIONS = {"data", "model", "seed"}
+_NOT_OPTIONS = {"seed"}
 _TEST_ONLY = {"test_split", "max_test_texts"}
 _RUN_KEYS = {"methods", "models", "data", "seeds"}
 
 
-def _parameters(function: Any) -> set[str]:
-    return set(inspect.signature(function).parameters) - _NOT_OPTIONS
-
-
-MODEL_OPTIONS = frozenset(_parameters(load_model))
-DATA_OPTIONS = frozenset(_COMMAND_LINE_NAMES.get(name, name) for name in _parameters(load_splits))
+MODEL_OPTIONS = option_names(ModelOptions)
+DATA_OPTIONS = option_names(SplitOptions)
 
 
 @dataclass(frozen=True)
@@ -70,15 +63,13 @@ class Cell:
         values = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
         return kind(**values, seed=self.seed)
 
-    def model_options(self) -> dict[str, Any]:
-        """Keywords for `load_model`."""
-        return {name: self.options[name] for name in MODEL_OPTIONS & self._given}
+    def model_options(self) -> ModelOptions:
+        """How its model is loaded."""
+        return ModelOptions(**{name: self.options[name] for name in MODEL_OPTIONS & self._given})
 
-    def data_options(self) -> dict[str, Any]:
-        """Keywords for `load_splits`."""
-        python_names = {long: short for short, long in _COMMAND_LINE_NAMES.items()}
-        given = DATA_OPTIONS & self._given
-        return {python_names.get(name, name): self.options[name] for name in given}
+    def data_options(self) -> SplitOptions:
+        """How its data is read."""
+        return SplitOptions(**{name: self.options[name] for name in DATA_OPTIONS & self._given})
 
     @property
     def _given(self) -> set[str]:
@@ -261,11 +252,11 @@ class _Reader:
 def _config_class(method: str) -> Any:
     if method in ("score", "rank"):
         return ScoreConfig
-    return getattr(adapt, f"{method.title()}Config")
+    return FITS[method].config
 
 
 def _config_options(method: str) -> set[str]:
-    names = {field.name for field in dataclasses.fields(_config_class(method))} - _NOT_OPTIONS
+    names = set(option_names(_config_class(method))) - _NOT_OPTIONS
     # A ranking says itself which layers.
     return names - {"layers"} if method == "rank" else names
 

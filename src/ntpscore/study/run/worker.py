@@ -8,16 +8,15 @@ import dataclasses
 import json
 import shutil
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ntpscore import adapt
+from ntpscore.adapt.methods import METHODS
 from ntpscore.adapt.rescore import rescore_adapter
-from ntpscore.adapt.result import FROZEN, AdaptResult, load_adapt_result
+from ntpscore.adapt.result import AdaptResult, load_adapt_result
 from ntpscore.errors import NtpscoreError, OutputError
 from ntpscore.files import make_folder, write_text
 from ntpscore.models import LanguageModel, load_model
@@ -118,7 +117,7 @@ def _run(
     splits = _load_text(cell)
     with Progress(True) as shown:
         shown.start(f"loading {cell.model}", None)
-        model = load_model(cell.model, **cell.model_options())
+        model = load_model(cell.model, cell.model_options())
     if cell.method == "score":
         result = score_text(
             model, splits.train, folder=folder, config=cell.config(), progress=True,
@@ -137,23 +136,21 @@ def _run(
 def _load_text(cell: Cell) -> Splits:
     """Both splits; for methods that test nothing, the train split twice."""
     options = cell.data_options()
-    _, hold_out = split_rule(cell.source, options.get("test_split"), options.get("hold_out"))
+    _, hold_out = split_rule(cell.source, options.test_split, options.hold_out)
     if cell.method in {"score", "rank"} and hold_out is None:
-        text: LabelledText = load_text(cell.source, **options, seed=cell.seed)
+        text: LabelledText = load_text(cell.source, options, seed=cell.seed)
         return Splits(text, text)
-    return load_splits(cell.source, **options, seed=cell.seed)
+    return load_splits(cell.source, options, seed=cell.seed)
 
 
 def _fit(cell: Cell, model: LanguageModel, splits: Splits, folder: Path) -> AdaptResult:
-    kept: Mapping[str, Any] = {}
-    if cell.method in FROZEN:
-        # Every frozen method of a model, data set and seed reads the same features.
-        kept = {"cache": folder.parent / f"features-{cell.seed}"}
-    fit = getattr(adapt, f"fit_{cell.method}")
-    result: AdaptResult = fit(
-        model, splits.train, splits.test, config=cell.config(), folder=folder, progress=True, **kept
-    )
-    return result
+    method = METHODS[cell.method]
+    # Every frozen method of a model, data set and seed reads the same features.
+    cache = {"cache": folder.parent / f"features-{cell.seed}"} if method.is_frozen else {}
+    return method.fit(
+        model, splits.train, splits.test, config=cell.config(), folder=folder, progress=True,
+        **cache,
+    )  # fmt: skip
 
 
 def _take_up(cell: Cell, folder: Path) -> ScoreResult | AdaptResult | None:

@@ -7,11 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ntpscore.core.factored_metric import FactoredMetric, factor_metric
 from ntpscore.core.geneig import (
     GeneralizedEigen,
     LabelDirections,
-    Metric,
-    factor_metric,
     generalized_eigen,
     label_directions,
 )
@@ -35,7 +34,7 @@ class Subspaces:
 
     next_token: GeneralizedEigen
     V: Float[Tensor, "d m"]
-    N: Metric
+    N: FactoredMetric
     labels: LabelDirections
 
     @cached_property
@@ -65,6 +64,21 @@ class Subspaces:
                 )
         both = [torch.ormqr(*torch.geqrf(X), K, transpose=True) for X in (V, V.flip(1))]
         return both[0][: V.shape[1]], both[1][: V.shape[1]]
+
+    def nested_fit(
+        self, whitened: Float[Tensor, "m t"], metric: FactoredMetric, T: Float[Tensor, "v m"] | None
+    ) -> Float[Tensor, "q t"]:
+        """Coordinates of fits in features that V's columns make, one column after another.
+
+        Args:
+            whitened: (m, t) fits in coordinates in which the metric is the identity.
+            metric: of the features that were fitted.
+            T: (v, m) `Qᵀ K` for the whitener K of that metric, if it is at hand: where it is square
+                it spares products with Q.
+        """
+        if T is not None and len(T) == T.shape[1] == len(self.V):
+            return nested_coordinates_from_inverse(T, whitened)
+        return nested_coordinates(metric.factor @ self.Q, whitened)
 
     @property
     def U(self) -> Float[Tensor, "d r"]:
@@ -123,7 +137,7 @@ def nested_coordinates(
     return _nested_coordinates_with_dependence(columns, targets)
 
 
-def coordinates_by_complement(
+def nested_coordinates_from_inverse(
     T: Float[Tensor, "m m"], targets: Float[Tensor, "m t"]
 ) -> Float[Tensor, "m t"]:
     """`nested_coordinates` of `F V` for a full V = QR, from T = Qᵀ F⁻¹.

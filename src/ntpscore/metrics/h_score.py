@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from ntpscore.core.geneig import factor_metric
+from ntpscore.core.factored_metric import factor_metric
 from ntpscore.core.moments import LayerMoments
 from ntpscore.errors import MetricError
 from ntpscore.metrics.inputs import check_class_shares, check_classes, check_features

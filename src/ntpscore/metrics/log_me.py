@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from ntpscore.core.geneig import relative_cutoff
+from ntpscore.core.factored_metric import relative_cutoff
 from ntpscore.core.moments import LayerMoments
 from ntpscore.errors import MetricError
 from ntpscore.metrics.inputs import Floats

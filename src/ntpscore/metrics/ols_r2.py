@@ -1,7 +1,9 @@
 """R² of ordinary least squares on the features."""
 
-from ntpscore.core.geneig import factor_metric
+import math
+
 from ntpscore.core.moments import LayerMoments
+from ntpscore.core.probe import LeastSquares
 from ntpscore.errors import MetricError
 
 
@@ -21,7 +23,7 @@ def r2(moments: LayerMoments) -> float:
     Source:
         method.md, `ΣΛ / tr Cov(Y)` on centred moments.
     """
-    return _fit(moments)[0]
+    return float(_fit(moments).r2[0])
 
 
 def r2_adjusted(moments: LayerMoments) -> float:
@@ -40,20 +42,16 @@ def r2_adjusted(moments: LayerMoments) -> float:
     Source:
         Ezekiel 1930, "Methods of Correlation Analysis".
     """
-    value, rank = _fit(moments)
-    n = moments.n_texts
-    if n - 1 - rank < 1:
+    fit = _fit(moments)
+    if math.isnan(fit.r2_adjusted):
         raise MetricError(
-            f"r2_adjusted needs more texts than features: {n} texts span {rank} dimensions"
+            f"r2_adjusted needs more texts than features: {moments.n_texts} texts span {fit.rank} "
+            "dimensions"
         )
-    return 1 - (1 - value) * (n - 1) / (n - 1 - rank)
+    return fit.r2_adjusted
 
 
-def _fit(moments: LayerMoments) -> tuple[float, int]:
-    """R² and the numerical rank of the features' covariance."""
-    variance = float(moments.Y_variances[0])
-    if variance == 0:
+def _fit(moments: LayerMoments) -> LeastSquares:
+    if not moments.Y_variances[0] > 0:
         raise MetricError("the labels never differ, so there is nothing to predict")
-    metric = factor_metric(moments.N_centred)
-    explained = float((metric.whitener.T @ moments.M_centred).square().sum())
-    return min(explained / variance, 1.0), metric.rank
+    return LeastSquares.of(moments)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ntpscore.core import scores
-from ntpscore.core.scores import _Stairs
+from ntpscore.core import leading_blocks
+from ntpscore.core.leading_blocks import LeadingBlocks
 from tests.tolerances import SCORE
 
 SHAPES = [(1, 1), (1, 9), (9, 1), (5, 9), (9, 5), (8, 8), (11, 7)]
@@ -26,18 +26,18 @@ def steps(total: int, n_steps: int, kind: str) -> Tensor:
 def test_sums_are_those_of_each_block(
     shape: tuple[int, int], rows: str, columns: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scores, "_ROWS", 4)
+    monkeypatch.setattr(leading_blocks, "_ROWS", 4)
     v, m = shape
     generator = torch.Generator().manual_seed(v + m)
     T = torch.randn(v, m, generator=generator, dtype=torch.float64)
     Z = torch.randn(3, v, 2, generator=generator, dtype=torch.float64)
     Y = torch.randn(3, m, 2, generator=generator, dtype=torch.float64)
     row_counts, column_counts = steps(v, 12, rows), steps(m, 12, columns)
-    stairs = _Stairs.of(T, row_counts, column_counts)
+    blocks_of_T = LeadingBlocks.of(T, row_counts, column_counts)
     squares = (T - Z @ Y.transpose(1, 2)).square()
     blocks = zip(row_counts.tolist(), column_counts.tolist(), strict=True)
     judge = torch.stack([squares[:, :i, :j].sum((1, 2)) for i, j in blocks], 1)
     allowed = SCORE * float(judge.max())
-    found = torch.stack([stairs.sums(T, z, y) for z, y in zip(Z, Y, strict=True)])
+    found = torch.stack([blocks_of_T.sums(T, z, y) for z, y in zip(Z, Y, strict=True)])
     torch.testing.assert_close(found, judge, rtol=0, atol=allowed)
-    torch.testing.assert_close(stairs.sums_of_many(T, Z, Y), judge, rtol=0, atol=allowed)
+    torch.testing.assert_close(blocks_of_T.sums_of_many(T, Z, Y), judge, rtol=0, atol=allowed)

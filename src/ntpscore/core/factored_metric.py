@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntpscore.core.triangles import lower_inverse, lower_product, upper_product
 from ntpscore.errors import MomentsError
 
 _KRYLOV_STEPS = 5
@@ -49,35 +48,37 @@ class FactoredMetric:
         whitener: (d, m) K with `Kᵀ B K = I` and the range of B as its span.
         factor: (m, d) F with `Fᵀ F = B` on that range.
         rank: m, the numerical rank.
-        triangular: whether K and F are upper triangular.
     """
 
     matrix: Float[Tensor, "d d"]
     whitener: Float[Tensor, "d m"]
     factor: Float[Tensor, "m d"]
     rank: int
-    triangular: bool = False
 
     def whiten(self, X: Float[Tensor, "d q"]) -> Float[Tensor, "m q"]:
         """`Kᵀ X`."""
-        K = self.whitener
-        return lower_product(K.T, X) if self.triangular else K.T @ X
+        return self.whitener.T @ X
 
     def unwhiten(self, W: Float[Tensor, "m q"]) -> Float[Tensor, "d q"]:
         """`K W`."""
-        K = self.whitener
-        return upper_product(K, W) if self.triangular else K @ W
+        return self.whitener @ W
 
     @cached_property
-    def condition(self) -> float:
-        """Ratio of the largest to the smallest eigenvalue of B that was kept (2-norm).
+    def extremes(self) -> tuple[float, float]:
+        """The smallest and the largest eigenvalue of B that were kept.
 
-        Estimated in Krylov spaces, to a few per cent, from below.
+        Estimated in Krylov spaces from within, to a few per cent where B is large.
         """
         K, B = self.whitener, self.matrix
         largest = _largest_eigenvalue(lambda rows: rows @ B, B)
         inverse = _largest_eigenvalue(lambda rows: rows @ K.T @ K, K)
-        return max(1.0, float(largest * inverse))
+        return 1 / float(inverse), float(largest)
+
+    @property
+    def condition(self) -> float:
+        """Ratio of the largest to the smallest eigenvalue of B that was kept (2-norm)."""
+        smallest, largest = self.extremes
+        return max(1.0, largest / smallest)
 
     @property
     def width(self) -> int:
@@ -116,11 +117,12 @@ def factor_metric(B: Float[Tensor, "d d"]) -> FactoredMetric:
     cutoff = relative_cutoff(len(B))
     L, failed = torch.linalg.cholesky_ex(scaled)
     if not bool(failed):
-        inverse = lower_inverse(L)
+        identity = torch.eye(len(B), dtype=B.dtype, device=B.device)
+        inverse = torch.linalg.solve_triangular(L, identity, upper=False)
         # ‖B‖·‖L⁻¹‖² in the Frobenius norm bounds the condition number from above.
         if float(torch.linalg.norm(scaled) * inverse.square().sum()) < 0.1 / cutoff:
             whitener, factor = inverse.T / scale[:, None], L.T * scale
-            return FactoredMetric(B, whitener, factor, len(B), triangular=True)
+            return FactoredMetric(B, whitener, factor, len(B))
     values, vectors = torch.linalg.eigh(scaled)
     kept = values > cutoff * values[-1]
     factor = (vectors[:, kept] * values[kept].sqrt()).T * scale

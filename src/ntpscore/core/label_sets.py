@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ntpscore.core.factored_metric import EPS, FactoredMetric
 from ntpscore.core.geneig import LabelDirections
-from ntpscore.core.leading_blocks import LeadingBlocks, entered
+from ntpscore.core.leading_blocks import leading_block_sums, leading_sums
 from ntpscore.core.moments import LayerMoments
 
 
@@ -126,16 +126,13 @@ class CompletedBasis:
             rows: (d,) how many rows of T have entered at each step.
             columns: (d,) how many columns of U have.
         """
-        blocks = LeadingBlocks.of(T, rows, columns)
         Y = self.reflectors
         sets, m, r = Y.shape
         joined = self.weighted.permute(1, 0, 2).reshape(m, sets * r)
         Z = (T @ joined).view(-1, sets, r).permute(1, 0, 2)  # (sets, v, r): Qᵀ K (I − H) = Z Yᵀ
-        # Where a shuffle has so many directions the expanded square is no less work.
-        plain = 1 if r * r <= m else sets
-        inside = [blocks.sums(T, z, y)[None] for z, y in zip(Z[:plain], Y, strict=False)]
-        if plain < sets:
-            inside.append(blocks.sums_of_many(T, Z[1:], Y[1:]))
-        norms = entered(self.norms, columns)
-        ratios: Tensor = torch.cat(inside) / torch.where(norms > 0, norms, float("nan"))
+        inside = torch.stack(
+            [leading_block_sums(T, z, y, rows, columns) for z, y in zip(Z, Y, strict=True)]
+        )
+        norms = leading_sums(self.norms, columns)
+        ratios: Tensor = inside / torch.where(norms > 0, norms, float("nan"))
         return ratios

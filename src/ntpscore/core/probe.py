@@ -39,7 +39,7 @@ class Centring:
             mu: (d,) the mean.
             N_centred: (d, d) `N − μμᵀ`.
         """
-        if not N.triangular:
+        if N.n_dropped:
             return None
         a = N.whiten(mu[:, None])[:, 0]
         rest = 1 - a.square().sum()

@@ -15,7 +15,6 @@ from ntpscore.core.geneig import (
     label_directions,
 )
 from ntpscore.core.moments import LayerMoments
-from ntpscore.core.triangles import lower_gram
 
 # Orthonormal bases by Cholesky factors lose as many digits as the condition number of C0 has.
 _SAFE_CONDITION = 1e10
@@ -53,7 +52,7 @@ class Subspaces:
         V, K = self.V, self.N.whitener
         if self.next_token.metric.condition < _SAFE_CONDITION:
             # V = Q R with Rᵀ R = Vᵀ V, so that Qᵀ K = R⁻ᵀ Vᵀ K.
-            gram = lower_gram(V.T)
+            gram = V.T @ V
             first, first_failed = torch.linalg.cholesky_ex(gram)
             last, last_failed = torch.linalg.cholesky_ex(gram.flip(0, 1).T)
             if not bool(first_failed + last_failed):

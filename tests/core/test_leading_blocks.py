@@ -1,15 +1,14 @@
-"""Sums over leading blocks, taken a few rows at a time, against the blocks written out."""
+"""Sums over leading blocks against the blocks written out."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from ntpscore.core import leading_blocks
 from ntpscore.core.leading_blocks import leading_block_sums, leading_sums
 from tests.tolerances import SCORE
 
 SHAPES = [(1, 1), (1, 9), (9, 1), (5, 9), (9, 5), (8, 8), (11, 7)]
-"""Rows and columns: below, at and above the four rows of a band, and no multiple of it."""
+"""Rows and columns: more of either, and as many."""
 
 
 def steps(total: int, n_steps: int, kind: str) -> Tensor:
@@ -23,10 +22,7 @@ def steps(total: int, n_steps: int, kind: str) -> Tensor:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("rows", ["one by one", "shared out", "at once"])
 @pytest.mark.parametrize("columns", ["one by one", "shared out", "at once"])
-def test_sums_are_those_of_each_block(
-    shape: tuple[int, int], rows: str, columns: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leading_blocks, "_ROWS", 4)
+def test_sums_are_those_of_each_block(shape: tuple[int, int], rows: str, columns: str) -> None:
     v, m = shape
     generator = torch.Generator().manual_seed(v + m)
     T = torch.randn(v, m, generator=generator, dtype=torch.float64)
@@ -37,10 +33,10 @@ def test_sums_are_those_of_each_block(
     blocks = zip(row_counts.tolist(), column_counts.tolist(), strict=True)
     judge = torch.stack([squares[:, :i, :j].sum((1, 2)) for i, j in blocks], 1)
     allowed = SCORE * float(judge.max())
-    sums = [
-        leading_block_sums(T, z, y, row_counts, column_counts) for z, y in zip(Z, Y, strict=True)
-    ]
-    torch.testing.assert_close(torch.stack(sums), judge, rtol=0, atol=allowed)
+    for many in (Z, Z.repeat(1, 1, 3)):  # where the square is expanded, and where not
+        columns_of_many = Y if many is Z else torch.cat([Y, 0 * Y, 0 * Y], 2)
+        sums = leading_block_sums(T, many, columns_of_many, row_counts, column_counts)
+        torch.testing.assert_close(sums, judge, rtol=0, atol=allowed)
 
 
 def test_leading_sums_are_those_of_the_first_terms() -> None:

@@ -1,6 +1,7 @@
 """Theorem 1's maps and losses against loops over texts, Theorem 2's bounds against fits."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntpscore.core.subspaces import solve_subspaces
+from ntpscore.core.moments import LayerMoments
+from ntpscore.core.subspaces import Subspaces, solve_subspaces
 from ntpscore.core.theory import solve_losses
 from tests.reference import cases, theory
 from tests.reference import moments as literal
@@ -25,11 +27,25 @@ def named(chosen: list[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", chosen, ids=[case.name for case in chosen])
 
 
+def losses_of_every_k(moments: LayerMoments, spaces: Subspaces) -> SimpleNamespace:
+    """The losses as (m,) tensors; that of the probe knows no k."""
+    losses = [solve_losses(moments, spaces, k) for k in range(1, spaces.V.shape[1] + 1)]
+    assert [of_k.k for of_k in losses] == list(range(1, len(losses) + 1))
+    by_name = {
+        name: torch.tensor([getattr(of_k, name) for of_k in losses], dtype=torch.float64)
+        for name in ("next_token", "excess", "excess_lower", "excess_upper")
+    }
+    half = solve_losses(moments, spaces)
+    assert half == losses[half.k - 1]
+    assert half.k == (len(losses) + 1) // 2
+    return SimpleNamespace(probe=losses[0].probe, **by_name)
+
+
 @named(REGULAR)
 def test_theorem1_losses_equal_loops_over_texts(case: Case) -> None:
     moments = layer_of(case)
     spaces = solve_subspaces(moments)
-    losses = solve_losses(moments, spaces)
+    losses = losses_of_every_k(moments, spaces)
     assert losses.next_token.shape == (case.d,)
     for k in (1, 3, 5):
         V = spaces.V[:, :k].numpy()
@@ -48,7 +64,7 @@ def test_theorem1_losses_cannot_be_improved() -> None:
     case = REGULAR[0]
     moments = layer_of(case)
     spaces = solve_subspaces(moments)
-    losses = solve_losses(moments, spaces)
+    losses = losses_of_every_k(moments, spaces)
     V, U = spaces.V[:, :3].numpy(), spaces.U.numpy()
     W = theory.next_token_weights(moments.C0.numpy(), moments.C1.numpy(), V)
     Z = theory.label_weights(moments.N.numpy(), moments.M.numpy(), U)
@@ -63,7 +79,7 @@ def test_theorem1_losses_cannot_be_improved() -> None:
 def test_labels_without_signal_lose_nothing() -> None:
     moments = layer_of(REGULAR[0])
     moments = replace(moments, M=torch.zeros_like(moments.M))
-    losses = solve_losses(moments, solve_subspaces(moments))
+    losses = losses_of_every_k(moments, solve_subspaces(moments))
     assert losses.probe == pytest.approx(float(moments.YY.trace()))
     for of_k in (losses.excess, losses.excess_lower, losses.excess_upper):
         assert not of_k.any()
@@ -73,7 +89,7 @@ def test_labels_without_signal_lose_nothing() -> None:
 def test_excess_loss_equals_two_fits_for_every_k(case: Case) -> None:
     moments = layer_of(case)
     spaces = solve_subspaces(moments)
-    losses = solve_losses(moments, spaces)
+    losses = losses_of_every_k(moments, spaces)
     assert losses.excess.shape == (case.d,)
     features = literal.pooled_features(case.texts)
     U, V, Q = (basis.numpy() for basis in (spaces.U, spaces.V, spaces.Q))
@@ -91,7 +107,7 @@ def test_excess_loss_equals_two_fits_for_every_k(case: Case) -> None:
 def test_theorem2_bounds_equal_literal_ones(case: Case) -> None:
     moments = layer_of(case)
     spaces = solve_subspaces(moments)
-    losses = solve_losses(moments, spaces)
+    losses = losses_of_every_k(moments, spaces)
     U, V = spaces.U.numpy(), spaces.V.numpy()
     tolerance = 10 * conditioned(metric_condition(moments))
     for k in range(1, case.d + 1):
@@ -107,7 +123,7 @@ def test_theorem2_bounds_equal_literal_ones(case: Case) -> None:
 
 def assert_bounds_hold(case: Case) -> None:
     moments = layer_of(case)
-    losses = solve_losses(moments, solve_subspaces(moments))
+    losses = losses_of_every_k(moments, solve_subspaces(moments))
     power = float(moments.YY.trace())
     slack = (ROUNDING_SLACK + conditioned(metric_condition(moments))) * power
     assert bool((losses.excess_lower - slack <= losses.excess).all())
@@ -135,7 +151,7 @@ def test_theorem2_bounds_meet_where_metric_and_fit_are_flat() -> None:
     case = Case("flat", texts, tokens[:, :2], None)
     moments = layer_of(case)
     torch.testing.assert_close(moments.N, torch.eye(d).double(), rtol=0, atol=SCORE)
-    losses = solve_losses(moments, solve_subspaces(moments))
+    losses = losses_of_every_k(moments, solve_subspaces(moments))
     torch.testing.assert_close(losses.excess_lower, losses.excess_upper, rtol=0, atol=SCORE)
     torch.testing.assert_close(losses.excess, losses.excess_upper, rtol=0, atol=SCORE)
 
@@ -144,7 +160,7 @@ def test_theorem2_bounds_meet_where_metric_and_fit_are_flat() -> None:
 def test_excess_loss_with_singular_metrics_equals_two_fits(case: Case) -> None:
     moments = layer_of(case)
     spaces = solve_subspaces(moments)
-    losses = solve_losses(moments, spaces)
+    losses = losses_of_every_k(moments, spaces)
     assert not losses.excess_lower.any()
     features = literal.pooled_features(case.texts)
     for k in range(1, spaces.V.shape[1] + 1):
@@ -173,7 +189,7 @@ def test_excess_loss_where_the_metrics_see_different_directions(
     moments = replace(plain, C0=P @ plain.C0 @ P, C1=P @ plain.C1, N=R @ plain.N @ R, M=R @ plain.M)
     N, M = moments.N.numpy(), moments.M.numpy()
     spaces = solve_subspaces(moments)
-    losses = solve_losses(moments, spaces)
+    losses = losses_of_every_k(moments, spaces)
     assert len(losses.excess) == spaces.V.shape[1]
     tolerance = conditioned(metric_condition(moments)) * float(plain.YY.trace())
     everything = np.trace(M.T @ np.linalg.pinv(N, rcond=1e-10, hermitian=True) @ M)

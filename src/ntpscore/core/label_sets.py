@@ -130,9 +130,7 @@ class CompletedBasis:
         sets, m, r = Y.shape
         joined = self.weighted.permute(1, 0, 2).reshape(m, sets * r)
         Z = (T @ joined).view(-1, sets, r).permute(1, 0, 2)  # (sets, v, r): Qᵀ K (I − H) = Z Yᵀ
-        inside = torch.stack(
-            [leading_block_sums(T, z, y, rows, columns) for z, y in zip(Z, Y, strict=True)]
-        )
+        inside = leading_block_sums(T, Z, Y, rows, columns)
         norms = leading_sums(self.norms, columns)
         ratios: Tensor = inside / torch.where(norms > 0, norms, float("nan"))
         return ratios

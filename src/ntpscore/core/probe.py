@@ -8,7 +8,11 @@ from torch import Tensor
 
 from ntpscore.core.factored_metric import FactoredMetric, factor_metric, relative_cutoff
 from ntpscore.core.moments import LayerMoments
-from ntpscore.core.subspaces import Subspaces
+from ntpscore.core.subspaces import (
+    Subspaces,
+    nested_coordinates,
+    nested_coordinates_from_inverse,
+)
 
 
 @dataclass(frozen=True)
@@ -162,10 +166,11 @@ class LeastSquares:
 
     def explained_by(self, spaces: Subspaces) -> Float[Tensor, "sets q"]:
         """(sets, q) what is still explained where the fit sees the first k columns of V alone."""
-        T = None
-        if self.centring is not None:
-            T = self.centring.stretch(spaces.nested_products[0])
-        coordinates = spaces.nested_fit(self.whitened, self.covariance, T)
+        T = spaces.nested_products[0]
+        if self.centring is not None and len(T) == len(self.whitened):
+            coordinates = nested_coordinates_from_inverse(self.centring.stretch(T), self.whitened)
+        else:
+            coordinates = nested_coordinates(self.covariance.factor @ spaces.Q, self.whitened)
         return self._by_set(coordinates).cumsum(0).T
 
     def _by_set(self, columns: Float[Tensor, "q sets_c"]) -> Float[Tensor, "q sets"]:

@@ -64,21 +64,6 @@ class Subspaces:
         both = [torch.ormqr(*torch.geqrf(X), K, transpose=True) for X in (V, V.flip(1))]
         return both[0][: V.shape[1]], both[1][: V.shape[1]]
 
-    def nested_fit(
-        self, whitened: Float[Tensor, "m t"], metric: FactoredMetric, T: Float[Tensor, "v m"] | None
-    ) -> Float[Tensor, "q t"]:
-        """Coordinates of fits in features that V's columns make, one column after another.
-
-        Args:
-            whitened: (m, t) fits in coordinates in which the metric is the identity.
-            metric: of the features that were fitted.
-            T: (v, m) `Qᵀ K` for the whitener K of that metric, if it is at hand: where it is square
-                it spares products with Q.
-        """
-        if T is not None and len(T) == T.shape[1] == len(self.V):
-            return nested_coordinates_from_inverse(T, whitened)
-        return nested_coordinates(metric.factor @ self.Q, whitened)
-
     @property
     def U(self) -> Float[Tensor, "d r"]:
         """(d, r) the label-carrying columns of U, `Uᵀ N U = I`."""

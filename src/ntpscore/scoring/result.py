@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ntpscore.core.scores import SCORES, ScoreTable, grid_of_k
-from ntpscore.core.theory import Losses
 from ntpscore.errors import OutputError
 from ntpscore.files import make_folder, to_json, write_figure, write_text
 from ntpscore.scoring.best import NO_SPREAD, mean_and_sd
@@ -91,22 +90,15 @@ def layer_record(table: ScoreTable) -> list[dict[str, Any]]:
                 "n_label_directions": s.n_label_directions,
                 "next_token_r2": s.next_token_r2,
                 "next_token_k90": s.next_token_k90,
-                **loss_record(s.losses),
+                "loss_k": s.losses.k,
+                "next_token_loss": s.losses.next_token,
+                "probe_loss": s.losses.probe,
+                "excess_loss": s.losses.excess,
+                "excess_loss_lower": s.losses.excess_lower,
+                "excess_loss_upper": s.losses.excess_upper,
             }
         )
     return rows
-
-
-def loss_record(losses: Losses) -> dict[str, float | int]:
-    """The losses of Theorems 1 and 2 at half of V's columns, as entries of a layer's row."""
-    k = (len(losses.excess) + 1) // 2
-    at_k = ("next_token_loss", "excess_loss", "excess_loss_lower", "excess_loss_upper")
-    of_every_k = (losses.next_token, losses.excess, losses.excess_lower, losses.excess_upper)
-    return {
-        "loss_k": k,
-        "probe_loss": losses.probe,
-        **{name: float(values[k - 1]) for name, values in zip(at_k, of_every_k, strict=True)},
-    }
 
 
 class ScoreResult:

@@ -32,8 +32,8 @@ def retained_chance(
         (arXiv 2006.10653), theorem 1.
     """
     values, vectors = torch.linalg.eigh(N_centred)
-    seen = values > values[-1] * torch.finfo(values.dtype).eps * len(values)
-    values, power = values[seen], (vectors[:, seen].T @ M_centred).square().sum(1)
+    in_range = values > values[-1] * torch.finfo(values.dtype).eps * len(values)
+    values, power = values[in_range], (vectors[:, in_range].T @ M_centred).square().sum(1)
     # From half a degree of freedom to half of one less than all.
     most, least = 2 * values.sum(), 0.5 / (1 / values).sum()
     ridges = torch.logspace(float(most.log10()), float(least.log10()), _RIDGES).to(values)

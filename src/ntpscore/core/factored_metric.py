@@ -124,8 +124,8 @@ def factor_metric(B: Float[Tensor, "d d"]) -> FactoredMetric:
             whitener, factor = inverse.T / scale[:, None], L.T * scale
             return FactoredMetric(B, whitener, factor, len(B))
     values, vectors = torch.linalg.eigh(scaled)
-    kept = values > cutoff * values[-1]
-    factor = (vectors[:, kept] * values[kept].sqrt()).T * scale
+    in_range = values > cutoff * values[-1]
+    factor = (vectors[:, in_range] * values[in_range].sqrt()).T * scale
     # The whitener is the pseudo-inverse of the factor: scaled back alone, the eigenvectors would
     # leave the range of B.
     Q, R = torch.linalg.qr(factor.T)

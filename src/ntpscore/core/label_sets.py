@@ -41,11 +41,12 @@ class LabelSets:
         reduced = reduced.view(N.rank, P, c).permute(1, 0, 2)
         values, vectors = torch.linalg.eigh(reduced.transpose(1, 2) @ reduced)
         values, vectors = values.flip(1)[:, :r], vectors.flip(2)[:, :, :r]
-        seen = values > EPS * max(N.rank, c) * values[:, :1]
-        lengths = torch.where(seen, values, 1.0).sqrt()
-        whitened[1:] = reduced @ (vectors * (seen / lengths)[:, None, :])
+        carries = values > EPS * max(N.rank, c) * values[:, :1]
+        lengths = torch.where(carries, values, 1.0).sqrt()
+        whitened[1:] = reduced @ (vectors * (carries / lengths)[:, None, :])
         return cls(
-            whitened, torch.cat([seen.new_tensor([labels.rank], dtype=torch.long), seen.sum(1)])
+            whitened,
+            torch.cat([carries.new_tensor([labels.rank], dtype=torch.long), carries.sum(1)]),
         )
 
     @property

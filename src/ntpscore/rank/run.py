@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 CONSENSUS = "consensus"
-# The next-token scores first, as in score's tables; then the rivals, and the dull baselines.
+# The next-token scores first, as in score's tables; then the rivals, and the trivial baselines.
 RANKED_BY = (*SCORES, *METRICS)
 COLUMNS = ("at", "model", "metric", "layer", "k", "value", "rank", "tied", "reason")
 Place = Literal["last", "best", "chosen"]

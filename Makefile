@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test check lint coverage doctest bench adapt-runs adapt-table clean
+.PHONY: install demo test check lint coverage doctest bench gpu-check clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -28,23 +28,8 @@ test: $(STAMP)  ## the default test suite
 bench: $(STAMP)  ## ratios against the bare forward pass and against the literal algorithm
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
-# DATA is a folder of emotion.jsonl, sst2.jsonl and medical.jsonl; weights and features stay in build/.
-ADAPT_DATA := emotion sst2 medical
-ADAPT_TEXTS := --max-texts 1500 --max-length 128
-adapt-runs: $(STAMP)  ## what adapting costs and brings on three data sets: DATA=FOLDER, over an hour
-	set -e; for data in $(ADAPT_DATA); do \
-	  to=build/adapt/$$data; \
-	  $(BIN)/ntpscore score smollm2-135m $(DATA)/$$data.jsonl $(ADAPT_TEXTS) --out $$to/score; \
-	  for method in ols logistic probe; do $(BIN)/ntpscore adapt smollm2-135m \
-	    $(DATA)/$$data.jsonl --method $$method $(ADAPT_TEXTS) --out $$to/$$method; done; \
-	  for method in lora scratch; do $(BIN)/ntpscore adapt smollm2-135m $(DATA)/$$data.jsonl \
-	    --method $$method $(ADAPT_TEXTS) --steps 625 --batch-size 8 --out $$to/$$method; done; \
-	  for one in score ols logistic probe lora scratch; do mkdir -p results/adapt/$$data/$$one; \
-	    cp $$to/$$one/result.json results/adapt/$$data/$$one/; done; done
-	$(MAKE) adapt-table
-
-adapt-table: $(STAMP)  ## the table of those results
-	$(BIN)/python scripts/adapt_table.py
+gpu-check: $(STAMP)  ## whether all works on a graphics card, and what it costs: five minutes
+	$(BIN)/python scripts/gpu_check.py --out build/gpu-check
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -1,6 +1,5 @@
 """Every command and every Python example in the README and the docs is one that works."""
 
-import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -8,32 +7,15 @@ from pathlib import Path
 import pytest
 
 from ntpscore import ScoreResult, adapt
-from ntpscore.adapt.result import METHODS
+from ntpscore.adapt.methods import METHODS
 from ntpscore.study.run import runner
 from ntpscore.text import Splits
-from tests.cli.test_rank_command import make_ranking
-from tests.scoring.test_result import make_moments, make_result
 from tests.support.adapt_results import make_adapt_result
 from tests.support.cli_run import run_cli
+from tests.support.documentation import blocks, commands, quotations
 from tests.support.paths import ROOT
-from tests.test_study_page import quotations
-
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
-
-def blocks(language: str) -> list[str]:
-    return [
-        body
-        for page in PAGES
-        for kind, body in BLOCK.findall(page.read_text(encoding="utf-8"))
-        if kind == language
-    ]
-
-
-def commands(first_word: str) -> list[str]:
-    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
-    return sorted({line.split("  #")[0].strip() for line in lines if line.startswith(first_word)})
+from tests.support.rankings import make_ranking
+from tests.support.score_results import make_moments, make_result
 
 
 @pytest.fixture
@@ -44,6 +26,7 @@ def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
     monkeypatch.setattr("ntpscore.scoring.result.load_result", lambda *_, **__: small)
     adapted = make_adapt_result()
     for method in METHODS:
+        monkeypatch.setattr(f"ntpscore.adapt.{method}.fit_{method}", lambda *_, **__: adapted)
         monkeypatch.setattr(adapt, f"fit_{method}", lambda *_, **__: adapted, raising=False)
     monkeypatch.setattr("ntpscore.text.load_splits", lambda *_, **__: Splits(None, None))
     monkeypatch.setattr("ntpscore.models.load_model", lambda *_, **__: None)
@@ -63,8 +46,12 @@ def test_command_in_the_documentation_is_understood(
     command: str, result: ScoreResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "results").mkdir()
-    for folder in ("studies", "results/smollm2"):
-        (tmp_path / folder).symlink_to(ROOT / folder)
+    (tmp_path / "studies").symlink_to(ROOT / "studies")
+    for study in ("smollm2", "adapt"):
+        (tmp_path / "results" / study).mkdir()
+        # What a command writes there stays here.
+        for cells in (ROOT / "results" / study).glob("*--*"):
+            (tmp_path / "results" / study / cells.name).symlink_to(cells)
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command.split(" | ", maxsplit=1)[0].split(" > ", maxsplit=1)[0])
     assert run_cli(*words[1:]) == 0

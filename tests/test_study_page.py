@@ -1,24 +1,18 @@
-"""What docs/study.md quotes of our own study is what the commands print."""
+"""What docs/study.md says of our own study is what the commands print, and what the pages hold."""
 
-import math
 import re
 import shlex
 
 import pytest
 
-from ntpscore.study.paper.paper_tables import probe_against_scratch, score_after_lora
-from ntpscore.study.statistics.tables import StudyTables
 from tests.support.cli_run import run_cli
+from tests.support.documentation import quotations
 from tests.support.paths import ROOT
+from tests.support.summaries import read_summary, rule_row, summary_row
 
 PAGE = ROOT / "docs" / "study.md"
-QUOTED = re.compile(
-    r"```bash\n(ntpscore study [^\n]*results/[^\n]*)\n```\n\n```text\n(.*?)```", re.DOTALL
-)
-
-
-def quotations() -> list[tuple[str, str]]:
-    return QUOTED.findall(PAGE.read_text(encoding="utf-8"))
+GEMMA, SMOLLM = "gemma3-270m", "smollm2-135m"
+TOGETHER = "all models together"
 
 
 @pytest.mark.parametrize(
@@ -34,21 +28,122 @@ def test_tables_of_our_own_study_are_what_the_commands_print(
     assert printed.strip("\n") == text.strip("\n")
 
 
-def test_the_page_quotes_tables_rules_and_forecast() -> None:
-    assert {shlex.split(command)[2] for command, _ in quotations()} == {
-        "tables", "rules", "calibrate",
-    }  # fmt: skip
+def said() -> str:
+    """The page as one line."""
+    return " ".join(PAGE.read_text(encoding="utf-8").split())
 
 
-def test_the_papers_tables_on_the_page_are_of_the_committed_study() -> None:
-    tables = StudyTables.load(ROOT / "results" / "smollm2", models=["smollm2-135m"])
-    before, after = tables.before_lora, tables.after_lora
-    frames = [
-        probe_against_scratch(tables.outcomes),
-        score_after_lora(before, after, score="published").table,
+def r(outcome: str, model: str, score: str, column: str = "fixed", study: str = "smollm2") -> str:
+    """A number of a page, as the prose writes it."""
+    sections = read_summary(ROOT / "results" / study / "summary.md")
+    section = sections[f"Scores and `{outcome}`"]
+    return summary_row(section, f"{outcome}: {model}", score)[column].removeprefix("+")
+
+
+def test_numbers_of_the_argument_are_those_of_the_pages() -> None:
+    probe, mse, fit = "probe_accuracy", "ols_mse", "logistic_accuracy"
+    sentences = [
+        (
+            f"by the probe's held-out accuracy: r = {r(probe, SMOLLM, 'r2')} with "
+            f"SmolLM2-135M-Instruct"
+        ),
+        f"`retained` does nearly as well ({r(probe, SMOLLM, 'retained')})",
+        f"they reach {r(probe, GEMMA, 'r2')} and {r(probe, GEMMA, 'retained')}",
+        f"together r is {r(probe, TOGETHER, 'r2')} and {r(probe, TOGETHER, 'retained')}",
+        (
+            f"the other one is best gives {r(probe, TOGETHER, 'r2', 'model_out')} and "
+            f"{r(probe, TOGETHER, 'retained', 'model_out')}"
+        ),
+        f"`retained` still gives {r(probe, SMOLLM, 'retained', study='smollm2-500')}",
+        (
+            f"order as well ({r('lora_accuracy', SMOLLM, 'r2')} and "
+            f"{r('lora_accuracy', SMOLLM, 'retained')})"
+        ),
+        (
+            f"r of `algorithm1` with the error of least squares is {r(mse, SMOLLM, 'algorithm1')} "
+            f"(SmolLM2) and {r(mse, GEMMA, 'algorithm1')} (Gemma)"
+        ),
+        (
+            f"with the accuracy of logistic regression {r(fit, SMOLLM, 'algorithm1')} and "
+            f"{r(fit, GEMMA, 'algorithm1')}"
+        ),
+        (
+            f"({r(mse, SMOLLM, 'published')}, {r(mse, GEMMA, 'published')}, "
+            f"{r(fit, SMOLLM, 'published')}, {r(fit, GEMMA, 'published')})"
+        ),
+        (
+            f"the corrected p of `algorithm1` are {r(mse, SMOLLM, 'algorithm1', 'best_p')} and "
+            f"{r(mse, GEMMA, 'algorithm1', 'best_p')} for the error, "
+            f"{r(fit, SMOLLM, 'algorithm1', 'best_p')} and "
+            f"{r(fit, GEMMA, 'algorithm1', 'best_p')} for the accuracy"
+        ),
+        (
+            f"an r of {r(fit, TOGETHER, 'algorithm1', 'model_out')} in the mean, though the error "
+            f"{r(mse, TOGETHER, 'algorithm1', 'model_out')}"
+        ),
+        (
+            f"(together {r(probe, TOGETHER, 'lda')}, {r(probe, TOGETHER, 'nearest_neighbours')} "
+            f"and {r(probe, TOGETHER, 'ridge_cv')}, against {r(probe, TOGETHER, 'r2')})"
+        ),
+        (
+            f"N-LEEP ({r(probe, TOGETHER, 'n_leep')}), GBC ({r(probe, TOGETHER, 'gbc')}) and "
+            f"LEEP ({r(probe, TOGETHER, 'leep')})"
+        ),
+        (
+            f"RankMe ({r(probe, SMOLLM, 'rank_me')} with SmolLM2, {r(probe, GEMMA, 'rank_me')} "
+            f"with Gemma)"
+        ),
     ]
-    page = PAGE.read_text(encoding="utf-8")
-    for frame in frames:
-        for data, row in frame.iterrows():
-            numbers = ["–" if math.isnan(one) else f"{one:.2f}" for one in row]
-            assert f"| {data} | {' | '.join(numbers)} |" in page
+    page = said()
+    assert [sentence for sentence in sentences if sentence not in page] == []
+
+
+def test_bounds_that_the_argument_names_hold_on_the_pages() -> None:
+    fixed = [
+        float(r("probe_accuracy", model, score))
+        for model in (SMOLLM, GEMMA)
+        for score in ("algorithm1", "published", "expected")
+    ]
+    assert f"r lies between {min(fixed):.2f} and {max(fixed):.2f}" in said()
+    p = [
+        float(r("probe_accuracy", model, score, "best_p"))
+        for model in (SMOLLM, GEMMA)
+        for score in ("algorithm1", "published", "expected")
+    ]
+    assert "(corrected p above 0.5)" in said()
+    assert min(p) > 0.5
+    section = read_summary(ROOT / "results" / "smollm2" / "summary.md")["Scores and `lora_gain`"]
+    rivals = ("ridge_cv", "h_score", "log_me", "leep", "n_leep", "trans_rate", "gbc",
+              "nearest_neighbours", "lda", "rank_me", "alpha_req")  # fmt: skip
+    p = [float(summary_row(section, f"lora_gain: {SMOLLM}", name)["best_p"]) for name in rivals]
+    assert "no p is below 0.05, before any correction" in said()
+    assert min(p) >= 0.05
+
+
+def test_rules_that_the_argument_names_are_those_of_the_page() -> None:
+    rules = read_summary(ROOT / "results" / "smollm2" / "summary.md")["Rules and `probe_accuracy`"]
+    retained = [
+        rule_row(rules, f"probe_accuracy: {model}", rule)["retained"]
+        for model in (SMOLLM, GEMMA)
+        for rule in ("last layer, k/d 0.5", "depth 2/3, k/d 0.5")
+    ]
+    assert f"({min(retained)[1:]} to {max(retained)[1:]}, against" in said()
+    peaks = [rule_row(rules, f"probe_accuracy: {m}", "z peak") for m in (GEMMA, SMOLLM)]
+    assert f"({peaks[1]['retained'][1:]} and {peaks[0]['retained'][1:]})" in said()
+    assert f"z peak ({peaks[0]['published'][1:]} and {peaks[1]['published'][1:]}, p" in said()
+
+
+def test_lora_raises_the_published_score_as_often_as_the_page_says() -> None:
+    sections = read_summary(ROOT / "results" / "smollm2" / "summary.md")
+    (after,) = (text for title, text in sections.items() if "before and after LoRA" in title)
+    changes = re.findall(r"^\| \w+ \|.*\| (-?[\d.]+) \|$", after, re.MULTILINE)
+    assert len(changes) == 12
+    risen = sum(float(change) > 0 for change in changes)
+    assert f"`published` is higher on {risen} of the 12 data sets" in said()
+
+
+def test_the_table_of_methods_on_its_page_is_the_summarys() -> None:
+    table = read_summary(ROOT / "results" / "adapt" / "summary.md")["Methods"].strip()
+    page = (ROOT / "docs" / "adapt.md").read_text(encoding="utf-8")
+    assert len(table.splitlines()) == 2 + 3 * 7
+    assert table in page

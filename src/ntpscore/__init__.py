@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ntpscore.errors import NtpscoreError as NtpscoreError
 from ntpscore.lazy import load_lazily
+from ntpscore.version import VERSION
 
 if TYPE_CHECKING:
     from ntpscore.core.moments import Moments as Moments
@@ -22,6 +23,6 @@ if TYPE_CHECKING:
     from ntpscore.text.labelled import LabelledText as LabelledText
     from ntpscore.text.labelled import load_text as load_text
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["NtpscoreError", "__version__"]
 __getattr__, __dir__, __all__ = load_lazily(__name__)

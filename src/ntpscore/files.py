@@ -7,9 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ntpscore.errors import OutputError
+from ntpscore.errors import NtpscoreError, OutputError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
     from torch import Tensor
 
@@ -30,6 +31,44 @@ def without_nan(value: Any) -> Any:
 def to_json(record: dict[str, Any] | list[dict[str, Any]]) -> str:
     """Strict JSON of a record without NaN."""
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_csv(frame: "pd.DataFrame") -> str:
+    """CSV of a table, without its index."""
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def read_record(
+    path: Path, kind: str, version: int, what: str, error: type[NtpscoreError] = OutputError
+) -> dict[str, Any]:
+    """Read a JSON record that ntpscore wrote.
+
+    Args:
+        path: the file.
+        kind: what stands under `kind`.
+        version: what stands under `schema_version`.
+        what: such a record is, for messages.
+        error: what to raise.
+
+    Raises:
+        NtpscoreError: it is missing, can't be read, or is of another kind or version.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as missing:
+        raise error(f"{path.parent} has no complete {what}: {path.name} is missing") from missing
+    except (OSError, ValueError) as broken:
+        raise error(f"{path} can't be read: {broken}") from broken
+    is_other = not isinstance(record, dict) or record.get("kind", kind) != kind
+    if not is_other and record.get("schema_version") != version:
+        raise error(
+            f"{path} has schema version {record.get('schema_version')}, this ntpscore reads "
+            f"{version}: make it anew"
+        )
+    if is_other or "kind" not in record:
+        raise error(f"{path} is no {what}")
+    found: dict[str, Any] = record
+    return found
 
 
 def make_folder(folder: str | Path) -> Path:

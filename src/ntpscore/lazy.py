@@ -36,8 +36,6 @@ def load_lazily(package: str) -> tuple[Callable[[str], Any], Callable[[], list[s
         """A public name, from its module."""
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(homes[name]), name)
-        setattr(module, name, value)
-        return value
+        return getattr(import_module(homes[name]), name)
 
     return load, lambda: names, names

@@ -18,11 +18,11 @@ from ntpscore.forecast.evidence import Evidence
 from ntpscore.forecast.gain import calibrate_gain
 from ntpscore.models.options import ModelOptions
 from ntpscore.scoring.config import ScoreConfig
-from ntpscore.scoring.result import COLUMNS
+from ntpscore.scoring.tables import COLUMNS
 from ntpscore.text.options import TextOptions
-from tests.forecast.test_gain import made_points
 from tests.support.cli_run import run_cli
 from tests.support.labelled_texts import make_rows, write_rows
+from tests.support.lora_points import made_points
 
 
 @pytest.fixture
@@ -30,20 +30,19 @@ def data(tmp_path: Path) -> Path:
     return write_rows(tmp_path / "data.jsonl", make_rows(100))
 
 
-def test_score_prints_tables_and_advice_on_standard_error(
+def test_score_prints_tables_and_advice_on_standard_output(
     tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     assert run_cli("score", tiny_model_dir, data, "--out", out, "--shuffles", 2) == 0
     printed = capsys.readouterr()
-    assert printed.out == ""
     for word in ("retained", "supervised", "chance", "adjusted", "knows most about", "forward"):
-        assert word in printed.err
+        assert word in printed.out
     assert "Traceback" not in printed.err
     assert run_cli("show", out) == 0
     shown = capsys.readouterr()
     # The same again from the folder alone, but for the line of what the sums will take.
-    assert shown.err.splitlines() == printed.err.splitlines()[-len(shown.err.splitlines()) :]
+    assert shown.out == printed.out
     assert "the moments of 4 layers of width 32 take" in printed.err
 
 
@@ -77,7 +76,7 @@ def test_score_forecasts_the_gain_by_a_calibration_of_ones_own(
     assert forecast["headroom"] == pytest.approx(headroom)
     assert forecast["gain"] == pytest.approx(calibration.forecast(headroom).gain)
     assert run_cli("score", tiny_model_dir, data, *few) == 0
-    printed = capsys.readouterr().err
+    printed = capsys.readouterr().out
     assert f"LoRA: {forecast['verdict']}"[:50] in printed
     assert "my study: 12 data sets" in printed
 
@@ -88,7 +87,7 @@ def test_until_says_how_many_texts_were_read_and_what_they_say(
     many, out = write_rows(tmp_path / "many.jsonl", make_rows(500)), tmp_path / "out"
     arguments = ("--shuffles", 1, "--until", 0.1, "--until-score", "r2")
     assert run_cli("score", tiny_model_dir, many, *arguments, "--out", out) == 0
-    printed = " ".join(capsys.readouterr().err.split())
+    printed = " ".join(capsys.readouterr().out.split())
     until = json.loads((out / "result.json").read_text())["until"]
     assert until["n_texts"] < 500
     low, high = until["scores"]["r2"]["low"], until["scores"]["r2"]["high"]
@@ -99,7 +98,7 @@ def test_until_says_how_many_texts_were_read_and_what_they_say(
     few = ("--max-texts", 90)
     assert run_cli("score", tiny_model_dir, many, *arguments, *few) == 0
     assert "--until 0.1 was not reached: all 90 texts were read" in " ".join(
-        capsys.readouterr().err.split()
+        capsys.readouterr().out.split()
     )
 
 
@@ -177,12 +176,12 @@ def test_a_bug_is_told_apart_from_bad_input(
         raise ZeroDivisionError(message)
 
     monkeypatch.setattr("ntpscore.scoring.run.score", broken)
-    assert run_cli("score", "a", "b") == 1
+    assert run_cli("score", "smollm2-135m", "b") == 1
     printed = capsys.readouterr().err
     assert "this is a bug: ZeroDivisionError: unexpected" in printed
     assert "Traceback" not in printed
     with pytest.raises(ZeroDivisionError):
-        run(["score", "a", "b", "--debug"])
+        run(["score", "smollm2-135m", "b", "--debug"])
 
 
 def test_interruption_says_how_to_go_on(
@@ -192,7 +191,7 @@ def test_interruption_says_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ntpscore.scoring.run.score", interrupted)
-    assert run_cli("score", "a", "b") == 130
+    assert run_cli("score", "smollm2-135m", "b") == 130
     assert "goes on from its last checkpoint, if" in capsys.readouterr().err
 
 

@@ -370,23 +370,6 @@ def test_a_layer_is_added_without_a_copy_to_the_host() -> None:
         assert [layer for layer, _ in batch.unchecked] == [0]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card")
-def test_sums_on_a_graphics_card_are_those_of_the_processor() -> None:
-    hidden_states, mask = (one.cuda() for one in pad_texts(CASE, layout="holes"))
-    labels = torch.from_numpy(CASE.Y).cuda()
-    moments = Moments(1, CASE.d, CASE.c, 2, device="cuda")
-    shuffled = labels[shuffled_labels(len(labels), 2, 0).cuda()]
-    batch = moments.batch(mask, labels, shuffled)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        moments.add_layer(0, hidden_states, batch)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    moments.add_labels(batch)
-    on_processor = Moments(1, CASE.d, CASE.c, 2) + moments
-    assert_same_sums(on_processor, feed(CASE, layout="holes", shuffles=2))
-
-
 def test_adding_a_layer_that_is_not_there_is_refused() -> None:
     moments = Moments((0, 5), 5, 2)
     with pytest.raises(MomentsError, match="layer 1"):

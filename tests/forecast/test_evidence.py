@@ -1,95 +1,24 @@
 """Calibrations of a study, kept in a file, used for new results."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from ntpscore.errors import DataError, OutputError, StudyError
-from ntpscore.forecast.evidence import Evidence, forecast_gain
+from ntpscore.errors import OutputError, StudyError
+from ntpscore.forecast.evidence import Evidence
 from ntpscore.forecast.gain import Forecast, calibrate_gain
-from ntpscore.scoring.result import ScoreResult
 from ntpscore.study.statistics import calibrate as module
 from ntpscore.study.statistics.calibrate import calibrate_study
-from tests.forecast.test_gain import made_points
-from tests.support.cli_run import run_cli
-from tests.support.paths import ROOT
-from tests.support.studies import made_up_records
-
-
-def planted_records(data_sets: int = 8) -> list[dict[str, Any]]:
-    """A study in which LoRA gains half of what least squares leaves."""
-    records = made_up_records(data_sets, seeds=2)
-    rng = np.random.default_rng(3)
-    for i in range(data_sets):
-        r2, probe = 0.9 - 0.8 * i / data_sets, 0.3 + 0.05 * i
-        for record in records:
-            if record["data"] != f"d{i}":
-                continue
-            if record["method"] == "score":
-                record["record"]["layers"][-1]["r2_adjusted"] = r2
-            accuracy = {"probe": probe, "lora": probe + 0.5 * (1 - r2)}.get(record["method"], 0.5)
-            record["record"] |= {
-                "test": {"accuracy": accuracy + 0.002 * rng.normal()},
-                "data": {"train": {"n_texts": 100 + i}},
-            }
-    return records
+from tests.support.lora_points import forecast_result, made_points, scored
+from tests.support.studies import planted_records
 
 
 @pytest.fixture
 def evidence(monkeypatch: pytest.MonkeyPatch) -> Evidence:
     monkeypatch.setattr(module, "load_records", lambda _: planted_records())
     return calibrate_study("results/mine")
-
-
-def scored(r2: float, *, retained: float = 0.5, layer: int = 3, **changed: Any) -> ScoreResult:
-    data = {"task": "classification", "n_texts": 120}
-    record = {
-        "model": {"id": changed.pop("model", "m"), "layers": 3, "width": 40},
-        "data": data | changed,
-        "layers": [{"layer": layer, "r2_adjusted": r2}],
-    }
-    frame = pd.DataFrame(
-        {"score": "retained", "layer": [2, 3, 3], "k": [20, 18, 20], "value": [0.0, 0.0, retained],
-         "shuffled_mean": 0.0, "shuffled_sd": 1.0}
-    )  # fmt: skip
-    return ScoreResult(record, frame=frame)
-
-
-def forecast_result(result: ScoreResult, evidence: Evidence) -> dict[str, Any]:
-    return forecast_gain(result.record, result.table(), evidence)
-
-
-def test_a_study_is_calibrated_on_what_least_squares_leaves(evidence: Evidence) -> None:
-    found = evidence.calibration
-    assert found.predictor == "headroom"
-    assert found.basis == "r2"
-    assert evidence.n_texts == (100, 107)
-    assert evidence.source == "the study mine"
-    points = found.points.set_index("data")
-    assert points["headroom"]["d2"] == pytest.approx(1 - (0.9 - 0.2))
-    # Two seeds of noise 0.002 on both accuracies.
-    assert points["lora_gain"]["d2"] == pytest.approx(0.15, abs=0.01)
-    told = forecast_result(scored(0.6), evidence)
-    assert told["gain"] == pytest.approx(0.2, abs=0.01)
-    assert told["low"] <= told["gain"] <= told["high"]
-    assert told["headroom"] == pytest.approx(0.4)
-    assert told["verdict"].startswith("LoRA is likely to add 19 to 2")
-    assert "the study mine: 8 data sets, m; 80% interval by headroom" in told["evidence"]
-
-
-def test_the_probe_is_another_basis(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "load_records", lambda _: planted_records())
-    found = calibrate_study("results/mine", basis="probe", without="d7")
-    points = found.calibration.points.set_index("data")
-    assert points["headroom"]["d3"] == pytest.approx(1 - 0.45, abs=0.01)
-    assert "d7" not in points.index
-    told = forecast_result(scored(0.6), found)
-    assert told["gain"] is None
-    assert "needs the probe's accuracy" in told["verdict"]
 
 
 @pytest.mark.parametrize(
@@ -140,25 +69,10 @@ def test_a_calibration_comes_back_from_its_file(evidence: Evidence, tmp_path: Pa
         evidence.save(tmp_path)
 
 
-def test_the_packaged_calibration_is_of_the_committed_study() -> None:
-    packaged = Evidence.load()
-    results = ROOT / "results" / "smollm2"
-    made = calibrate_study(results)
-    assert packaged.source == made.source
-    assert packaged.n_texts == made.n_texts
-    key = ["model", "data"]
-    one, other = (
-        e.calibration.points.set_index(key).sort_index()[["headroom", "score", "lora_gain"]]
-        for e in (packaged, made)
-    )
-    assert one.index.tolist() == other.index.tolist()
-    np.testing.assert_allclose(one.to_numpy(), other.to_numpy(), rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no JSON"),
+        ("{", "can't be read"),
         ("[]", "is no calibration"),
         ('{"kind": "cell"}', "is no calibration"),
         ('{"kind": "calibration", "schema_version": 9}', "schema version 9"),
@@ -170,18 +84,6 @@ def test_a_file_that_is_no_calibration_is_named(tmp_path: Path, content: str, me
     path.write_text(content)
     with pytest.raises(StudyError, match=message):
         Evidence.load(path)
-
-
-def test_what_cannot_be_calibrated_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(StudyError, match="can't be read"):
-        Evidence.load(tmp_path / "missing.json")
-    records = [r for r in planted_records() if r["method"] != "lora"]
-    monkeypatch.setattr(module, "load_records", lambda _: records)
-    with pytest.raises(StudyError, match="holds no LoRA gain yet"):
-        calibrate_study("results/mine")
-    monkeypatch.setattr(module, "load_records", lambda _: planted_records(4))
-    with pytest.raises(DataError, match="4 data sets are too few"):
-        calibrate_study("results/mine")
 
 
 def test_gains_are_not_cut_by_what_least_squares_leaves() -> None:
@@ -206,19 +108,3 @@ def test_gains_are_not_cut_by_what_least_squares_leaves() -> None:
 )
 def test_verdicts_name_the_interval(low: float, high: float, verdict: str) -> None:
     assert Forecast((low + high) / 2, low, high, 3).verdict == verdict
-
-
-def test_the_calibrate_command_prints_and_writes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "load_records", lambda _: planted_records())
-    out = tmp_path / "mine.json"
-    assert run_cli("study", "calibrate", "results/mine", "--out", out) == 0
-    printed = capsys.readouterr().out
-    assert "LoRA gain of 8 points of the study mine" in printed
-    assert "Headroom is 1 - r2_adjusted" in printed
-    assert run_cli("study", "forecast", "--calibration", out, "--headroom", "0.3", "--json") == 0
-    record = json.loads(capsys.readouterr().out)
-    assert record["basis"] == "r2"
-    assert record["forecast"]["gain"] == pytest.approx(0.15, abs=0.01)
-    assert run_cli("score", "m", "d", "--calibration", tmp_path / "none.json") == 2

@@ -1,7 +1,5 @@
 """Forecasts of the gain: against loops, on planted laws, and refused where nothing is known."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,26 +8,8 @@ from ntpscore.errors import DataError
 from ntpscore.forecast.gain import calibrate_gain
 from ntpscore.study.paper.published import points_with_gain
 from tests.reference import study as literal
-from tests.support.cli_run import run_cli
-from tests.support.paths import ROOT
+from tests.support.lora_points import made_points
 from tests.tolerances import CLOSED_FORM, SIGMAS
-
-
-def made_points(
-    seed: int, *, data_sets: int = 12, of_headroom: float = 0.0, of_place: float = 0.0,
-    noise: float = 0.02,
-) -> pd.DataFrame:  # fmt: skip
-    rng = np.random.default_rng(seed)
-    rows = []
-    easy, high = rng.random(data_sets), rng.permutation(data_sets)
-    effect = rng.normal(size=data_sets) * noise
-    for model in range(3):
-        for i in range(data_sets):
-            headroom = 0.1 + 0.8 * easy[i]
-            place = high[i] / (data_sets - 1)
-            gain = of_headroom * headroom + of_place * place + effect[i]
-            rows.append((f"m{model}", f"d{i}", headroom, 10 * model + place**3, gain))
-    return pd.DataFrame(rows, columns=["model", "data", "headroom", "score", "lora_gain"])
 
 
 def test_forecast_and_interval_equal_loops() -> None:
@@ -41,7 +21,7 @@ def test_forecast_and_interval_equal_loops() -> None:
         found = calibration.forecast(headroom)
         slope, start = np.polyfit(lists[0], lists[1], 1)
         assert found.gain == pytest.approx(start + slope * headroom, abs=CLOSED_FORM)
-        expected = literal.jackknife_plus(*lists, headroom, 0.8)
+        expected = literal.jackknife_plus(lists[0], lists[1], lists[2], headroom, 0.8)
         assert (found.low, found.high) == pytest.approx(expected, abs=CLOSED_FORM)
         near = {d for h, d in zip(lists[0], lists[2], strict=True) if abs(h - headroom) <= 0.1}
         assert found.data_sets_near == len(near)
@@ -57,7 +37,7 @@ def test_comparison_is_of_data_sets_left_out() -> None:
         off += (out["lora_gain"] - start - slope * out["headroom"]).tolist()
         lists = [rest[name].tolist() for name in ("headroom", "lora_gain", "data")]
         for row in out.itertuples():
-            low, high = literal.jackknife_plus(*lists, row.headroom, 0.8)
+            low, high = literal.jackknife_plus(lists[0], lists[1], lists[2], row.headroom, 0.8)
             held.append(low <= row.lora_gain <= high)
     assert table.loc["headroom", "mae"] == pytest.approx(np.mean(np.abs(off)), abs=CLOSED_FORM)
     assert table.loc["headroom", "rmse"] == pytest.approx(
@@ -94,7 +74,7 @@ def test_intervals_weigh_data_sets_alike_however_many_models_they_were_run_with(
     lists = [unequal[name].tolist() for name in ("headroom", "lora_gain", "data")]
     for headroom in np.linspace(*calibration.headroom_range, 9):
         found = calibration.forecast(headroom)
-        expected = literal.jackknife_plus(*lists, headroom, 0.5)
+        expected = literal.jackknife_plus(lists[0], lists[1], lists[2], headroom, 0.5)
         assert (found.low, found.high) == pytest.approx(expected, abs=CLOSED_FORM)
 
 
@@ -145,7 +125,7 @@ def test_gain_is_one_that_an_accuracy_can_have() -> None:
 
 
 def test_choice_hangs_on_the_data_sets_without_which_it_is_another() -> None:
-    found = []
+    found: list[str] = []
     for seed in range(4):
         points = made_points(seed, data_sets=7, of_headroom=0.05)
         calibration = calibrate_gain(points, coverage=0.5)
@@ -204,36 +184,6 @@ def test_published_points_speak_for_headroom_and_against_the_score() -> None:
         mae = calibration.comparison.set_index("predictor")["mae"]
         assert mae["headroom_and_score"] > mae["headroom"]
         assert (calibration.comparison["covered"] >= 0.8).all()
-
-
-def test_command_prints_what_was_found_and_a_forecast(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_cli("study", "forecast", "--headroom", "0.3") == 0
-    printed = capsys.readouterr().out
-    assert "the score beside headroom does no better than headroom alone" in printed
-    assert "headroom 0.300: LoRA gain +0.113" in printed
-    assert run_cli("study", "forecast", "--json", "--without", "") == 0
-    record = json.loads(capsys.readouterr().out)
-    assert (record["points"], record["predictor"], record["forecast"]) == (96, "constant", None)
-    assert run_cli("study", "forecast", "--json", "--headroom", "0.3") == 0
-    found = json.loads(capsys.readouterr().out)["forecast"]
-    assert found["low"] < found["gain"] < found["high"] <= 0.3
-    assert run_cli("study", "forecast", "--headroom", "0.9") == 2
-    assert "no forecast is made there" in capsys.readouterr().err
-    assert run_cli("study", "forecast", "--without", "nothing") == 2
-    assert "no data set is called 'nothing'" in capsys.readouterr().err
-
-
-def test_numbers_in_the_documentation_are_those_of_the_command(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    page = ROOT / "docs" / "study.md"
-    documented = page.read_text(encoding="utf-8")
-    for options in (["--headroom", "0.3"], ["--without", ""]):
-        assert run_cli("study", "forecast", *options) == 0
-        printed = capsys.readouterr().out.splitlines()
-        assert len(printed) > 8
-        for line in printed:
-            assert line.strip() in documented
 
 
 def test_published_headrooms_have_the_gap_that_the_documentation_names() -> None:

@@ -11,22 +11,7 @@ from torch import Tensor, nn
 
 from ntpscore.errors import ModelError
 from ntpscore.models import LanguageModel, check_stream, stream_hidden_states
-
-SMALL = {"vocab_size": 100, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 4}
-GATED = {**SMALL, "intermediate_size": 32, "num_key_value_heads": 2}
-CONFIGS: dict[str, Callable[[], transformers.PreTrainedConfig]] = {
-    "llama": lambda: transformers.LlamaConfig(**GATED),
-    "mistral": lambda: transformers.MistralConfig(**GATED, sliding_window=3),
-    "qwen2": lambda: transformers.Qwen2Config(**GATED),
-    "gemma3": lambda: transformers.Gemma3TextConfig(**GATED, head_dim=4, sliding_window=3),
-    "phi": lambda: transformers.PhiConfig(**GATED),
-    "gpt_neox": lambda: transformers.GPTNeoXConfig(**SMALL, intermediate_size=32),
-    "gpt2": lambda: transformers.GPT2Config(vocab_size=100, n_embd=16, n_layer=3, n_head=4),
-    "opt": lambda: transformers.OPTConfig(**SMALL, ffn_dim=32, word_embed_proj_dim=16),
-    "opt_projected": lambda: transformers.OPTConfig(
-        **SMALL, ffn_dim=32, word_embed_proj_dim=8, do_layer_norm_before=False
-    ),
-}
+from tests.support.tiny_models import CONFIGS, GATED, SMALL
 
 
 def _language_model(model: nn.Module, n_layers: int = 3) -> LanguageModel:
@@ -77,8 +62,86 @@ def test_stream_equals_output_hidden_states(name: str) -> None:
         expected = base(**batch, use_cache=False, output_hidden_states=True).hidden_states
     seen = _collect(language_model, range(4), **batch)
     assert list(seen) == [0, 1, 2, 3]
+    if name == "opt_projected":
+        # Transformers' last state is 8 numbers wide, made of one that is as wide as the others.
+        assert language_model.output_width == 8
+        assert language_model.narrowing is not None
+        assert seen[3].shape == seen[0].shape
+        with torch.inference_mode():
+            seen[3] = language_model.narrowing(seen[3])
     for layer, hidden_states in seen.items():
         assert torch.equal(hidden_states, expected[layer])
+
+
+TINY = {**GATED, "head_dim": 8, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 16}
+SEVERAL_STREAMS: dict[str, Callable[[], transformers.PreTrainedConfig]] = {
+    "gemma3n": lambda: transformers.Gemma3nTextConfig(
+        **{**TINY, "intermediate_size": [32] * 3}, vocab_size_per_layer_input=100,
+        hidden_size_per_layer_input=8, laurel_rank=4, num_kv_shared_layers=0,
+        activation_sparsity_pattern=[0.0] * 3, altup_num_inputs=3,
+    ),
+    "deepseek_v4": lambda: transformers.DeepseekV4Config(
+        **TINY, **EXPERTS, q_lora_rank=8, o_lora_rank=8, qk_rope_head_dim=4, o_groups=2,
+        n_routed_experts=4,
+    ),
+    "hy_v4": lambda: transformers.HYV4Config(**TINY, **EXPERTS, num_experts=4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEVERAL_STREAMS)
+def test_several_residual_streams_are_read_as_the_final_norm_reads_them(name: str) -> None:
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(SEVERAL_STREAMS[name]())
+    language_model = _language_model(model)
+    assert check_stream(language_model)
+    merge, base = language_model.merge_streams, language_model.base
+    assert merge is not None
+    streams: list[Tensor] = []
+    base.layers[-1].register_forward_hook(
+        lambda _module, _args, output: streams.append(
+            output[0] if isinstance(output, tuple) else output
+        )
+    )
+    seen = _collect(language_model, range(4), **_inputs(_padded_batch()["input_ids"]))
+    assert {hidden_states.shape for hidden_states in seen.values()} == {(3, 9, 16)}
+    assert streams[0].dim() == 4
+    with torch.inference_mode():
+        assert torch.equal(base.norm(merge(streams[0])), seen[3])
+        output = base(**_padded_batch(), use_cache=False, output_hidden_states=True)
+        for layer in range(3):
+            assert torch.equal(merge(output.hidden_states[layer])[0], seen[layer][0])
+
+
+def test_check_stream_says_which_shape_it_does_not_know() -> None:
+    language_model = _random("llama")
+    norm = language_model.model.base_model.norm
+    norm.register_forward_hook(lambda _module, _args, output: output[None])
+    with pytest.raises(ModelError, match=r"\(llama\) that is not supported yet: layer 3 has"):
+        check_stream(language_model)
+
+
+@pytest.mark.parametrize("name", ["llama4", "mllama"])
+def test_a_base_that_transformers_does_not_name_is_found(name: str) -> None:
+    torch.manual_seed(0)
+    model: Any
+    if name == "llama4":
+        llama4 = transformers.Llama4TextConfig(
+            **TINY, intermediate_size_mlp=32, num_local_experts=2
+        )
+        model = transformers.Llama4ForCausalLM(llama4)
+        assert model.base_model is model
+    else:
+        mllama = transformers.models.mllama.MllamaTextConfig(
+            **GATED, cross_attention_layers=[], pad_token_id=0
+        )
+        model = transformers.MllamaForCausalLM(mllama)
+    language_model = _language_model(model)
+    assert check_stream(language_model)
+    assert language_model.base is model.model
+    batch = _padded_batch()
+    with torch.inference_mode():
+        assert language_model.base(**batch).last_hidden_state.shape == (3, 9, 16)
 
 
 def test_stream_gives_only_the_wanted_layers_in_increasing_order() -> None:

@@ -125,7 +125,6 @@ def test_load_model_refuses_another_kind_of_file(tiny_model_dir: Path) -> None:
     [
         (None, "what `save_pretrained` writes"),
         ("model-q4.gguf", "give .*model-q4.gguf itself"),
-        ("adapter_config.json", "merge it into its base model"),
     ],
 )
 def test_load_model_refuses_a_folder_without_config(

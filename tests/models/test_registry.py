@@ -14,7 +14,7 @@ from huggingface_hub.errors import GatedRepoError
 
 from ntpscore.errors import ModelError
 from ntpscore.models import MODELS, RegisteredModel, find_model, load_model, registry
-from ntpscore.models import load as load_module
+from ntpscore.models import locate as locate_module
 from ntpscore.reading.provenance import describe_model
 
 
@@ -151,7 +151,7 @@ def test_load_model_takes_the_registered_revision_unless_one_is_given(
         seen.append((model, revision))
         return tiny_model_dir, "commit"
 
-    monkeypatch.setattr(load_module, "_download", download)
+    monkeypatch.setattr(locate_module, "_download", download)
     loaded = load_model("made-up", revision=given)
     assert seen == [("owner/name", asked)]
     assert (loaded.id, loaded.revision) == ("owner/name", "commit")

@@ -1,7 +1,5 @@
 """Attention by two products against torch's."""
 
-import importlib
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -10,11 +8,10 @@ import transformers
 from torch import nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-import ntpscore.models
 from ntpscore.models import LanguageModel
 from ntpscore.models import short_attention as module
 from ntpscore.models.short_attention import NAME, short_attention, use_short_attention
-from tests.models.test_hidden_states import CONFIGS
+from tests.support.tiny_models import CONFIGS
 
 CPU = torch.device("cpu")
 
@@ -78,14 +75,7 @@ def literal_softmax(scores: torch.Tensor, scaling: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 31, 32, 33, 100, 255, 256])
 @pytest.mark.parametrize("size", [1e-3, 1.0, 40.0, 1e4])
-@pytest.mark.parametrize("kernel", [False, True])
-@pytest.mark.usefixtures("one_thread")
-def test_softmax_equals_a_loop_over_rows(
-    length: int, size: float, kernel: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if kernel and not module.HAS_KERNEL:
-        pytest.skip("no AVX-512, or no compiler when the package was installed")
-    monkeypatch.setattr(module, "HAS_KERNEL", kernel)
+def test_softmax_equals_a_loop_over_rows(length: int, size: float) -> None:
     generator = torch.Generator().manual_seed(length)
     scores = (size * torch.randn(2, 3 * length, length, generator=generator)).bfloat16()
     # Torch's way rounds the scaled scores too: a power of two makes that exact.
@@ -98,21 +88,6 @@ def test_softmax_equals_a_loop_over_rows(
     assert not got[:, ahead].any()
 
 
-@pytest.mark.usefixtures("one_thread")
-def test_without_a_compiled_kernel_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = module.HAS_KERNEL
-    scores = torch.randn(2, 9, 9, generator=torch.Generator().manual_seed(0)).bfloat16()
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "ntpscore.models._causal_softmax", None)
-        patch.delattr(ntpscore.models, "_causal_softmax", raising=False)
-        importlib.reload(module)
-        assert not module.HAS_KERNEL
-        got = module._causal_softmax(scores.clone(), 0.5, 9)
-    importlib.reload(module)
-    assert before == module.HAS_KERNEL
-    torch.testing.assert_close(got.double(), literal_softmax(scores, 0.5), rtol=2**-8, atol=1e-5)
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.usefixtures("one_thread")
 def test_softmax_passes_on_what_is_not_finite(value: float) -> None:
@@ -122,13 +97,6 @@ def test_softmax_passes_on_what_is_not_finite(value: float) -> None:
     shares = module._causal_softmax(scores, 1.0, 20)
     assert shares[0, 5, :6].isnan().any()
     assert shares[0, [0, 1, 2, 3, 4, *range(6, 20)]].isfinite().all()
-
-
-@pytest.mark.skipif(not module.HAS_KERNEL, reason="the limit is the kernel's")
-def test_the_kernel_refuses_longer_rows() -> None:
-    scores = torch.zeros(257, 257, dtype=torch.bfloat16)
-    with pytest.raises(ValueError, match="rows of 257 scores, at most 256"):
-        module.kernel.causal_softmax(scores.data_ptr(), 1.0, 257, 257)
 
 
 @pytest.mark.usefixtures("one_thread")

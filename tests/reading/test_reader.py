@@ -1,10 +1,9 @@
-"""Batches that are read at once: their order, their sums, and what stops them."""
+"""Shares of batches that are read at once: their order, their sums, and what stops them."""
 
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ from torch import Tensor, nn
 
 from ntpscore import LanguageModel, load_model
 from ntpscore.clock import Clock
-from ntpscore.core.moments import Moments, NonFiniteError
+from ntpscore.core.moments import NonFiniteError
 from ntpscore.errors import ModelError, MomentsError
 from ntpscore.reading import reader
-from ntpscore.reading.reader import BatchReader, OnLayer
+from ntpscore.reading.reader import BatchReader, passes_at_once
 from tests.conftest import TINY_LAYERS, TINY_WIDTH
 
-THREADS = 4
+THREADS, SHARES = 4, 2
 LAYERS = tuple(range(TINY_LAYERS + 1))
 # Texts of several lengths, in batches of one to four.
 BATCHES = [[0, 1, 2], [3], [4, 5, 6, 7], [8, 9], [10, 11, 12], [13], [14, 15], [16, 17, 18, 19]]
@@ -45,117 +44,94 @@ def several_threads() -> Iterator[None]:
     assert not [one for one in threading.enumerate() if "ThreadPoolExecutor" in one.name]
 
 
-class Pass:
-    """Reads batches and writes down what happened, in random time."""
+class Writes:
+    """A consumer that writes down what it sees, in random time."""
 
-    def __init__(self, language_model: LanguageModel, seed: int = 0) -> None:
-        self.clock = Clock(("forward", "moments", "total"))
-        self.reader = BatchReader(language_model, TEXTS, IDS, self.clock, "moments")
+    def __init__(self, seed: int = 0) -> None:
         self.random = random.Random(seed)
         self.taken: list[tuple[int, tuple[int, ...]]] = []
         self.ended: list[tuple[int, ...]] = []
-        self.read_batches: list[list[int]] = []
+        self.threads: list[int] = []
         self.sums = {layer: torch.zeros(TINY_WIDTH, TINY_WIDTH) for layer in LAYERS}
-        self.busy: dict[int, int] = dict.fromkeys([*LAYERS, -1], 0)
 
-    def pause(self) -> None:
+    def begin(self, texts: list[int], attention_mask: Tensor) -> tuple[list[int], Tensor]:
         time.sleep(self.random.random() * 0.003)
+        self.threads.append(torch.get_num_threads())
+        assert attention_mask.sum(1).tolist() == [len(IDS[i]) for i in texts]
+        return texts, attention_mask
 
-    def alone(self, layer: int) -> Any:
-        """Fails where two batches are at the same layer."""
-        running = self
+    def take(self, batch: tuple[list[int], Tensor], layer: int, hidden_states: Tensor) -> None:
+        texts, mask = batch
+        time.sleep(self.random.random() * 0.003)
+        self.at(layer, texts)
+        self.taken.append((layer, tuple(texts)))
+        # In float32, where the order of a sum shows.
+        mean = (hidden_states * mask[:, :, None]).sum(1)
+        self.sums[layer] += mean.T @ mean
 
-        class Alone:
-            def __enter__(self) -> None:
-                assert running.busy[layer] == 0
-                running.busy[layer] += 1
+    def end(self, batch: tuple[list[int], Tensor]) -> None:
+        self.ended.append(tuple(batch[0]))
 
-            def __exit__(self, *_: object) -> None:
-                running.busy[layer] -= 1
-
-        return Alone()
-
-    def part(self, indices: list[int], mask: Tensor) -> tuple[OnLayer, Callable[[], None]]:
-        self.pause()
-        assert mask.sum(1).tolist() == [len(IDS[i]) for i in indices]
-
-        def on_layer(layer: int, hidden_states: Tensor) -> None:
-            with self.alone(layer):
-                self.pause()
-                self.at(layer, indices)
-                self.taken.append((layer, tuple(indices)))
-                # In float32, where the order of a sum shows.
-                mean = (hidden_states * mask[:, :, None]).sum(1)
-                self.sums[layer] += mean.T @ mean
-
-        def finish() -> None:
-            with self.alone(-1):
-                self.pause()
-                self.ended.append(tuple(indices))
-
-        return on_layer, finish
-
-    def at(self, layer: int, indices: list[int]) -> None:
+    def at(self, layer: int, texts: list[int]) -> None:
         """What a test wants to happen there."""
 
-    def read(self, batches: list[list[int]] = BATCHES, **options: Any) -> int:
-        return self.reader.read(
-            batches, LAYERS, self.part, on_batch=self.read_batches.append, **options
-        )
+
+class Pass:
+    """Reads batches in two shares, each with a consumer of its own."""
+
+    def __init__(self, language_model: LanguageModel, seed: int = 0, shares: int = SHARES) -> None:
+        self.clock = Clock(("forward", "moments", "total"))
+        self.reader = BatchReader(language_model, TEXTS, IDS, self.clock, "moments")
+        self.shares = [BATCHES[share::shares] for share in range(shares)]
+        self.consumers = [Writes(seed + share) for share in range(shares)]
+        self.counts: list[int] = []
+
+    def at(self, do: Callable[[int, list[int]], None]) -> None:
+        for consumer in self.consumers:
+            consumer.at = do  # type: ignore[method-assign]
+
+    def read(self, **options: Any) -> int:
+        options = {"on_batch": self.counts.append, **options}
+        return self.reader.read(self.shares, LAYERS, self.consumers, **options)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_every_layer_and_end_comes_in_the_order_of_the_batches(
-    tiny: LanguageModel, seed: int
-) -> None:
+def test_a_consumer_sees_every_layer_of_its_share_in_order(tiny: LanguageModel, seed: int) -> None:
     run = Pass(tiny, seed)
-    assert run.read() == len(BATCHES)
-    in_order = [tuple(batch) for batch in BATCHES]
-    for layer in LAYERS:
-        assert [batch for at, batch in run.taken if at == layer] == in_order
-    assert run.ended == in_order
-    assert run.read_batches == BATCHES
+    assert run.read() == len(BATCHES) // SHARES
+    for share, consumer in zip(run.shares, run.consumers, strict=True):
+        in_order = [tuple(batch) for batch in share]
+        for layer in LAYERS:
+            assert [batch for at, batch in consumer.taken if at == layer] == in_order
+        assert consumer.ended == in_order
+    assert sorted(run.counts) == sorted(map(len, BATCHES))
 
 
-def test_batches_do_pass_at_once(tiny: LanguageModel) -> None:
-    """Each of the first ones waits until all of them are there."""
-    run, together = Pass(tiny), threading.Barrier(THREADS, timeout=20)
-    met = []
-
-    def part(indices: list[int], mask: Tensor) -> tuple[OnLayer, Callable[[], None]]:
-        if len(met) < THREADS:
-            together.wait()
-            met.append(torch.get_num_threads())
-        return Pass.part(run, indices, mask)
-
-    run.part = part  # type: ignore[method-assign]
-    run.read(BATCHES[:THREADS])
-    assert met == [1] * THREADS
+def test_shares_pass_at_once_and_divide_the_cores(tiny: LanguageModel) -> None:
+    """Each waits at its first batch until the other is there."""
+    run, together = Pass(tiny), threading.Barrier(SHARES, timeout=20)
+    run.at(lambda layer, texts: together.wait() if layer == 0 and texts in BATCHES[:2] else None)
+    run.read()
+    assert [one.threads[0] for one in run.consumers] == [THREADS // SHARES] * SHARES
 
 
-def test_sums_do_not_depend_on_the_number_of_threads(tiny: LanguageModel) -> None:
-    """Bit for bit: between passes at once and one after the other, each on one core."""
-    found = []
-    for passes in (1, 2, THREADS):
-        torch.set_num_threads(passes)
-        run = Pass(tiny, passes)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_sums_do_not_depend_on_which_thread_is_faster(tiny_model_dir: Path, dtype: str) -> None:
+    """Bit for bit: at random speeds, and each share alone on as many cores."""
+    model = load_model(tiny_model_dir, dtype=dtype)
+    found = [Pass(model, seed) for seed in (0, 10)]
+    for run in found:
         run.read()
-        found.append(run.sums)
-        torch.set_num_threads(THREADS)
-    for sums in found[1:]:
-        assert all(torch.equal(sums[layer], found[0][layer]) for layer in LAYERS)
-
-
-def test_bfloat16_sums_do_not_depend_on_the_number_of_threads(tiny_model_dir: Path) -> None:
-    model = load_model(tiny_model_dir, dtype="bfloat16")
-    found = []
-    for passes in (1, THREADS):
-        torch.set_num_threads(passes)
-        run = Pass(model)
-        run.read()
-        found.append(run.sums)
-        torch.set_num_threads(THREADS)
-    assert all(torch.equal(found[0][layer], found[1][layer]) for layer in LAYERS)
+    torch.set_num_threads(THREADS // SHARES)
+    for share in range(SHARES):
+        alone = Pass(model)
+        alone.shares, alone.consumers = [alone.shares[share]], [alone.consumers[share]]
+        alone.read()
+        for run in found:
+            for layer in LAYERS:
+                one, other = alone.consumers[0].sums[layer], run.consumers[share].sums[layer]
+                assert torch.equal(one, other)
+    torch.set_num_threads(THREADS)
 
 
 @pytest.mark.parametrize("failure", [ZeroDivisionError, KeyboardInterrupt, RuntimeError])
@@ -166,18 +142,19 @@ def test_a_failure_stops_all_and_is_the_one_raised(
 ) -> None:
     run = Pass(tiny)
 
-    def at(where: int, indices: list[int]) -> None:
-        if where == layer and indices == BATCHES[batch]:
+    def fail(where: int, texts: list[int]) -> None:
+        if where == layer and texts == BATCHES[batch]:
             raise failure("made up")
 
-    run.at = at  # type: ignore[method-assign]
+    run.at(fail)
     with pytest.raises(failure, match="made up"):
         run.read()
-    assert run.read_batches == BATCHES[: len(run.read_batches)]
-    assert len(run.read_batches) <= batch
+    assert len(run.counts) < len(BATCHES)
+    assert tuple(BATCHES[batch]) not in run.consumers[batch % SHARES].ended
+    assert len(run.consumers[batch % SHARES].ended) == batch // SHARES
 
 
-@pytest.mark.parametrize("where", ["part", "on_batch", "finish", "go_on"])
+@pytest.mark.parametrize("where", ["begin", "end", "on_batch", "go_on"])
 def test_a_failure_anywhere_is_the_one_raised(tiny: LanguageModel, where: str) -> None:
     run = Pass(tiny)
     counted = 0
@@ -185,25 +162,20 @@ def test_a_failure_anywhere_is_the_one_raised(tiny: LanguageModel, where: str) -
     def fail(*_: object) -> bool:
         nonlocal counted
         counted += 1
-        if counted == 4:
+        if counted == 2:
             raise ZeroDivisionError
         return True
 
-    def part(indices: list[int], mask: Tensor) -> tuple[OnLayer, Callable[[], None]]:
-        if where == "part":
-            fail()
-        on_layer, finish = Pass.part(run, indices, mask)
-        return on_layer, (fail if where == "finish" else finish)  # type: ignore[return-value]
-
+    options = {where: fail} if where in {"on_batch", "go_on"} else {}
+    for consumer in run.consumers:
+        if not options:
+            setattr(consumer, where, fail)
+        consumer.take = lambda *_: None  # type: ignore[method-assign]
+    if where == "begin":
+        run.consumers[0].end = run.consumers[1].end = lambda _: None  # type: ignore[method-assign]
     with pytest.raises(ZeroDivisionError):
-        run.reader.read(
-            BATCHES,
-            LAYERS,
-            part,
-            on_batch=fail if where == "on_batch" else run.read_batches.append,
-            go_on=fail if where == "go_on" else lambda: True,  # type: ignore[arg-type]
-        )
-    assert len(run.read_batches) < len(BATCHES)
+        run.read(**options)
+    assert len(run.counts) < len(BATCHES)
 
 
 def test_an_interrupt_while_threads_work_stops_them(
@@ -224,20 +196,33 @@ def test_an_interrupt_while_threads_work_stops_them(
     monkeypatch.setattr(reader, "ThreadPoolExecutor", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         run.read()
-    assert len(run.read_batches) < len(BATCHES)
+    assert len(run.counts) < len(run.shares[0])
 
 
 def test_a_hidden_state_that_is_not_finite_names_its_text(tiny: LanguageModel) -> None:
     run = Pass(tiny)
 
-    def at(layer: int, indices: list[int]) -> None:
-        if layer == 2 and indices == [8, 9]:
+    def spoil(layer: int, texts: list[int]) -> None:
+        if layer == 2 and texts == [8, 9]:
             raise NonFiniteError(layer, 1)
 
-    run.at = at  # type: ignore[method-assign]
+    run.at(spoil)
     with pytest.raises(MomentsError, match=r"layer 2 has a NaN or infinite .*'text 9'"):
         run.read()
-    assert [8, 9] not in run.read_batches
+    assert all((8, 9) not in one.ended for one in run.consumers)
+
+
+def test_one_that_is_found_at_the_end_of_a_batch_names_its_text(tiny: LanguageModel) -> None:
+    run = Pass(tiny)
+
+    def end(batch: tuple[list[int], Tensor]) -> None:
+        if batch[0] == [8, 9]:
+            raise NonFiniteError(2, 1)
+
+    for consumer in run.consumers:
+        consumer.end = end  # type: ignore[method-assign]
+    with pytest.raises(MomentsError, match=r"layer 2 has a NaN or infinite .*'text 9'"):
+        run.read()
 
 
 @pytest.mark.parametrize("layer", [0, 2, TINY_LAYERS])
@@ -248,29 +233,30 @@ def test_memory_that_runs_out_halves_one_batch_of_several(
     plain, run = Pass(tiny), Pass(tiny, seed)
     plain.read()
 
-    def at(where: int, indices: list[int]) -> None:
-        if where == layer and indices == [4, 5, 6, 7]:
+    def run_out(where: int, texts: list[int]) -> None:
+        if where == layer and texts == [4, 5, 6, 7]:
             raise torch.OutOfMemoryError
 
-    run.at = at  # type: ignore[method-assign]
-    assert run.read() == len(BATCHES)
-    assert run.read_batches == BATCHES
-    for one in LAYERS:
-        texts = [text for at, batch in run.taken for text in batch if at == one]
-        assert texts == list(range(20)), "every text once, in order"
-        torch.testing.assert_close(run.sums[one], plain.sums[one], rtol=1e-5, atol=1e-4)
+    run.at(run_out)
+    assert run.read() == len(BATCHES) // SHARES
+    for share, consumer, other in zip(run.shares, run.consumers, plain.consumers, strict=True):
+        in_order = [text for batch in share for text in batch]
+        for one in LAYERS:
+            texts = [text for at, batch in consumer.taken for text in batch if at == one]
+            assert texts == in_order, "every text once, in order"
+            torch.testing.assert_close(consumer.sums[one], other.sums[one], rtol=1e-5, atol=1e-4)
+        assert [text for batch in consumer.ended for text in batch] == in_order
     assert run.reader.largest_batch <= 4 * 8 // 2
-    assert [text for batch in run.ended for text in batch] == list(range(20))
 
 
 def test_memory_for_a_single_text_stops_all(tiny: LanguageModel) -> None:
     run = Pass(tiny)
 
-    def at(layer: int, indices: list[int]) -> None:
-        if layer == 1 and 6 in indices:
+    def run_out(layer: int, texts: list[int]) -> None:
+        if layer == 1 and 6 in texts:
             raise torch.OutOfMemoryError
 
-    run.at = at  # type: ignore[method-assign]
+    run.at(run_out)
     with pytest.raises(ModelError, match="memory ran out on a single text of 3 tokens"):
         run.read()
 
@@ -295,39 +281,48 @@ def test_what_is_known_to_fit_never_grows(
         real(model, input_ids, *args)
 
     monkeypatch.setattr(reader, "stream_hidden_states", stream)
-    # [4 … 7] comes first and waits, with 32 tokens; [0, 1, 2], with 15, is halved meanwhile.
-    run.read([[4, 5, 6, 7], [0, 1, 2]])
+    # The first waits, with 32 tokens; the second, with 15, is halved meanwhile.
+    run.shares = [[[4, 5, 6, 7]], [[0, 1, 2]]]
+    run.read()
     assert found == [3 * 5 // 2]
     assert run.reader.largest_batch == found[0]
 
 
-@pytest.mark.parametrize("threads", [1, THREADS])
-def test_reading_stops_after_what_was_begun(tiny: LanguageModel, threads: int) -> None:
-    torch.set_num_threads(threads)
-    run, asked = Pass(tiny), []
+@pytest.mark.parametrize("shares", [1, SHARES])
+def test_reading_stops_after_the_same_number_of_batches_in_each_share(
+    tiny: LanguageModel, shares: int
+) -> None:
+    run, asked = Pass(tiny, shares=shares), []
 
     def go_on() -> bool:
         asked.append(1)
-        return len(asked) < 5
+        return len(asked) < 3
 
-    read = run.read(go_on=go_on)
-    torch.set_num_threads(THREADS)
-    assert read == 5
-    assert run.read_batches == BATCHES[:5]
-    for layer in LAYERS:
-        assert sum(at == layer for at, _ in run.taken) == 5
+    assert run.read(go_on=go_on) == 3
+    for share, consumer in zip(run.shares, run.consumers, strict=True):
+        assert consumer.ended == [tuple(batch) for batch in share[:3]]
 
 
 def test_one_batch_is_read_whatever_go_on_says(tiny: LanguageModel) -> None:
     run = Pass(tiny)
     assert run.read(go_on=lambda: False) == 1
-    assert run.read_batches == BATCHES[:1]
+    assert [one.ended for one in run.consumers] == [[tuple(BATCHES[0])], [tuple(BATCHES[1])]]
+
+
+def test_shares_may_have_different_numbers_of_batches(tiny: LanguageModel) -> None:
+    run = Pass(tiny)
+    run.shares = [BATCHES[:5], BATCHES[5:]]
+    assert run.read() == 5
+    assert [len(one.ended) for one in run.consumers] == [5, 3]
+    run.shares = [[], BATCHES[:1]]
+    assert run.read() == 1
 
 
 def test_reading_nothing_does_nothing(tiny: LanguageModel) -> None:
     run = Pass(tiny)
-    assert run.read([]) == 0
-    assert run.taken == []
+    run.shares = [[], []]
+    assert run.read() == 0
+    assert not any(one.taken for one in run.consumers)
 
 
 def test_seconds_of_threads_do_not_exceed_those_that_passed(tiny: LanguageModel) -> None:
@@ -339,32 +334,6 @@ def test_seconds_of_threads_do_not_exceed_those_that_passed(tiny: LanguageModel)
     assert seconds["forward"] > 0
     assert seconds["moments"] > 0
     assert seconds["forward"] + seconds["moments"] <= passed
-
-
-def test_moments_of_passes_at_once_are_those_of_one(tiny: LanguageModel) -> None:
-    labels = torch.arange(20) % 3
-    found = []
-    for threads in (1, THREADS):
-        torch.set_num_threads(threads)
-        moments = Moments(LAYERS, TINY_WIDTH, 3)
-
-        def part(
-            indices: list[int], mask: Tensor, moments: Moments = moments
-        ) -> tuple[OnLayer, Callable[[], None]]:
-            batch = moments.batch(mask, labels[indices])
-            return (
-                lambda layer, states: moments.add_layer(layer, states, batch),
-                partial(moments.add_labels, batch),
-            )
-
-        reader = BatchReader(tiny, TEXTS, IDS, Clock(("forward", "moments", "total")), "moments")
-        reader.read(BATCHES, LAYERS, part, on_batch=lambda _batch: None)
-        found.append(moments)
-        torch.set_num_threads(THREADS)
-    one, several = found
-    assert torch.equal(one.sum_C0.triu(), several.sum_C0.triu())
-    for name in ("sum_C1", "sum_M", "sum_mean", "sum_next_power", "sum_Y", "sum_YY"):
-        assert torch.equal(getattr(one, name), getattr(several, name))
 
 
 # -- which models may be shared -------------------------------------------------------------------
@@ -395,7 +364,7 @@ class Foreign(transformers.LlamaForCausalLM):
 
 def test_models_that_may_keep_state_pass_one_batch_at_a_time() -> None:
     model = llama()
-    passes = reader._passes_at_once
+    passes = passes_at_once
     assert passes(made_up(model)) == THREADS
     assert passes(made_up(model, blocks=None)) == 1
     assert passes(made_up(model, device=torch.device("cuda"))) == 1
@@ -408,6 +377,14 @@ def test_models_that_may_keep_state_pass_one_batch_at_a_time() -> None:
     torch.set_num_threads(THREADS)
 
 
+def test_large_sums_leave_one_pass() -> None:
+    """What each thread keeps for itself may be 4 GiB for all together."""
+    model = made_up(llama())
+    assert passes_at_once(model, 2**30) == THREADS
+    assert passes_at_once(model, 2**30 + 1) == THREADS - 1
+    assert passes_at_once(model, 2**32 + 1) == 1
+
+
 def test_positions_that_depend_on_the_longest_text_are_not_shared() -> None:
     """Such embeddings write their frequencies anew in every pass, for its length."""
     long = {
@@ -418,4 +395,4 @@ def test_positions_that_depend_on_the_longest_text_are_not_shared() -> None:
     linear = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
     for parameters, expected in ((long, 1), (dynamic, 1), (linear, THREADS)):
         model = llama(rope_parameters=parameters)
-        assert reader._passes_at_once(made_up(model)) == expected
+        assert passes_at_once(made_up(model)) == expected

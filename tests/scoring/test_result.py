@@ -13,44 +13,11 @@ from ntpscore import Moments, ScoreResult, load_result
 from ntpscore.core.controls import shuffled_labels
 from ntpscore.core.scores import SCORES, ScoreTable, grid_of_k, score_moments
 from ntpscore.errors import OutputError
-from ntpscore.files import without_nan
-from ntpscore.scoring.advice import write_advice
 from ntpscore.scoring.best import find_best
-from ntpscore.scoring.result import COLUMNS, layer_record, scores_frame
+from ntpscore.scoring.tables import COLUMNS, scores_frame
+from tests.support.score_results import SHUFFLES, TEXTS, WIDTH, make_moments, make_result
 
-WIDTH, TEXTS, SHUFFLES = 10, 60, 4
 ROUNDING = 1e-12  # numpy and torch sum in different orders
-
-
-def make_moments(shuffles: int = SHUFFLES) -> Moments:
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(TEXTS) % 3
-    hidden_states = torch.randn(2, TEXTS, 6, WIDTH, generator=generator)
-    # Layer 1 knows the labels, layer 0 does not.
-    hidden_states[1, :, :, :3] += 2 * torch.nn.functional.one_hot(labels, 3)[:, None]
-    moments = Moments(2, WIDTH, 3, shuffles)
-    shuffled = labels[shuffled_labels(TEXTS, shuffles, 0)] if shuffles else None
-    moments.update(hidden_states, torch.ones(TEXTS, 6), labels, shuffled)
-    return moments
-
-
-def make_result(moments: Moments) -> ScoreResult:
-    table = score_moments(moments)
-    rows = layer_record(table)
-    best = {name: vars(found) for name in SCORES if (found := find_best(table, name)) is not None}
-    record = {
-        "schema_version": 1,
-        "model": {"id": "a $model$", "width": WIDTH, "layers": 1, "dtype": "float32"},
-        "data": {"id": "some_data", "n_texts": TEXTS, "n_tokens": TEXTS * 6,
-                 "task": "classification", "classes": ["a", "b", "c"]},
-        "layers": rows,
-        "best": best,
-        "advice": write_advice(rows, best, TEXTS, WIDTH),
-        "warnings": ["something odd [b]here[/b]"],
-        "seconds": {"forward": 1.0, "total": 2.0},
-        "peak_memory_bytes": 10**9,
-    }  # fmt: skip
-    return ScoreResult(without_nan(record), table=table, moments=moments)
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +109,9 @@ def test_p_of_labels_that_mean_nothing_is_uniform() -> None:
 
 
 def test_saved_result_loads_the_same(result: ScoreResult, tmp_path: Path) -> None:
-    folder = result.save(tmp_path / "out")
+    folder = result.save(tmp_path / "out", keep_moments=True)
     assert sorted(path.name for path in folder.iterdir()) == [
+        "held_out.csv",
         "moments.safetensors",
         "result.json",
         "scores.csv",
@@ -154,6 +122,9 @@ def test_saved_result_loads_the_same(result: ScoreResult, tmp_path: Path) -> Non
     pd.testing.assert_frame_equal(again.table(every_k=True), result.table(every_k=True))
     assert again.best == result.best
     assert again.advice == result.advice
+    assert again.held_out == result.held_out
+    assert str(again) == str(result)
+    pd.testing.assert_frame_equal(again.accuracy, result.accuracy)
     pd.testing.assert_frame_equal(again.layers, result.layers)
     assert again.moments.n_texts == TEXTS
 
@@ -169,9 +140,12 @@ def test_every_k_can_be_written_and_the_grid_is_still_shown(
 
 
 def test_a_loaded_result_can_be_saved_elsewhere(result: ScoreResult, tmp_path: Path) -> None:
-    loaded = load_result(result.save(tmp_path / "one"))
-    two = loaded.save(tmp_path / "two")
+    loaded = load_result(result.save(tmp_path / "one", keep_moments=True))
+    two = loaded.save(tmp_path / "two", keep_moments=True)
     assert load_result(two).moments.n_texts == TEXTS
+    three = load_result(loaded.save(tmp_path / "three"))
+    with pytest.raises(OutputError, match="only --keep-moments"):
+        three.table(every_k=True)
     assert (two / "scores.csv").read_bytes() == (tmp_path / "one" / "scores.csv").read_bytes()
 
 
@@ -205,6 +179,7 @@ def test_plot_draws_layer_by_k(result: ScoreResult) -> None:
 
 def test_save_plot_writes_a_picture(result: ScoreResult, tmp_path: Path) -> None:
     result.save_plot(tmp_path / "heat.png", "subspace")
+    result.save_plot(tmp_path / "heat.png")
     assert (tmp_path / "heat.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(OutputError, match=r"can't draw into .*heat\.docx"):
         result.save_plot(tmp_path / "heat.docx")
@@ -225,7 +200,7 @@ def test_load_result_says_what_is_missing(result: ScoreResult, tmp_path: Path, l
     ("name", "text", "message"),
     [
         ("result.json", "{", "can't be read"),
-        ("result.json", "[1, 2]", "is no record of a result"),
+        ("result.json", "[1, 2]", "is no result of score"),
         ("result.json", '{"schema_version": 99}', "schema version 99"),
         ("scores.csv", "a,b\n1,2\n", "lacks the columns"),
     ],
@@ -245,35 +220,3 @@ def test_result_without_moments_or_scores_says_so() -> None:
         _ = empty.moments
     with pytest.raises(OutputError, match="no scores"):
         empty.table()
-
-
-def test_advice_names_layer_and_certainty(result: ScoreResult) -> None:
-    assert result.advice.startswith("Layer 1 knows most about these labels")
-    assert "shuffled labels" in result.advice
-
-
-def rows_with(adjusted: float, r2: float, mean: float, sd: float) -> list[dict[str, float]]:
-    return [
-        {
-            "layer": 3,
-            "r2": r2,
-            "r2_adjusted": adjusted,
-            "r2_shuffled_mean": mean,
-            "r2_shuffled_sd": sd,
-        }
-    ]
-
-
-@pytest.mark.parametrize(
-    ("rows", "words"),
-    [
-        (rows_with(0.8, 0.85, 0.2, 0.01), "try a linear probe first"),
-        (rows_with(0.3, 0.4, 0.2, 0.01), "compare a probe with LoRA"),
-        (rows_with(0.05, 0.26, 0.2, 0.01), "will not be enough"),
-        (rows_with(0.3, 0.4, 0.39, 0.01), "don't trust"),
-        (rows_with(0.3, 0.4, math.nan, math.nan), "without at least two shuffles"),
-        (rows_with(math.nan, 1.0, 1.0, 0.0), "Nothing can be said"),
-    ],
-)
-def test_advice_weighs_fit_against_chance(rows: list[dict[str, float]], words: str) -> None:
-    assert words in write_advice(rows, {}, 100, 20)

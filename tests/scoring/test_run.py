@@ -19,6 +19,7 @@ from ntpscore import (
     ScoreConfig,
     ScoreResult,
     load_model,
+    load_result,
     load_text,
     score,
 )
@@ -26,7 +27,9 @@ from ntpscore.core.folds import ESTIMATED
 from ntpscore.core.moments import Moments
 from ntpscore.core.scores import SCORES
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError, OutputError
-from ntpscore.reading import reader
+from ntpscore.reading import moments_pass, reader
+from ntpscore.reading.features import FEATURES, Features
+from ntpscore.reading.tokens import plan_batches
 from ntpscore.scoring import run
 from tests.support.labelled_texts import make_rows, write_rows
 
@@ -48,7 +51,10 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_rows(tmp_path_factory.mktemp("many") / "many.jsonl", make_rows(600))
+    """600 different texts to fit, so that each is a group of its own."""
+    different = {row["text"]: row for row in make_rows(610) if row["split"] == "train"}
+    rows = list(different.values())[:600]
+    return write_rows(tmp_path_factory.mktemp("many") / "many.jsonl", rows)
 
 
 def interrupt_pass(monkeypatch: pytest.MonkeyPatch, at: int) -> list[int]:
@@ -143,25 +149,6 @@ def test_score_of_chosen_layers_equals_those_of_all(tiny: LanguageModel, data: P
     pd.testing.assert_frame_equal(some, expected)
 
 
-def test_plan_batches_keeps_budget_and_every_text() -> None:
-    lengths = [5, 1, 9, 3, 3, 7, 20, 2]
-    batches = run.plan_batches(lengths, 18)
-    assert sorted(i for batch in batches for i in batch) == list(range(8))
-    padded = [len(batch) * max(lengths[i] for i in batch) for batch in batches]
-    assert padded == sorted(padded)
-    for batch in batches:
-        longest = max(lengths[i] for i in batch)
-        assert len(batch) * longest <= 18 or len(batch) == 1
-
-
-def test_plan_batches_makes_an_even_number_where_it_can() -> None:
-    rng = np.random.default_rng(0)
-    for n in range(300, 320):
-        assert len(run.plan_batches(rng.integers(3, 40, n).tolist(), 512)) % 2 == 0
-    assert run.plan_batches([5], 15) == [[0]]
-    assert run.plan_batches([], 15) == []
-
-
 class TestTasks:
     def test_regression(self, tiny: LanguageModel, tmp_path: Path) -> None:
         rows = [{"text": row["text"], "label": len(row["text"]) / 7} for row in make_rows(80)]
@@ -185,19 +172,19 @@ class TestCheckpoints:
         self, tiny: LanguageModel, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         config = replace(CONFIG, checkpoint_seconds=0.0)
-        monkeypatch.setattr(run, "_CHECKPOINT_SHARE", math.inf)
+        monkeypatch.setattr(moments_pass, "_CHECKPOINT_SHARE", math.inf)
         whole = score(tiny, data, out=tmp_path / "whole", config=config)
         calls = interrupt_pass(monkeypatch, at=4)
         with pytest.raises(KeyboardInterrupt):
             score(tiny, data, out=tmp_path / "cut", config=config)
-        assert (tmp_path / "cut" / run.CHECKPOINT).exists()
+        assert (tmp_path / "cut" / moments_pass.CHECKPOINT).exists()
         assert not (tmp_path / "cut" / "result.json").exists()
         calls[0] = 100
         again = score(tiny, data, out=tmp_path / "cut", config=config)
         assert "went on from a checkpoint" in again.record["warnings"][-1]
-        assert calls[0] == 100 + len(run.plan_batches(self._lengths(tiny, data), 200)) - 3
+        assert calls[0] == 100 + len(plan_batches(self._lengths(tiny, data), 200)) - 3
         np.testing.assert_allclose(values(again), values(whole), atol=1e-9)
-        assert not (tmp_path / "cut" / run.CHECKPOINT).exists()
+        assert not (tmp_path / "cut" / moments_pass.CHECKPOINT).exists()
 
     @staticmethod
     def _lengths(tiny: LanguageModel, data: Path) -> list[int]:
@@ -218,7 +205,7 @@ class TestCheckpoints:
     def test_a_broken_checkpoint_is_passed_over(
         self, tiny: LanguageModel, data: Path, tmp_path: Path
     ) -> None:
-        (tmp_path / run.CHECKPOINT).write_bytes(b"\x10\0\0\0\0\0\0\0{half")
+        (tmp_path / moments_pass.CHECKPOINT).write_bytes(b"\x10\0\0\0\0\0\0\0{half")
         result = score(tiny, data, out=tmp_path, config=CONFIG)
         assert result.moments.n_texts == 120
 
@@ -234,8 +221,8 @@ class TestCheckpoints:
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
-        checkpoint = out / run.CHECKPOINT
-        deadline = time.monotonic() + 60
+        checkpoint = out / moments_pass.CHECKPOINT
+        deadline = time.monotonic() + 300
         while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
@@ -254,6 +241,119 @@ class TestCheckpoints:
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+class TestFeatures:
+    """What `reading.features` keeps while texts are read."""
+
+    @staticmethod
+    def assert_same(one: Features, other: Features) -> None:
+        assert (one.places, one.texts, one.key) == (other.places, other.texts, other.key)
+        for place in one.places:
+            # Batches that differ in padding differ in the last digits.
+            torch.testing.assert_close(one.get(*place), other.get(*place), rtol=1e-4, atol=1e-5)
+
+    def test_they_are_those_of_single_texts(
+        self, tiny: LanguageModel, data: Path, tmp_path: Path
+    ) -> None:
+        result = score(tiny, data, out=tmp_path, config=CONFIG)
+        assert not list(tmp_path.glob(".*"))
+        features = load_result(tmp_path).features
+        assert features.texts == list(range(120))
+        assert features.layers == (0, 1, 2, 3)
+        for i in (0, 7, 119):
+            ids = torch.tensor([tiny.tokenizer(load_text(data).texts[i])["input_ids"]])
+            with torch.inference_mode():
+                states = tiny.model(input_ids=ids, output_hidden_states=True).hidden_states
+            for layer, of_layer in enumerate(states):
+                close = {"rtol": 1e-4, "atol": 1e-5}
+                mean, last = features.get(layer)[i], features.get(layer, "last")[i]
+                torch.testing.assert_close(mean, of_layer[0].mean(0), **close)
+                torch.testing.assert_close(last, of_layer[0, -1], **close)
+        self.assert_same(features, result.features)
+
+    def test_a_sample_is_drawn_where_there_are_more(self, tiny: LanguageModel, data: Path) -> None:
+        whole = score(tiny, data, config=CONFIG)
+        some = score(tiny, data, config=replace(CONFIG, feature_texts=30))
+        chosen = some.features.texts
+        assert len(chosen) == 30
+        np.testing.assert_array_equal(values(some), values(whole))
+        for place in whole.features.places:
+            assert torch.equal(some.features.get(*place), whole.features.get(*place)[chosen])
+
+    def test_none_are_kept_where_none_are_wanted(
+        self, tiny: LanguageModel, data: Path, tmp_path: Path
+    ) -> None:
+        result = score(tiny, data, out=tmp_path, config=replace(CONFIG, feature_texts=0))
+        assert not (tmp_path / FEATURES).exists()
+        with pytest.raises(OutputError, match="feature_texts was 0"):
+            assert result.features
+        with pytest.raises(OutputError, match="feature_texts was 0"):
+            assert load_result(tmp_path).features
+
+    def test_a_result_takes_them_to_another_folder(
+        self, tiny: LanguageModel, data: Path, tmp_path: Path
+    ) -> None:
+        result = score(tiny, data, config=CONFIG)
+        result.save(tmp_path)
+        self.assert_same(load_result(tmp_path).features, result.features)
+
+    @pytest.mark.parametrize("until", [None, 0.05])
+    @pytest.mark.parametrize("stop", ["pass", "solve", "write"])
+    def test_those_from_before_a_kill_are_not_lost(
+        self, tiny: LanguageModel, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        stop: str, until: float | None,
+    ) -> None:  # fmt: skip
+        config = replace(
+            CONFIG, checkpoint_seconds=0.0, until=until, batch_tokens=400, feature_texts=500
+        )
+        monkeypatch.setattr(moments_pass, "_CHECKPOINT_SHARE", math.inf)
+        whole = score(tiny, many, config=config)
+        with monkeypatch.context() as patch:
+            if stop == "pass":
+                interrupt_pass(patch, at=5)
+            elif stop == "solve":
+                patch.setattr(run, "score_moments", _interrupt)
+            else:
+                patch.setattr(ScoreResult, "write_record", _interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                score(tiny, many, out=tmp_path, config=config)
+        calls = interrupt_pass(monkeypatch, at=10**9)
+        again = score(tiny, many, out=tmp_path, config=config)
+        assert "went on from a checkpoint" in again.record["warnings"][-1]
+        assert stop == "pass" or calls[0] <= 2
+        self.assert_same(again.features, whole.features)
+        assert len(again.features.texts) == 500 or until is not None
+        assert not list(tmp_path.glob(".*"))
+
+    def test_of_texts_that_were_not_read_there_are_none(
+        self, tiny: LanguageModel, many: Path
+    ) -> None:
+        result = score(tiny, many, config=replace(CONFIG, until=0.05))
+        n = result.record["until"]["n_texts"]
+        order = np.random.default_rng(0).permutation(600)[:n]
+        assert result.features.texts == sorted(order)
+        self.assert_same_rows(result.features, score(tiny, many, config=CONFIG).features)
+
+    @staticmethod
+    def assert_same_rows(some: Features, whole: Features) -> None:
+        for place in whole.places:
+            expected = whole.get(*place)[some.texts]
+            torch.testing.assert_close(some.get(*place), expected, rtol=1e-4, atol=1e-5)
+
+    def test_a_lost_file_starts_the_run_anew(
+        self, tiny: LanguageModel, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = replace(CONFIG, checkpoint_seconds=0.0)
+        monkeypatch.setattr(moments_pass, "_CHECKPOINT_SHARE", math.inf)
+        with monkeypatch.context() as patch:
+            interrupt_pass(patch, at=4)
+            with pytest.raises(KeyboardInterrupt):
+                score(tiny, data, out=tmp_path, config=config)
+        (tmp_path / f".{FEATURES}.part").unlink()
+        result = score(tiny, data, out=tmp_path, config=config)
+        assert not any("checkpoint" in warning for warning in result.record["warnings"])
+        assert result.moments.n_texts == 120
 
 
 class TestMemory:
@@ -278,6 +378,7 @@ class TestMemory:
         monkeypatch.setattr(reader, "stream_hidden_states", small_memory)
         halved = score(tiny, data, config=CONFIG)
         np.testing.assert_allclose(values(halved), values(whole), atol=SAME_PASS)
+        TestFeatures.assert_same(halved.features, whole.features)
         assert halved.moments.n_texts == whole.moments.n_texts
         assert halved.moments.n_tokens == whole.moments.n_tokens
         assert any("memory ran out" in warning for warning in halved.record["warnings"])
@@ -303,23 +404,6 @@ class TestMemory:
         monkeypatch.setattr(reader, "stream_hidden_states", broken)
         with pytest.raises(RuntimeError, match="shapes do not fit"):
             score(tiny, data, config=CONFIG)
-
-    def test_moments_that_do_not_fit_are_refused_beforehand(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        needed = run.check_memory(4, 32, 3, 2, torch.device("cpu"))
-        assert needed == Moments.n_bytes(4, 32, 3, 2) + 40 * 8 * 32**2
-        folded = run.check_memory(4, 32, 3, 2, torch.device("cpu"), folds=5)
-        assert folded == needed + 5 * Moments.n_bytes(1, 32, 3, 0)
-
-        class Little:
-            available = 420_000
-
-        monkeypatch.setattr(run.psutil, "virtual_memory", Little)
-        with pytest.raises(ModelError, match=r"at most [1-3] layers with --layers"):
-            run.check_memory(4, 32, 3, 2, torch.device("cpu"))
-        with pytest.raises(ModelError, match="not even one layer fits"):
-            run.check_memory(4, 3200, 3, 2, torch.device("cpu"))
 
 
 class TestUntil:
@@ -378,7 +462,7 @@ class TestUntil:
         stop_at: int,
     ) -> None:  # fmt: skip
         config = replace(CONFIG, until=0.05, checkpoint_seconds=0.0)
-        monkeypatch.setattr(run, "_CHECKPOINT_SHARE", math.inf)
+        monkeypatch.setattr(moments_pass, "_CHECKPOINT_SHARE", math.inf)
         whole = score(tiny, many, config=config)
         calls = interrupt_pass(monkeypatch, at=stop_at)
         with pytest.raises(KeyboardInterrupt):
@@ -397,7 +481,7 @@ class TestUntil:
         self, tiny: LanguageModel, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         config = replace(CONFIG, until=0.05, checkpoint_seconds=0.0)
-        monkeypatch.setattr(run, "_CHECKPOINT_SHARE", math.inf)
+        monkeypatch.setattr(moments_pass, "_CHECKPOINT_SHARE", math.inf)
         monkeypatch.setattr(run, "score_moments", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             score(tiny, many, out=tmp_path, config=config)
@@ -542,8 +626,3 @@ def test_a_changed_tokenizer_does_not_go_on_from_a_checkpoint(
                    config=replace(config, skip_sanity_check=True))  # fmt: skip
     assert not any("checkpoint" in warning for warning in result.record["warnings"])
     assert result.moments.n_tokens == result.record["data"]["n_tokens"]
-
-
-def test_sums_of_mps_are_kept_on_the_processor() -> None:
-    assert run.sums_device(torch.device("mps")) == torch.device("cpu")
-    assert run.sums_device(torch.device("cuda", 1)) == torch.device("cuda", 1)

@@ -10,17 +10,19 @@ K_FRACTIONS = (0.25, 0.5, 0.75)
 
 
 def make_study(seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Cells of a score with k, "retained", and one without, "r2", and outcomes; of two seeds."""
+    """Scores with k, "retained", and one without, "r2", and outcomes; of two seeds."""
     rng = np.random.default_rng(seed)
-    cells, outcomes = [], []
+    scores, outcomes = [], []
     for model in MODELS:
         for data in DATA:
             for run in (0, 1):
                 head = {"model": model, "data": data, "seed": run}
                 for layer in LAYERS:
                     at = {**head, "layer": layer}
-                    cells.append({**at, "k_fraction": np.nan, "score": "r2", "value": rng.random()})
-                    cells += [
+                    scores.append(
+                        {**at, "k_fraction": np.nan, "score": "r2", "value": rng.random()}
+                    )
+                    scores += [
                         {**at, "k_fraction": k, "score": "retained", "value": rng.random(),
                          "chance": k}
                         for k in K_FRACTIONS
@@ -32,4 +34,4 @@ def make_study(seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
                 ))  # fmt: skip
                 reached["lora_gain"] = reached["lora_accuracy"] - reached["probe_accuracy"]
                 outcomes += [{**head, "outcome": o, "value": v} for o, v in reached.items()]
-    return pd.DataFrame(cells), pd.DataFrame(outcomes)
+    return pd.DataFrame(scores), pd.DataFrame(outcomes)

@@ -1,12 +1,16 @@
 """Small studies: a tiny model, files of labelled text, a study file."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from ntpscore.core.scores import SCORES
+from ntpscore.study.run import runner
+from ntpscore.study.run.worker import Job, run_job
 from tests.support.labelled_texts import make_rows, write_rows
 
 FAST = """
@@ -62,9 +66,77 @@ def made_up_records(
                  "ols_mse": rng.random(), "next_token_k90": int(rng.integers(1, width))}
                 for layer in range(layers)
             ]  # fmt: skip
-            found = {"model": {"width": width, "layers": layers - 1}, "layers": rows}
-            records.append({**keys, "method": "score", "record": found, "scores": grid})
+            scored = {
+                "model": {"width": width, "layers": layers - 1}, "layers": rows,
+                "seconds": {"total": 1.0},
+            }  # fmt: skip
+            records.append({**keys, "method": "score", "record": scored, "scores": grid})
             for method in ("probe", "lora", "scratch"):
-                test = {"test": {"accuracy": rng.random()}}
-                records.append({**keys, "method": method, "record": test})
+                adapted = adapted_record(rng.random(), 1.0)
+                records.append({**keys, "method": method, "record": adapted})
+    return records
+
+
+def run_cells_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells run in this process: one of their own takes seconds to begin."""
+
+    def run(_: list[str], *, input: str, **__: object) -> subprocess.CompletedProcess[str]:  # noqa: A002
+        return subprocess.CompletedProcess([], run_job(Job.from_json(input)))
+
+    monkeypatch.setattr(runner.subprocess, "run", run)
+
+
+def patch_records(
+    monkeypatch: pytest.MonkeyPatch, module: str = "ntpscore.study.statistics.tables"
+) -> None:
+    """Results of any folder are made-up cells, with losses and scores after LoRA.
+
+    Args:
+        monkeypatch: of the test.
+        module: which loads them.
+    """
+    records = made_up_records(4)
+    for record in records:
+        if record["method"] == "lora":
+            scored = next(r for r in records if r["data"] == record["data"])
+            record["rescored"] = {"record": scored["record"], "scores": scored["scores"]}
+            record["losses"] = {"step": [1, 2], "loss": [2.0, 1.0]}
+    monkeypatch.setattr(f"{module}.load_records", lambda _: records)
+
+
+def adapted_record(
+    accuracy: float, seconds: float, *, converged: float | None = None
+) -> dict[str, Any]:
+    """The record of a method of `ntpscore adapt`, as far as its table looks at it."""
+
+    def evaluation(value: float) -> dict[str, Any]:
+        return {
+            "accuracy": value, "accuracy_interval": [value - 0.1, value + 0.1],
+            "macro_f1": value / 2, "majority_accuracy": 0.25,
+        }  # fmt: skip
+
+    record: dict[str, Any] = {
+        "train": evaluation(0.9), "test": evaluation(accuracy), "seconds": {"total": seconds},
+    }  # fmt: skip
+    if converged is not None:
+        record["converged"] = {"train": evaluation(1.0), "test": evaluation(converged)}
+    return record
+
+
+def planted_records(data_sets: int = 8) -> list[dict[str, Any]]:
+    """A study in which LoRA gains half of what least squares leaves."""
+    records = made_up_records(data_sets, seeds=2)
+    rng = np.random.default_rng(3)
+    for i in range(data_sets):
+        r2, probe = 0.9 - 0.8 * i / data_sets, 0.3 + 0.05 * i
+        for record in records:
+            if record["data"] != f"d{i}":
+                continue
+            if record["method"] == "score":
+                record["record"]["layers"][-1]["r2_adjusted"] = r2
+            accuracy = {"probe": probe, "lora": probe + 0.5 * (1 - r2)}.get(record["method"], 0.5)
+            record["record"] |= {
+                "test": {"accuracy": accuracy + 0.002 * rng.normal()},
+                "data": {"train": {"n_texts": 100 + i}},
+            }
     return records

@@ -44,7 +44,7 @@ def random_sweep(
         k_fractions=np.full(configurations, 0.5),
         values=x,
         outcomes=y,
-        headroom=None,
+        probe_error=None,
         r2=None,
         undefined=0,
         dropped=(),

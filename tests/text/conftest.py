@@ -7,12 +7,6 @@ from typing import Any
 
 import pytest
 
-ROWS = [
-    {"text": "the printer is on fire", "label": "bad"},
-    {"text": "all is well", "label": "good"},
-    {"text": "it broke again", "label": "bad"},
-]
-
 
 @pytest.fixture
 def write_jsonl(tmp_path: Path) -> Callable[..., str]:

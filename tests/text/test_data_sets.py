@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import datasets
 import huggingface_hub
 import numpy as np
@@ -8,7 +10,7 @@ from huggingface_hub.utils import httpx
 
 from ntpscore.errors import DataError
 from ntpscore.text import load_text
-from tests.text.conftest import ROWS
+from tests.support.text_rows import ROWS
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TEXTS = [row["text"] for row in ROWS]
@@ -249,7 +251,7 @@ def test_frame_columns_of_categories_arrays_and_numpy_numbers_are_read():
     assert load_text(pd.DataFrame({"text": texts, "label": categories})).classes == ("x", "y")
     numbers = pd.Series([np.int64(3), np.int64(1)], dtype=object)
     assert load_text(pd.DataFrame({"text": texts, "label": numbers})).classes == ("1", "3")
-    for lists in ([np.array(["x"]), np.array(["y"])], [("x",), ("y",)]):
+    for lists in ([np.array(["x", "y"]), np.array(["y"])], [("x", "y"), ("y",)]):
         assert load_text(pd.DataFrame({"text": texts, "label": lists})).task == "multilabel"
 
 
@@ -263,3 +265,10 @@ def test_frame_with_a_column_twice_is_refused():
 def test_data_of_another_type_is_refused(data):
     with pytest.raises(DataError, match="can't be read from a builtins"):
         load_text(data)
+
+
+def test_labels_of_decimals_are_numbers():
+    frame = pd.DataFrame({"text": list("abcd"), "label": map(Decimal, ["0.5", "1.5", "2", "1"])})
+    text = load_text(frame)
+    assert text.task == "regression"
+    assert text.target_mean == (1.25,)

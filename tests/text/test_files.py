@@ -1,15 +1,21 @@
+import bz2
 import csv
+import gzip
 import json
+import lzma
+import re
+import sys
 from pathlib import Path
 
 import datasets
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from ntpscore.errors import DataError
 from ntpscore.text import load_text
-from tests.text.conftest import ROWS
+from tests.support.text_rows import ROWS
 
 TEXTS = [row["text"] for row in ROWS]
 
@@ -259,3 +265,131 @@ def test_hub_options_are_refused_elsewhere(write_jsonl, option):
     for data in (write_jsonl(ROWS), "helpdesk", object()):
         with pytest.raises(DataError, match=f"--data-{option} is for data sets on the hub"):
             load_text(data, **{f"data_{option}": "x"})
+
+
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+@pytest.mark.parametrize("ending", [".gz", ".zst", ".bz2", ".xz"])
+def test_compressed_files_are_read(tmp_path, name, ending):
+    content = {"a.jsonl": LINES, "a.csv": pd.DataFrame(ROWS).to_csv(index=False)}[name].encode()
+    compress = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress,
+                ".zst": _compress_zstd}[ending]  # fmt: skip
+    path = tmp_path / (name + ending)
+    path.write_bytes(compress(content))
+    assert load_text(path).texts == TEXTS
+    for damaged in (compress(content)[:-6], b"no such thing", compress(b"")):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"can't be decompressed|is empty"):
+            load_text(path)
+
+
+def _compress_zstd(content):
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(content)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1",
+                                      "cp1252"])  # fmt: skip
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
+def test_another_encoding_is_named_and_the_hint_helps(tmp_path, encoding, ending):
+    texts = ["déjà vu", "naïve" if encoding != "cp1252" else "“naïve” – 5 €", "größer"]
+    frame = pd.DataFrame({"text": texts, "label": list("aba")})
+    if ending == "jsonl":
+        content = frame.to_json(orient="records", lines=True, force_ascii=False)
+    else:
+        content = frame.to_csv(index=False, sep={"csv": ",", "tsv": "\t"}[ending])
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(content.encode(encoding))
+    with pytest.raises(DataError, match="--encoding") as error:
+        load_text(path)
+    hint = re.search(r"--encoding ([\w-]+)", str(error.value))[1]
+    assert load_text(path, encoding=hint).texts == texts
+
+
+def test_encodings_that_are_none_or_do_not_fit_are_refused(write_file):
+    path = write_file("a.csv", "text,label\nà,x\nb,y\n".encode("latin-1"))
+    for encoding in ("no-such", "hex", "base64"):
+        with pytest.raises(DataError, match=r"there is no encoding|is not in the encoding"):
+            load_text(path, encoding=encoding)
+    with pytest.raises(DataError, match="is not in the encoding ascii"):
+        load_text(path, encoding="ascii")
+    for data in ("helpdesk", pd.DataFrame(ROWS)):
+        with pytest.raises(DataError, match="--encoding is for files of text"):
+            load_text(data, encoding="latin-1")
+
+
+def test_encoding_is_refused_for_files_that_are_no_text(tmp_path):
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="--encoding is for files of text"):
+        load_text(tmp_path / "a.parquet", encoding="latin-1")
+
+
+def test_excel_is_read_and_other_sheets_are_named(tmp_path):
+    path = tmp_path / "a.xlsx"
+    with pd.ExcelWriter(path) as book:
+        pd.DataFrame(ROWS).to_excel(book, sheet_name="first", index=False, startrow=1)
+        pd.DataFrame({"x": [1]}).to_excel(book, sheet_name="second", index=False)
+    text = load_text(path)
+    assert text.texts == TEXTS
+    assert "the sheet 'first' is read, not 'second'" in text.source.reading.guesses[0]
+    pd.DataFrame([*ROWS, {"text": None, "label": "bad"}]).to_excel(path, index=False)
+    with pytest.raises(DataError, match=r"a.xlsx, line 5: no text"):
+        load_text(path)
+
+
+@pytest.mark.parametrize("content", [b"no workbook", b"PK\x03\x04 nor is this"])
+def test_damaged_or_empty_excel_is_refused(tmp_path, content):
+    path = tmp_path / "a.xlsx"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="can't be read as an Excel workbook"):
+        load_text(path)
+    pd.DataFrame().to_excel(path)
+    with pytest.raises(DataError, match="is empty"):
+        load_text(path)
+
+
+def test_excel_without_openpyxl_says_how_to_get_it(tmp_path, monkeypatch):
+    pd.DataFrame(ROWS).to_excel(tmp_path / "a.xlsx", index=False)
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(DataError, match=r"pip install 'ntpscore\[xlsx\]'"):
+        load_text(tmp_path / "a.xlsx")
+
+
+def test_columns_of_any_type_that_nobody_uses_refuse_nothing(tmp_path):
+    table = pa.table({
+        "text": ["a", "b"], "label": ["x", "y"], "text.raw": pa.array([b"\xff", b"\xfe"]),
+        "far": pa.array([2**62, 1], pa.timestamp("us")),
+        "map": pa.array([[("k", 1)], []], pa.map_(pa.string(), pa.int64())),
+    })  # fmt: skip
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert load_text(tmp_path / "a.parquet").texts == ["a", "b"]
+    with pytest.raises(DataError, match=r"column 'far',? can't be read"):
+        load_text(tmp_path / "a.parquet", label_column="far")
+
+
+@pytest.mark.parametrize(
+    "note",
+    [b"no JSON", b"[]", b"{}", b'{"info": 3}', b'{"info": {"features": []}}',
+     b'{"info": {"features": {"label": null}}}', b'{"info": {"features": {"label": 3}}}',
+     b'{"info": {"features": {"label": {"_type": "ClassLabel", "names": 3}}}}',
+     b'{"info": {"features": {"label": {"_type": "Mystery"}}}}', b"\xff\xfe",
+     b'{"info": {"features": {"text": {"_type": "ClassLabel", "names": ["x"]}}}}'],
+)  # fmt: skip
+def test_broken_note_of_datasets_is_passed_over(tmp_path, note):
+    table = pa.table({"text": ["a", "b"], "label": [0, 1]})
+    pq.write_table(table.replace_schema_metadata({b"huggingface": note}), tmp_path / "a.parquet")
+    text = load_text(tmp_path / "a.parquet")
+    assert text.texts == ["a", "b"]
+    assert text.classes == ("0", "1")
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\0b", "a\0.csv", "~\0/a.csv", "x," * 3000, "[" * 5000])
+def test_name_that_no_file_can_have_is_refused_in_few_words(name):
+    with pytest.raises(DataError, match=r"no such file|no file of labelled text") as error:
+        load_text(name)
+    assert len(str(error.value)) < 1000
+    assert "\0" not in str(error.value)

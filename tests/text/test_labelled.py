@@ -6,7 +6,7 @@ import pytest
 
 from ntpscore.errors import DataError
 from ntpscore.text import load_text
-from tests.text.conftest import ROWS
+from tests.support.text_rows import ROWS
 
 
 def _with(**cells):
@@ -44,7 +44,7 @@ def test_second_text_must_be_there(write_jsonl):
         load_text(write_jsonl(rows))
 
 
-@pytest.mark.parametrize(("text", "kind"), [(3, "int"), ({"a": 1}, "dict"), (["a"], "list")])
+@pytest.mark.parametrize(("text", "kind"), [({"a": 1}, "dict"), (["a"], "list")])
 def test_text_that_is_no_string_is_refused_even_if_bad_rows_are_skipped(write_jsonl, text, kind):
     for skip in (False, True):
         with pytest.raises(DataError, match=f"line 4: column 'text' holds .* of type {kind}"):
@@ -97,6 +97,15 @@ def test_source_is_plain_json(write_jsonl):
         "skipped": {},
         "columns": {"text": "text", "label": "label"},
         "template": None,
+        "reading": {
+            "guesses": [],
+            "warnings": [],
+            "merged": {},
+            "not_taken": {},
+            "exact_labels": False,
+            "repeated": 0,
+            "contradicting": 0,
+        },
     }
 
 

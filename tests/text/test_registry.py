@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict
 from ntpscore.errors import DataError
 from ntpscore.study.paper.published import load_published
 from ntpscore.text import DATA_SETS, find_data, load_splits, load_text, registry, split_rule
-from ntpscore.text.choices import write_choices
+from ntpscore.text.rows import write_choices
 
 # Under which names the paper's authors published their figures.
 PUBLISHED = {

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ntpscore.adapt.config import FrozenConfig
 from ntpscore.adapt.evaluation import BOOTSTRAP, Evaluation, evaluate
-from ntpscore.adapt.features import collect_features
 from ntpscore.adapt.head import LinearHead
 from ntpscore.adapt.result import (
     STAGES,
@@ -22,6 +21,7 @@ from ntpscore.adapt.result import (
 )
 from ntpscore.clock import Clock
 from ntpscore.models import LanguageModel
+from ntpscore.reading.features import Place, collect_features
 from ntpscore.reading.reader import check_layers
 from ntpscore.text import LabelledText
 
@@ -96,28 +96,34 @@ def fit_on_features(
     clock = Clock(STAGES)
     layers = check_layers(layers, model, "--layer")
     splits = tokenize_splits(model, train, test, config.max_length, clock)
-    features = [
-        collect_features(
+    features: list[dict[int, Tensor]] = []
+    notes: list[str] = []
+    for split in splits:
+        wanted = layers if needs_train or features else ()
+        if not wanted:
+            features.append({})
+            continue
+        found = collect_features(
             model,
-            split.text,
+            split.text.texts,
             split.tokens,
-            layers if needs_train or number else (),
+            [Place(layer) for layer in wanted],
             batch_tokens=config.batch_tokens,
             clock=clock,
             cache=cache or folder,
             progress=progress,
         )
-        for number, split in enumerate(splits)
-    ]
+        features.append({layer: found.get(layer).float() for layer in wanted})
+        notes += found.warnings
     with clock("fit"):
-        fitted = fit(features[0].by_layer)
+        fitted = fit(features[0])
     chosen = fitted.heads[fitted.chosen]
     rows, evaluations, predictions = [], [], None
     with clock("evaluate"):
         for number, head in enumerate(fitted.heads):
             of_head = list(fitted.on_train[number : number + 1])
             for split, by_split in list(zip(splits, features, strict=True))[len(of_head) :]:
-                outputs = head.outputs(by_split.by_layer[head.layer])
+                outputs = head.outputs(by_split[head.layer])
                 of_head.append(
                     evaluate(
                         outputs,
@@ -125,6 +131,7 @@ def fit_on_features(
                         task=train.task,
                         split=split.text.source.split,
                         train_labels=train.labels,
+                        groups=split.text.groups,
                         kind=head.kind,
                         seed=config.seed,
                         # Only where they are shown: intervals take longer than the fit.
@@ -150,7 +157,7 @@ def fit_on_features(
         clock=clock,
         steps=0 if curve is None else int(curve["step"].iloc[-1]),
         samples_seen=None if curve is None else int(curve["samples"].iloc[-1]),
-        warnings=[*(note for by_split in features for note in by_split.warnings), *fitted.warnings],
+        warnings=[*notes, *fitted.warnings],
         extra=fitted.describe(rows),
     )
     result = AdaptResult(record, loss_curve=curve, predictions=predictions)

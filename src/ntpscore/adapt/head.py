@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ntpscore.adapt.evaluation import Outputs
-from ntpscore.core.pooling import mean_tokens
+from ntpscore.models.failures import as_model_error
+from ntpscore.reading.features import mean_tokens
 from ntpscore.text import Task
 
 # Texts that are brought to float64 at once.
@@ -81,7 +82,8 @@ class MeanTokenClassifier(nn.Module):
             attention_mask: (b, t), 1 for a token and 0 for padding.
         """
         # A causal model never looks at the padding on the right, so it needs no mask.
-        output = self.base(input_ids=input_ids, use_cache=False, return_dict=True)
+        with as_model_error(f"the forward pass of {type(self.base).__name__} failed"):
+            output = self.base(input_ids=input_ids, use_cache=False, return_dict=True)
         mean = mean_tokens(output.last_hidden_state, attention_mask)
         with _full_precision(mean.device):
             outputs: Tensor = self.head(mean.to(self.head.weight.device))

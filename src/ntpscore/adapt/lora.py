@@ -45,7 +45,7 @@ def find_projections(language_model: LanguageModel) -> list[str]:
     """
     linear = [
         name
-        for name, module in language_model.model.base_model.named_modules()
+        for name, module in language_model.base.named_modules()
         if isinstance(module, nn.Linear | Conv1D)
     ]
     projections = [name for name in linear if name.rpartition(".")[2] in _PROJECTIONS]
@@ -100,7 +100,9 @@ def fit_lora(
     with _injected(model) as base:
         with seeded_chance(model.device, config.seed):
             adapted = peft.get_peft_model(base, settings)
-            classifier = MeanTokenClassifier(adapted, model.width, len(train.classes), model.device)
+            classifier = MeanTokenClassifier(
+                adapted, model.output_width, len(train.classes), model.device
+            )
         try:
             return fit_classifier(
                 "lora",
@@ -156,7 +158,7 @@ def load_adapter(model: LanguageModel, folder: str | Path) -> Iterator[LanguageM
 @contextmanager
 def _injected(model: LanguageModel) -> Iterator[Any]:
     """The base model to put adapters into; its flags are as they were before, afterwards."""
-    base: nn.Module = model.model.base_model
+    base: nn.Module = model.base
     required = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
     try:
         with warnings.catch_warnings():

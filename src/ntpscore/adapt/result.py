@@ -1,6 +1,5 @@
 """What adapting a model found: a record, the loss curve, and the folder both are kept in."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import zip_longest
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from ntpscore.adapt.evaluation import Evaluation, Outputs, predictions
 from ntpscore.clock import Clock
 from ntpscore.errors import OutputError
-from ntpscore.files import make_folder, to_json, without_nan, write_text
+from ntpscore.files import make_folder, read_record, to_json, without_nan, write_text
 from ntpscore.models import LanguageModel
 from ntpscore.reading.provenance import (
     describe_command,
@@ -108,25 +107,19 @@ def load_adapt_result(folder: str | Path) -> AdaptResult:
     import pandas as pd
 
     folder = Path(folder)
+    record = read_record(folder / "result.json", KIND, SCHEMA_VERSION, "result of adapt")
+    path = folder / "loss_curve.csv"
     try:
-        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        loss_curve = pd.read_csv(folder / "loss_curve.csv")
+        loss_curve = pd.read_csv(path)
         path = folder / "predictions.csv"
         # A class may be called "NA".
         predictions = pd.read_csv(path, keep_default_na=False) if path.exists() else None
     except FileNotFoundError as error:
         raise OutputError(
-            f"{folder} has no complete result of adapt: {Path(error.filename).name} is missing"
+            f"{folder} has no complete result of adapt: {path.name} is missing"
         ) from error
     except (OSError, ValueError) as error:
-        raise OutputError(f"the result in {folder} can't be read: {error}") from error
-    if not isinstance(record, dict) or record.get("kind") != KIND:
-        raise OutputError(f"{folder} holds no result of adapt")
-    if record.get("schema_version") != SCHEMA_VERSION:
-        raise OutputError(
-            f"the result in {folder} has schema version {record.get('schema_version')}, "
-            f"this ntpscore reads {SCHEMA_VERSION}"
-        )
+        raise OutputError(f"{path} can't be read: {error}") from error
     if tuple(loss_curve.columns) != LOSS_COLUMNS:
         raise OutputError(f"{folder / 'loss_curve.csv'} has not the columns {LOSS_COLUMNS}")
     return AdaptResult(record, loss_curve=loss_curve, predictions=predictions)

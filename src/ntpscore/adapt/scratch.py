@@ -43,10 +43,12 @@ def fit_scratch(
         Next Token Perception Score, section 5 and table 1.
     """
     config = config or ScratchConfig()
-    base: Any = model.model.base_model
+    base: Any = model.base
     with seeded_chance(model.device, config.seed):
         fresh = type(base)(copy.deepcopy(base.config)).to(model.device, torch.float32)
-        classifier = MeanTokenClassifier(fresh, model.width, len(train.classes), model.device)
+        classifier = MeanTokenClassifier(
+            fresh, model.output_width, len(train.classes), model.device
+        )
     return fit_classifier(
         "scratch", classifier, model, train, test, config, folder=folder, progress=progress
     )

@@ -40,7 +40,7 @@ from ntpscore.errors import OutputError, TrainingError
 from ntpscore.files import make_folder, write_tensors
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
-from ntpscore.reading.reader import keep_freed_memory
+from ntpscore.reading.memory import keep_freed_memory
 from ntpscore.reading.tokens import TokenizedText, pad_batch, plan_batches
 from ntpscore.text import LabelledText
 
@@ -395,6 +395,7 @@ def fit_classifier(
                 task=train.task,
                 split=split.text.source.split,
                 train_labels=train.labels,
+                groups=split.text.groups,
                 seed=config.seed,
             )
             for split, of_split in zip(splits, outputs, strict=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from ntpscore.adapt.methods import METHODS
 from ntpscore.cli import options
@@ -87,7 +88,7 @@ def adapt_command(
     else:
         from ntpscore.cli.adapt_table import print_adapt_result
 
-        print_adapt_result(result, out)
+        print_adapt_result(result, out, Console(stderr=True))
 
 
 adapt_command.__doc__ = EXAMPLES

@@ -1,4 +1,4 @@
-"""A result of adapt as a table for people, on standard error."""
+"""A result of adapt as a table for people."""
 
 from pathlib import Path
 
@@ -13,17 +13,14 @@ from ntpscore.cli.tables import LAYOUT, describe_seconds, number, print_costs, p
 _MOST_ROWS = 16
 
 
-def print_adapt_result(
-    result: AdaptResult, folder: Path | None, console: Console | None = None
-) -> None:
+def print_adapt_result(result: AdaptResult, folder: Path | None, console: Console) -> None:
     """Print how good a method is on both splits, warnings and timings.
 
     Args:
         result: what to print.
         folder: where it was saved, to be named; None if nowhere.
-        console: where to print; standard error by default.
+        console: where to print.
     """
-    console = console or Console(stderr=True)
     record = result.record
     model, train = record["model"], record["data"]["train"]
     layers = record["layers"]

@@ -1,6 +1,7 @@
 """`ntpscore datasets`."""
 
-from ntpscore.cli import options
+from ntpscore.cli.options import takes_options
+from ntpscore.cli.output import Output
 
 EXAMPLES = """
 List the data sets that have a short name, which stands for DATA in every command.
@@ -22,10 +23,8 @@ train.
 """
 
 
-def datasets_command(
-    json: options.RegistryJson = False,
-    csv: options.RegistryCsv = False,
-) -> None:
+@takes_options
+def datasets_command(output: Output) -> None:
     """List the registered data sets."""
     from ntpscore.cli.registry_tables import print_registry
     from ntpscore.text import DATA_SETS
@@ -43,7 +42,7 @@ def datasets_command(
         }
         for data in DATA_SETS.values()
     ]
-    print_registry([data.record() for data in DATA_SETS.values()], rows, json=json, csv=csv)
+    print_registry([data.record() for data in DATA_SETS.values()], rows, output)
 
 
 datasets_command.__doc__ = EXAMPLES

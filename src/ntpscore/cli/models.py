@@ -1,6 +1,7 @@
 """`ntpscore models`."""
 
-from ntpscore.cli import options
+from ntpscore.cli.options import takes_options
+from ntpscore.cli.output import Output
 
 EXAMPLES = """
 List the models that have a short name, which stands for MODEL in every command.
@@ -18,10 +19,8 @@ model brings along runs only with --trust-remote-code.
 """
 
 
-def models_command(
-    json: options.RegistryJson = False,
-    csv: options.RegistryCsv = False,
-) -> None:
+@takes_options
+def models_command(output: Output) -> None:
     """List the registered models."""
     from ntpscore.cli.registry_tables import print_registry
     from ntpscore.models import MODELS
@@ -38,7 +37,7 @@ def models_command(
         }
         for model in MODELS.values()
     ]
-    print_registry([model.record() for model in MODELS.values()], rows, json=json, csv=csv)
+    print_registry([model.record() for model in MODELS.values()], rows, output)
 
 
 models_command.__doc__ = EXAMPLES

@@ -18,6 +18,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
@@ -30,12 +31,21 @@ Data = Annotated[
     str,
     typer.Argument(help="File, saved folder, short name (see ntpscore datasets) or hub id."),
 ]
+Scores = Annotated[
+    bool,
+    typer.Option("--scores", help="Print the six scores and the fit by layer, too."),
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        help="Forecast the LoRA gain by a file of `ntpscore study calibrate`; default "
+        "ntpscore's own study."
+    ),
+]
 Json = Annotated[
     bool,
     typer.Option("--json", help="Print result.json, and nothing else, on standard output."),
 ]
-RegistryJson = Annotated[bool, typer.Option("--json", help="Print all that is registered as JSON.")]
-RegistryCsv = Annotated[bool, typer.Option("--csv", help="Print all that is registered as CSV.")]
 
 
 class Without:

@@ -7,16 +7,19 @@ import typer
 
 from ntpscore.cli import options
 from ntpscore.cli.options import Only, Without, takes_options
+from ntpscore.cli.output import Output
 from ntpscore.errors import NtpscoreError
 from ntpscore.models.options import ModelOptions
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.text.options import TextOptions
 
 EXAMPLES = """
-Rank causal language models for one data set by every metric, without training.
+Rank causal language models for one data set, without training.
 
-[b]DATA[/b] and each [b]MODEL[/b] are given as for score. A model that can't be loaded, or
-that memory runs out for, is told at the end, with exit code 1; the others are ranked all the same.
+The best is the one whose frozen readout does best on texts left aside; models that can't be told
+apart share a rank. [b]DATA[/b] and each [b]MODEL[/b] are given as for score. A model that can't be
+loaded, or that memory runs out for, is told at the end, with exit code 1; the others are ranked all
+the same.
 
 [b]Examples[/b]
 
@@ -64,23 +67,32 @@ def rank_command(
     config: Annotated[
         ScoreConfig, Only("shuffles", "seed", "max_length", "batch_tokens", "skip_sanity_check")
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder for rank.json and rank.csv.")] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print rank.json, and nothing else, on standard output.")
-    ] = False,
-    csv: Annotated[
-        bool, typer.Option("--csv", help="Print rank.csv, and nothing else, on standard output.")
-    ] = False,
+    output: Output,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the ranking and each model's result; it goes on from there."),
+    ] = None,
     metric: Annotated[
-        str, typer.Option(help="What to sort by: consensus, or any metric or score.")
-    ] = "consensus",
+        str,
+        typer.Option(
+            help="What to sort by: accuracy; or any metric, score or consensus, which are then "
+            "computed and printed too."
+        ),
+    ] = "accuracy",
+    all_metrics: Annotated[
+        bool, typer.Option("--all", help="Compute and print every metric.")
+    ] = False,
     layer: Annotated[
-        str, typer.Option(help="Where: both, last, best (largest r2_adjusted) or a number.")
+        str,
+        typer.Option(
+            help="Where: both (all layers; metrics on the last and the best), last, best (largest "
+            "r2_adjusted) or a number."
+        ),
     ] = "both",
+    calibration: options.Calibration = None,
 ) -> None:
     """Parse, rank, print."""
-    if json and csv:
-        raise NtpscoreError("--json and --csv can't both have standard output: give one of them")
+    from ntpscore.cli.rank_tables import print_ranking
     from ntpscore.rank.run import rank_models
 
     result = rank_models(
@@ -92,18 +104,15 @@ def rank_command(
         out=out,
         layer=parse_layer(layer),
         metric=metric,
+        all_metrics=all_metrics,
+        calibration=calibration,
         progress=True,
     )
-    if json:
-        from ntpscore.files import to_json
-
-        typer.echo(to_json(result.record), nl=False)
-    elif csv:
-        typer.echo(result.to_csv(), nl=False)
-    else:
-        from ntpscore.cli.rank_tables import print_ranking
-
-        print_ranking(result, out)
+    output.show(
+        lambda console: print_ranking(result, out, console),
+        record=result.record,
+        rows=lambda: result.table() if result.record["rows"] else result.standings,
+    )
     for name, reason in result.failures.items():
         typer.echo(f"ntpscore: not ranked: {name}: {reason}", err=True)
     if result.failures:

@@ -1,61 +1,43 @@
 """What is registered, as a table for people, JSON or CSV."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ntpscore.cli.output import Output
 from ntpscore.cli.tables import LAYOUT
-from ntpscore.errors import NtpscoreError
-from ntpscore.files import to_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NUMBERS = {"width", "layers", "parameters", "classes", "train", "test"}
 _WHOLE = {"name", *_NUMBERS}
 
 
 def print_registry(
-    records: list[dict[str, Any]],
-    rows: Sequence[Mapping[str, Any]],
-    *,
-    json: bool,
-    csv: bool,
+    records: list[dict[str, Any]], rows: Sequence[Mapping[str, Any]], output: Output
 ) -> None:
-    """Print a table, or else records as JSON or CSV, on standard output.
+    """Print a table, or else records as JSON or CSV.
 
     Args:
         records: everything that is registered, a mapping of the same keys per entry.
         rows: what the table shows of each entry, by heading; None is shown as a dash. What stands
             under "note" is numbered and comes below the table, for it is long.
-        json: print the records as JSON.
-        csv: print the records as CSV.
-
-    Raises:
-        NtpscoreError: both are wanted.
+        output: the form.
     """
-    if json and csv:
-        raise NtpscoreError("--json and --csv can't both have standard output: give one of them")
-    if json:
-        typer.echo(to_json(records), nl=False)
-    elif csv:
-        typer.echo(_to_csv(records), nl=False)
-    else:
-        _print_table(rows)
+
+    def frame() -> "pd.DataFrame":
+        import pandas as pd
+
+        return pd.DataFrame(records, dtype=object)
+
+    output.show(lambda console: _print_table(rows, console), rows=frame)
 
 
-def _to_csv(records: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue()
-
-
-def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+def _print_table(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     notes = list(dict.fromkeys(row["note"] for row in rows if row["note"]))
     table = Table(**LAYOUT)
     for heading in rows[0]:
@@ -67,7 +49,6 @@ def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     below = Table.grid(padding=(0, 1, 0, 0))
     for number, note in enumerate(notes, 1):
         below.add_row(str(number), Text(note))
-    console = Console()
     console.print(table)
     console.print(below)
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from ntpscore.cli import options
-from ntpscore.cli.options import takes_options
+from ntpscore.cli.options import Only, takes_options
+from ntpscore.cli.output import Output
 from ntpscore.models.options import ModelOptions
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.text.options import TextOptions
@@ -41,28 +42,30 @@ def score_command(
     text_options: TextOptions,
     model_options: ModelOptions,
     config: ScoreConfig,
+    output: Annotated[Output, Only("json")],
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the result; an interrupted run goes on from there."),
     ] = None,
-    json: options.Json = False,
     every_k: Annotated[
         bool, typer.Option("--every-k", help="Write every k into scores.csv, not only the grid.")
     ] = False,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            help="Forecast the LoRA gain by a file of `ntpscore study calibrate`; default "
-            "ntpscore's own study."
-        ),
-    ] = None,
+    keep_moments: Annotated[
+        bool,
+        typer.Option("--keep-moments", help="Write moments.safetensors, which may be large."),
+    ] = False,
+    scores: options.Scores = False,
+    calibration: options.Calibration = None,
 ) -> None:
     """Parse, score, print."""
-    from ntpscore.forecast.evidence import Evidence, forecast_gain
+    from ntpscore.cli.tables import print_result
+    from ntpscore.models.locate import check_model_exists
+    from ntpscore.text.registry import find_data
+
+    if find_data(model) is None:  # data in the place of the model are told as such
+        check_model_exists(model, model_options.revision)
     from ntpscore.scoring.run import score
 
-    # A file that can't be read is told before the pass.
-    evidence = Evidence.load(calibration)
     result = score(
         model,
         data,
@@ -71,21 +74,13 @@ def score_command(
         model_options=model_options,
         out=out,
         every_k=every_k,
+        keep_moments=keep_moments,
+        calibration=calibration,
         progress=True,
     )
-    result.record["forecast"] = forecast_gain(result.record, result.table(), evidence)
-    if out is not None:
-        from ntpscore.files import make_folder
-
-        result.write_record(make_folder(out))
-    if json:
-        from ntpscore.files import to_json
-
-        typer.echo(to_json(result.record), nl=False)
-    else:
-        from ntpscore.cli.tables import print_result
-
-        print_result(result, out)
+    output.show(
+        lambda console: print_result(result, out, console, scores=scores), record=result.record
+    )
 
 
 score_command.__doc__ = EXAMPLES

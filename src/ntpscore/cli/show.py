@@ -5,27 +5,23 @@ from typing import Annotated
 
 import typer
 
+from ntpscore.cli import options
+from ntpscore.cli.options import takes_options
+from ntpscore.cli.output import Output
 from ntpscore.errors import NtpscoreError
 
 
+@takes_options
 def show_command(
     folder: Annotated[
-        Path, typer.Argument(help="A folder that `ntpscore score` or `adapt` wrote.")
+        Path, typer.Argument(help="A folder that `ntpscore score`, `rank` or `adapt` wrote.")
     ],
-    json: Annotated[
-        bool,
-        typer.Option("--json", help="Print result.json, and nothing else, on standard output."),
-    ] = False,
-    csv: Annotated[
-        bool,
-        typer.Option(
-            "--csv", help="Print the scores, or the loss curve, as CSV, and nothing else."
-        ),
-    ] = False,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw a heat map, layer by k, into this picture file.")
-    ] = None,
-    score: Annotated[str, typer.Option(help="The score that --plot draws.")] = "retained",
+    output: Output,
+    plot: Annotated[Path | None, typer.Option(help="Draw into this picture file.")] = None,
+    score: Annotated[
+        str, typer.Option(help="What --plot draws: accuracy, or a score by layer and k.")
+    ] = "accuracy",
+    scores: options.Scores = False,
 ) -> None:
     """Show a result that was saved.
 
@@ -37,37 +33,47 @@ def show_command(
 
       ntpscore show results/emotion --csv | grep supervised
     """
-    from ntpscore.files import to_json
     from ntpscore.scoring.result import load_result, read_kind
 
-    if read_kind(folder) == "adapt":
-        _show_adapt(folder, json=json, csv=csv, plot=plot)
+    if (folder / "rank.json").is_file():
+        _show_ranking(folder, output)
         return
+    if read_kind(folder) == "adapt":
+        _show_adapt(folder, output, plot=plot)
+        return
+    from ntpscore.cli.tables import print_result
+
     result = load_result(folder)
     if plot is not None:
         result.save_plot(plot, score)
-    if json:
-        typer.echo(to_json(result.record), nl=False)
-    elif csv:
-        typer.echo(result.table().to_csv(index=False, lineterminator="\n"), nl=False)
-    else:
-        from ntpscore.cli.tables import print_result
-
-        print_result(result, folder)
+    output.show(
+        lambda console: print_result(result, folder, console, scores=scores),
+        record=result.record,
+        rows=result.table,
+    )
 
 
-def _show_adapt(folder: Path, *, json: bool, csv: bool, plot: Path | None) -> None:
+def _show_ranking(folder: Path, output: Output) -> None:
+    from ntpscore.cli.rank_tables import print_ranking
+    from ntpscore.rank.result import load_ranking
+
+    result = load_ranking(folder)
+    output.show(
+        lambda console: print_ranking(result, folder, console),
+        record=result.record,
+        rows=lambda: result.standings,
+    )
+
+
+def _show_adapt(folder: Path, output: Output, *, plot: Path | None) -> None:
     from ntpscore.adapt.result import load_adapt_result
-    from ntpscore.files import to_json
+    from ntpscore.cli.adapt_table import print_adapt_result
 
     result = load_adapt_result(folder)
     if plot is not None:
         raise NtpscoreError(f"--plot draws scores by layer: {folder} holds a result of adapt")
-    if json:
-        typer.echo(to_json(result.record), nl=False)
-    elif csv:
-        typer.echo(result.loss_curve.to_csv(index=False, lineterminator="\n"), nl=False)
-    else:
-        from ntpscore.cli.adapt_table import print_adapt_result
-
-        print_adapt_result(result, folder)
+    output.show(
+        lambda console: print_adapt_result(result, folder, console),
+        record=result.record,
+        rows=lambda: result.loss_curve,
+    )

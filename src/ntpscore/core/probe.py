@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ntpscore.core.factored_metric import FactoredMetric, factor_metric, relative_cutoff
+from ntpscore.core.grouping import adjusted_r2
 from ntpscore.core.moments import LayerMoments
 from ntpscore.core.subspaces import (
     Subspaces,
@@ -122,18 +123,13 @@ class LeastSquares:
 
     @property
     def r2_adjusted(self) -> float:
-        """R² of the labels corrected for the number of features; NaN where n ≤ rank + 1."""
-        n = self.moments.n_texts
-        freedom = n - 1 - self.rank
-        if freedom < 1:
-            return float("nan")
-        return 1 - (1 - float(self.r2[0])) * (n - 1) / freedom
+        """R² of the labels corrected for the number of features; see `adjusted_r2`."""
+        return adjusted_r2(float(self.r2[0]), self.r2_chance)
 
     @property
     def r2_chance(self) -> float:
-        """The mean R² of labels that have nothing to do with the features; NaN for one text."""
-        n = self.moments.n_texts
-        return min(1.0, self.rank / (n - 1)) if n > 1 else float("nan")
+        """The mean R² of labels that have nothing to do with the features."""
+        return self.moments.chance_r2(self.rank)
 
     @property
     def mse(self) -> float:

@@ -41,7 +41,8 @@ class LayerScores:
         basis_dependent: (d,) per score, whether the value hangs on an arbitrary choice of basis.
         n_label_directions: r, the numerical rank of M.
         r2: the centred in-sample R² of ordinary least squares on this layer.
-        r2_adjusted: r2 corrected for the number of features; NaN where n ≤ rank + 1.
+        r2_adjusted: r2 corrected for the number of features; NaN where n ≤ rank + 1, n being the
+            number of groups of texts.
         r2_chance: the mean r2 of labels that have nothing to do with the features.
         r2_shuffled: (P,) r2 under each label permutation.
         ols_mse: mean squared error per label column of ordinary least squares with intercept, in

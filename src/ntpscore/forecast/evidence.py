@@ -1,6 +1,5 @@
 """Calibrations of the LoRA gain: from the cells of a study, kept in a file, used by `score`."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -11,7 +10,7 @@ import pandas as pd
 
 from ntpscore.core.scores import GRID_STEPS, grid_of_k
 from ntpscore.errors import DataError, StudyError
-from ntpscore.files import to_json, write_text
+from ntpscore.files import read_record, to_json, write_text
 from ntpscore.forecast.gain import POINT_COLUMNS, Basis, Calibration, calibrate_gain
 
 SCHEMA_VERSION = 1
@@ -65,27 +64,11 @@ class Evidence:
             StudyError: it can't be read, or is no calibration of this version.
             DataError: its points can't be calibrated.
         """
-        if path is None:
-            text = resources.files("ntpscore.forecast").joinpath("data/calibration.json").read_text(
-                encoding="utf-8"
-            )  # fmt: skip
-            path = "the packaged calibration"
-        else:
-            try:
-                text = Path(path).read_text(encoding="utf-8")
-            except (OSError, ValueError) as error:
-                raise StudyError(f"the calibration {path} can't be read: {error}") from error
-        try:
-            record = json.loads(text)
-        except ValueError as error:
-            raise StudyError(f"the calibration {path} is no JSON: {error}") from error
-        if not isinstance(record, dict) or record.get("kind") != KIND:
-            raise StudyError(f"{path} is no calibration: make one with `ntpscore study calibrate`")
-        if record.get("schema_version") != SCHEMA_VERSION:
-            raise StudyError(
-                f"{path} has schema version {record.get('schema_version')}, this ntpscore reads "
-                f"{SCHEMA_VERSION}"
-            )
+        packaged = resources.files("ntpscore.forecast").joinpath("data/calibration.json")
+        what = "calibration (`ntpscore study calibrate` makes one)"
+        with resources.as_file(packaged) as own:
+            read = Path(own if path is None else path)
+            record = read_record(read, KIND, SCHEMA_VERSION, what, StudyError)
         if record.get("basis") not in get_args(Basis):
             raise StudyError(f"{path} has the basis {record.get('basis')!r}: probe or r2 is known")
         sizes = record["n_texts"]

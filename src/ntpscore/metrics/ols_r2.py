@@ -29,8 +29,8 @@ def r2(moments: LayerMoments) -> float:
 def r2_adjusted(moments: LayerMoments) -> float:
     """R² of least squares corrected for the number of features, `1 − (1 − R²)(n − 1)/(n − 1 − r)`.
 
-    r is the numerical rank of the features' covariance. At most 1, zero on average for meaningless
-    labels; higher is better.
+    r is the numerical rank of the features' covariance. At most 1, zero
+    on average for meaningless labels; higher is better.
 
     Args:
         moments: of one layer.
@@ -44,9 +44,10 @@ def r2_adjusted(moments: LayerMoments) -> float:
     """
     fit = _fit(moments)
     if math.isnan(fit.r2_adjusted):
+        groups = "" if moments.grouping is None else " in too few different groups"
         raise MetricError(
-            f"r2_adjusted needs more texts than features: {moments.n_texts} texts span {fit.rank} "
-            "dimensions"
+            f"r2_adjusted needs more texts than features: {moments.n_texts} texts{groups} span "
+            f"{fit.rank} dimensions"
         )
     return fit.r2_adjusted
 

@@ -52,11 +52,10 @@ def build_gemma_tokenizer(header: GgufHeader) -> PreTrainedTokenizerFast:
     scores: list[float] = _field(header, "scores")
     types: list[int] = _field(header, "token_type")
     if not len(tokens) == len(scores) == len(types):
-        msg = (
+        raise ModelError(
             f"{header.path} is damaged: {len(tokens)} tokens, {len(scores)} scores and "
             f"{len(types)} token types must be equally many"
         )
-        raise ModelError(msg)
     names = {
         role: tokens[header.metadata[f"tokenizer.ggml.{key}_token_id"]]
         for role, key in (
@@ -102,8 +101,9 @@ def build_gemma_tokenizer(header: GgufHeader) -> PreTrainedTokenizerFast:
 def _field(header: GgufHeader, name: str) -> Any:
     key = f"tokenizer.ggml.{name}"
     if key not in header.metadata:
-        msg = f"{header.path} has no {key}, so its tokenizer can't be built. Convert it again."
-        raise ModelError(msg)
+        raise ModelError(
+            f"{header.path} has no {key}, so its tokenizer can't be built. Convert it again."
+        )
     return header.metadata[key]
 
 

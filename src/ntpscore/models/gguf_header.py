@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-
 from ntpscore.errors import ModelError
 
 _MAGIC = b"GGUF"
@@ -58,24 +56,25 @@ def read_gguf_header(path: Path) -> GgufHeader:
     """
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
-            msg = (
+            raise ModelError(
                 f"{path} is no GGUF file: it does not begin with the letters GGUF. Check what was "
                 "downloaded; it may be an error page or a Git LFS pointer."
             )
-            raise ModelError(msg)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
                 metadata, n_bytes = _parse(data, path)
             except (struct.error, IndexError) as error:
                 raise _cut_short(path, f"its header ends after {len(data)} bytes") from error
             except (KeyError, ArithmeticError, RecursionError, ValueError) as error:
-                msg = f"{path} is damaged: its header can't be read ({error!r}). Download it again."
-                raise ModelError(msg) from error
+                raise ModelError(
+                    f"{path} is damaged: its header can't be read ({error!r}). Download it again."
+                ) from error
             if len(data) < n_bytes:
                 raise _cut_short(path, f"it has {len(data)} of {n_bytes} bytes")
     if "general.architecture" not in metadata:
-        msg = f"{path} names no architecture (general.architecture), so it holds no language model"
-        raise ModelError(msg)
+        raise ModelError(
+            f"{path} names no architecture (general.architecture), so it holds no language model"
+        )
     return GgufHeader(path, metadata)
 
 
@@ -122,18 +121,16 @@ def _parse(data: mmap.mmap, path: Path) -> tuple[dict[str, Any], int]:
     cursor = _Cursor(data, len(_MAGIC))
     version = cursor.number("I")
     if version not in _VERSIONS:
-        msg = (
+        raise ModelError(
             f"{path} is GGUF version {version}, readable are {_VERSIONS} (little-endian). Convert "
             "the model again with a current llama.cpp."
         )
-        raise ModelError(msg)
     n_tensors, n_entries = cursor.numbers("Q", 2)
     metadata = {}
     for _ in range(n_entries):
         key, kind = cursor.string(), cursor.number("I")
         if kind not in {_STRING, _ARRAY, *_NUMBER_FORMATS}:
-            msg = f"{path} is damaged: metadata {key!r} has the unknown type {kind}"
-            raise ModelError(msg)
+            raise ModelError(f"{path} is damaged: metadata {key!r} has the unknown type {kind}")
         metadata[key] = cursor.value(kind)
     end_of_tensors = max((_end_of_tensor(cursor, path) for _ in range(n_tensors)), default=0)
     alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
@@ -142,6 +139,8 @@ def _parse(data: mmap.mmap, path: Path) -> tuple[dict[str, Any], int]:
 
 def _end_of_tensor(cursor: _Cursor, path: Path) -> int:
     """Bytes from the start of the weights to the end of the tensor described at the cursor."""
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
     cursor.string()
     shape = cursor.numbers("Q", cursor.number("I"))
     kind, offset = cursor.number("I"), cursor.number("Q")
@@ -149,7 +148,8 @@ def _end_of_tensor(cursor: _Cursor, path: Path) -> int:
     for size in shape:
         n_elements *= size
     if kind not in set(GGMLQuantizationType):
-        msg = f"{path} holds a tensor in the unknown format {kind}: it is damaged or too new"
-        raise ModelError(msg)
+        raise ModelError(
+            f"{path} holds a tensor in the unknown format {kind}: it is damaged or too new"
+        )
     elements_per_block, bytes_per_block = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
     return int(offset + n_elements // elements_per_block * bytes_per_block)

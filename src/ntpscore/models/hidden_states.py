@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ntpscore.errors import ModelError
+from ntpscore.models.failures import as_model_error, is_out_of_memory
+from ntpscore.models.kept_state import find_kept_state, tensor_attributes
 from ntpscore.models.language_model import LanguageModel
+from ntpscore.models.residual_streams import find_merge
 
 # A position's hidden state may differ by rounding when the tokens after it change; a model that
 # looks ahead differs by the size of the hidden state itself.
@@ -26,6 +29,10 @@ _SAME_TOLERANCE = 0.02
 
 class _PassFinishedError(Exception):
     """Raised in front of the block after the last one whose output is wanted."""
+
+
+class _TakerError(Exception):
+    """Carries what `on_layer` raised through the model's code: it is none of the model's faults."""
 
 
 def stream_hidden_states(
@@ -55,26 +62,70 @@ def stream_hidden_states(
     """
     wanted = sorted(set(layers))
     if not wanted or wanted[0] < 0 or wanted[-1] > language_model.n_layers:
-        msg = (
+        raise ModelError(
             f"layers {list(layers)} can't be read from {language_model.id}: its hidden states are "
             f"numbered 0 to {language_model.n_layers}"
         )
-        raise ModelError(msg)
     inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+    for state in language_model.kept_state:
+        state.reset()
     if language_model.blocks is None:
         for layer, hidden_states in enumerate(_all_hidden_states(language_model, inputs)):
             if layer in wanted:
                 on_layer(layer, hidden_states)
         return
+
+    def take(layer: int, hidden_states: Tensor) -> None:
+        if language_model.merge_streams is not None and layer < language_model.n_layers:
+            hidden_states = language_model.merge_streams(hidden_states)
+        try:
+            on_layer(layer, hidden_states)
+        except Exception as error:
+            raise _TakerError from error
+
     with (
-        _hooks(language_model.blocks, wanted, on_layer, language_model.n_layers),
+        _hooks(language_model.blocks, wanted, take, language_model.n_layers),
+        _last_state_of(language_model) as last_state,
         torch.inference_mode(),
     ):
         try:
-            output = language_model.model.base_model(**inputs, use_cache=False, return_dict=True)
+            with _forward_pass(language_model):
+                output = language_model.base(**inputs, use_cache=False, return_dict=True)
         except _PassFinishedError:
             return
-        on_layer(language_model.n_layers, output.last_hidden_state)
+        on_layer(language_model.n_layers, last_state(output))
+
+
+@contextmanager
+def _forward_pass(language_model: LanguageModel) -> Iterator[None]:
+    """Blame the model for what it raises, but not for what the reader of its states does."""
+    try:
+        yield
+    except _TakerError as error:
+        raise error.__cause__ or error from None
+    except Exception as error:
+        if isinstance(error, _PassFinishedError) or is_out_of_memory(error):
+            raise
+        with as_model_error(f"the forward pass of {language_model.id} failed"):
+            raise
+
+
+@contextmanager
+def _last_state_of(language_model: LanguageModel) -> Iterator[Callable[[Any], Tensor]]:
+    """How to read layer L of a pass: the output, or what went into its narrowing."""
+    if language_model.narrowing is None:
+        yield lambda output: output.last_hidden_state
+        return
+    wide: dict[int, Tensor] = {}  # by thread
+
+    def keep(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        wide[threading.get_ident()] = args[0]
+
+    handle = language_model.narrowing.register_forward_pre_hook(keep)
+    try:
+        yield lambda _output: wide[threading.get_ident()]
+    finally:
+        handle.remove()
 
 
 @dataclass(frozen=True)
@@ -146,11 +197,15 @@ def _put_hooks(blocks: Sequence[nn.Module]) -> list[RemovableHandle]:
 def _all_hidden_states(
     language_model: LanguageModel, inputs: Mapping[str, Tensor | None]
 ) -> tuple[Tensor, ...]:
-    output = language_model.model.base_model(
-        **inputs, use_cache=False, return_dict=True, output_hidden_states=True
-    )
-    hidden_states: tuple[Tensor, ...] = output.hidden_states
-    return hidden_states
+    with _last_state_of(language_model) as last_state, _forward_pass(language_model):
+        output = language_model.base(
+            **inputs, use_cache=False, return_dict=True, output_hidden_states=True
+        )
+        *below, _ = output.hidden_states or (None,)
+        if language_model.merge_streams is not None:
+            below = list(map(language_model.merge_streams, below))
+        # Not always the last of the hidden states, which some give from before the final norm.
+        return (*below, last_state(output)) if below else ()
 
 
 def check_stream(language_model: LanguageModel) -> bool:
@@ -167,22 +222,51 @@ def check_stream(language_model: LanguageModel) -> bool:
         Whether hidden states can be streamed.
 
     Raises:
-        ModelError: The model gives no hidden states, or looks ahead (is not causal).
+        ModelError: The model gives no hidden states, looks ahead (is not causal), or gives others
+            for the same texts the second time.
     """
-    input_ids, attention_mask = _two_texts(language_model)
-    inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-    expected = _all_hidden_states(language_model, inputs)
+    with as_model_error(f"the first forward pass of {language_model.id} failed"):
+        input_ids, attention_mask = _two_texts(language_model)
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        language_model.merge_streams = find_merge(language_model.base)
+        before = tensor_attributes(language_model.base)
+        expected = _all_hidden_states(language_model, inputs)
+        language_model.kept_state = find_kept_state(language_model.base, before)
     if not expected:
-        msg = f"{language_model.id} returns no hidden states, so there is nothing to score"
-        raise ModelError(msg)
+        raise ModelError(
+            f"{language_model.id} returns no hidden states, so there is nothing to score"
+        )
     language_model.n_layers = len(expected) - 1
+    language_model.width = expected[0].shape[-1]
+    if expected[-1].shape[-1] < language_model.width:
+        language_model.narrowing = _find_narrowing(language_model, expected[-1].shape[-1])
+        if language_model.narrowing is not None:
+            expected = _all_hidden_states(language_model, inputs)
+    _check_shapes(language_model, expected, input_ids.shape)
     _check_causal(language_model, expected[-1], attention_mask)
     for blocks in _block_lists(language_model):
         language_model.blocks = blocks
         if _reproduces(language_model, inputs, expected):
             return True
     language_model.blocks = None
+    again = _collect(language_model, inputs)
+    if not all(map(_same, again, expected)):
+        raise ModelError(
+            f"{language_model.id} gives other hidden states for the same texts the second time: it "
+            "keeps something from one call to the next, or draws at random"
+        )
     return False
+
+
+def _collect(language_model: LanguageModel, inputs: dict[str, Tensor]) -> list[Tensor]:
+    states: list[Tensor] = []
+    stream_hidden_states(
+        language_model,
+        **inputs,
+        on_layer=lambda _, hidden_states: states.append(hidden_states),
+        layers=range(language_model.n_layers + 1),
+    )
+    return states
 
 
 def _two_texts(language_model: LanguageModel) -> tuple[Tensor, Tensor]:
@@ -201,6 +285,37 @@ def _two_texts(language_model: LanguageModel) -> tuple[Tensor, Tensor]:
     return input_ids, attention_mask
 
 
+def _find_narrowing(language_model: LanguageModel, narrow: int) -> nn.Linear | None:
+    """The last linear layer from the model's width to that of its output."""
+    return next(
+        (
+            module
+            for module in reversed(list(language_model.base.modules()))
+            if isinstance(module, nn.Linear)
+            and (module.in_features, module.out_features) == (language_model.width, narrow)
+        ),
+        None,
+    )
+
+
+def _check_shapes(
+    language_model: LanguageModel, expected: Sequence[Tensor], shape: torch.Size
+) -> None:
+    wanted = (*shape, language_model.width)
+    other = {
+        layer: tuple(states.shape)
+        for layer, states in enumerate(expected)
+        if states.shape != wanted
+    }
+    if other:
+        layer, found = next(iter(other.items()))
+        kind = language_model.model.config.model_type
+        raise ModelError(
+            f"{language_model.id} is of an architecture ({kind}) that is not supported yet: layer "
+            f"{layer} has hidden states of shape {found}, expected {wanted} (texts, tokens, width)"
+        )
+
+
 def _check_causal(
     language_model: LanguageModel, hidden_states: Tensor, attention_mask: Tensor
 ) -> None:
@@ -210,15 +325,14 @@ def _check_causal(
         return  # broken weights: the next-token loss says so
     difference = torch.linalg.norm(alone - followed) / torch.linalg.norm(alone)
     if difference > _CAUSAL_TOLERANCE:
-        msg = (
+        raise ModelError(
             f"{language_model.id} is no causal language model: its hidden states depend on the "
             f"tokens that follow (by {difference:.0%}). Give a model that predicts the next token."
         )
-        raise ModelError(msg)
 
 
 def _block_lists(language_model: LanguageModel) -> Iterator[Sequence[nn.Module]]:
-    for module in language_model.model.base_model.modules():
+    for module in language_model.base.modules():
         if isinstance(module, nn.ModuleList) and len(module) == language_model.n_layers > 0:
             yield list(module)
 
@@ -238,7 +352,7 @@ def _reproduces(
         stream_hidden_states(
             language_model, inputs["input_ids"], inputs["attention_mask"], compare, layers
         )
-    except (KeyError, AttributeError):
+    except (ModelError, AttributeError):
         # These modules take no hidden states, or the model returns none: another kind of model.
         return False
     return seen == list(layers) and all(equal)

@@ -1,10 +1,13 @@
 """A causal language model with its tokenizer, ready for a pass over texts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ntpscore.models.kept_state import KeptState
 
 
 @dataclass
@@ -12,8 +15,7 @@ class LanguageModel:
     """A causal language model, its tokenizer and what a reader of results must know about them.
 
     Attributes:
-        model: A transformers causal language model in evaluation mode, without gradients;
-            `model.base_model` runs without the vocabulary head.
+        model: A transformers causal language model in evaluation mode, without gradients.
         tokenizer: Its tokenizer: pads on the right, puts the beginning-of-sequence token in front
             where the model was trained so.
         id: Hub id, path as given, or short name of a packaged model.
@@ -24,11 +26,17 @@ class LanguageModel:
         n_layers: Number of decoder blocks L; hidden states are numbered 0 to L.
         dtype: Number format of the forward pass.
         device: Where the token ids go.
-        max_length: Context length in tokens, None where the model names none.
+        max_length: Context length in tokens, None where the model is not known to have a limit.
         tokenizer_id: Hub id of the tokenizer, where the model has none of its own; None otherwise.
         tokenizer_revision: Commit of that tokenizer.
         blocks: The L decoder blocks in the order they run; None where they were not found, so that
             hidden states can't be streamed (see `streams`).
+        merge_streams: Makes one hidden state (b, t, d) of the several that a block of some
+            architectures hands on; None where it is one already.
+        narrowing: The layer that makes the base model's output narrower than d, as in OPT-350m;
+            its input is layer L. None where there is none.
+        kept_state: What the model keeps from one call to the next: put back before each pass, of
+            which there is one at a time.
     """
 
     model: PreTrainedModel
@@ -44,6 +52,21 @@ class LanguageModel:
     tokenizer_id: str | None = None
     tokenizer_revision: str | None = None
     blocks: Sequence[torch.nn.Module] | None = None
+    merge_streams: Callable[[torch.Tensor], torch.Tensor] | None = None
+    narrowing: torch.nn.Linear | None = None
+    kept_state: Sequence[KeptState] = ()
+
+    @property
+    def base(self) -> Any:
+        """The model without its vocabulary head: returns `last_hidden_state`."""
+        base = self.model.base_model
+        # Of some text parts of multimodal models the name of the base is not that of the attribute.
+        return self.model.model if base is self.model and hasattr(base, "model") else base
+
+    @property
+    def output_width(self) -> int:
+        """Length of `last_hidden_state`, which is d but for models with a narrower output."""
+        return self.width if self.narrowing is None else self.narrowing.out_features
 
     @property
     def identity(self) -> list[str | None]:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import io
 import json
 import platform
@@ -10,22 +11,13 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gguf
-import huggingface_hub
 import torch
 import transformers
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -38,51 +30,35 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from ntpscore.errors import ModelError
+from ntpscore.models.context import configured_context, known_context
+from ntpscore.models.failures import as_model_error, describe_cause
 from ntpscore.models.gemma_tokenizer import build_gemma_tokenizer, has_gemma_tokenizer
-from ntpscore.models.gguf_header import GgufHeader, read_gguf_header
 from ntpscore.models.hidden_states import check_stream
 from ntpscore.models.language_model import LanguageModel
+from ntpscore.models.locate import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    Adapter,
+    ModelFiles,
+    has_tokenizer,
+    locate_model,
+    locate_tokenizer,
+)
 from ntpscore.models.options import DTYPE_NAMES, ModelOptions
-from ntpscore.models.packaged import locate_packaged_model
-from ntpscore.models.registry import MODELS, RegisteredModel, find_model
 from ntpscore.models.short_attention import use_short_attention
 from ntpscore.options import with_keywords
 
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_HUB_TIMEOUT = 10  # seconds
-_TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
-# What configurations call them; the second name is OpenELM's.
-_WIDTH_NAMES = ("hidden_size", "model_dim")
-_LAYERS_NAMES = ("num_hidden_layers", "num_transformer_layers")
-_LENGTH_NAMES = ("max_position_embeddings", "max_context_length")
-# What transformers raises for a checkpoint it can't read: all of it is about the files.
-_LOADING_ERRORS = (
-    OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, ImportError,
-    NotImplementedError, SafetensorError, IndexError,
-)  # fmt: skip
 
 
-@dataclass
-class _Source:
-    """Where a model's files are, and what a result should say about them."""
-
-    id: str
-    folder: Path
-    options: dict[str, Any]
-    revision: str | None = None
-    content_hash: str | None = None
-    gguf: GgufHeader | None = field(default=None, repr=False)
-    tokenizer: "_TokenizerSource | None" = None
-
-
-@dataclass
-class _TokenizerSource:
-    """Where the tokenizer of a model is that comes without one."""
-
-    id: str
-    folder: Path
-    revision: str | None
+# In front of the names of an adapter's tensors.
+_PREFIX = "base_model.model."
+# What the extra "tokenizers" installs, and how it is imported.
+_TOKENIZER_PACKAGES = {
+    "sentencepiece": "sentencepiece",
+    "protobuf": "google.protobuf",
+    "tiktoken": "tiktoken",
+}
 
 
 def load_model(
@@ -95,7 +71,8 @@ def load_model(
     `check_next_token_loss` to say.
 
     Args:
-        model: A `.gguf` file, a folder written by `save_pretrained`, a short name (a key of
+        model: A `.gguf` file, a folder written by `save_pretrained` (of a model, or of an adapter
+            of `peft`, which is merged into the model it was trained on), a short name (a key of
             `MODELS`), or an id on the Hugging Face hub. What is there locally comes first.
         options: Revision, dtype, device, …
         keywords: Options by name, such as `dtype="float32"`.
@@ -108,228 +85,83 @@ def load_model(
             dtype or device is not available.
     """
     options = with_keywords(keywords, options or ModelOptions())[0]
-    dtype, device_map = options.dtype, options.device_map
     target = _check_device(options.device)
     with _quiet_transformers():
-        source = _locate(str(model), options.revision, trust_remote_code=options.trust_remote_code)
-        if source.gguf is not None:
-            with _gguf_parsed_once(), _alone(source.gguf.path) as folder:
-                source.folder = folder
-                loaded, tokenizer = _load(source, _gguf_dtype(dtype, target), device_map)
+        files = locate_model(
+            str(model), options.revision, trust_remote_code=options.trust_remote_code
+        )
+        if options.tokenizer is not None:
+            files.tokenizer = locate_tokenizer(str(options.tokenizer), files.id)
+        if files.gguf is not None:
+            dtype: torch.dtype | str = _gguf_dtype(options.dtype, target)
         else:
-            loaded, tokenizer = _load(source, DTYPES.get(dtype, "auto"), device_map)
-        if device_map is None:
-            loaded = loaded.to(target)  # type: ignore[arg-type]  # transformers' stub of `to`
-    loaded.eval().requires_grad_(requires_grad=False)
-    use_short_attention(loaded, loaded.device)
-    config = loaded.config.get_text_config(decoder=True)
-    language_model = LanguageModel(
-        model=loaded,
-        tokenizer=tokenizer,
-        id=source.id,
-        revision=source.revision,
-        content_hash=source.content_hash,
-        width=_first_value(config, _WIDTH_NAMES),
-        n_layers=_first_value(config, _LAYERS_NAMES),
-        dtype=loaded.dtype,
-        device=next(loaded.get_input_embeddings().parameters()).device,
-        max_length=_first_value(config, _LENGTH_NAMES),
-        tokenizer_id=None if source.tokenizer is None else source.tokenizer.id,
-        tokenizer_revision=None if source.tokenizer is None else source.tokenizer.revision,
-    )
-    check_stream(language_model)
+            dtype = DTYPES.get(options.dtype, "auto")
+        with _only_what_belongs_to_it(files):
+            loaded, tokenizer = _load(files, dtype, options.device_map)
+        for adapter in files.adapters:
+            loaded = _merge_adapter(loaded, adapter, files.id)
+        name = _name(files)
+        with as_model_error(f"the weights of {name} can't be prepared"):
+            if options.device_map is None:
+                loaded = loaded.to(target)  # type: ignore[arg-type]  # transformers' stub of `to`
+            loaded.eval().requires_grad_(requires_grad=False)
+            use_short_attention(loaded, loaded.device)
+            language_model = LanguageModel(
+                model=loaded,
+                tokenizer=tokenizer,
+                id=name,
+                revision=files.adapters[-1].revision if files.adapters else files.revision,
+                content_hash=_content_hash(files),
+                dtype=loaded.dtype,
+                device=next(loaded.get_input_embeddings().parameters()).device,
+                width=0,  # this and the layers are for `check_stream` to find
+                n_layers=0,
+                max_length=configured_context(loaded.config),
+                tokenizer_id=None if files.tokenizer is None else files.tokenizer.id,
+                tokenizer_revision=None if files.tokenizer is None else files.tokenizer.revision,
+            )
+        check_stream(language_model)
+        language_model.max_length = known_context(language_model)
     return language_model
 
 
-def _first_value(config: PreTrainedConfig, names: Sequence[str]) -> Any:
-    """The first of these values that a configuration has; None if it has none."""
-    return next((getattr(config, name) for name in names if hasattr(config, name)), None)
+def _name(files: ModelFiles) -> str:
+    return files.adapters[-1].id if files.adapters else files.id
 
 
-def _locate(model: str, revision: str | None, *, trust_remote_code: bool) -> _Source:
-    # Code that comes with a model may lie in yet another repository.
-    options = {"trust_remote_code": trust_remote_code, "local_files_only": not trust_remote_code}
-    path = Path(model).expanduser()
-    entry = find_model(model)
-    if entry is not None:
-        return _locate_registered(entry, revision, options)
-    if path.is_dir():
-        weights = _check_folder(path, str(path))
-        return _Source(model, path, options, content_hash=_hash_of_weights(weights))
-    if path.suffix.lower() == ".gguf" and path.is_file():
-        return _locate_gguf(model, path, options)
-    if path.is_file():
-        msg = f"{path} is a file, but no .gguf file: give a model's folder, or a .gguf file"
-        raise ModelError(msg)
-    if path.suffix.lower() == ".gguf" or not _HUB_ID.fullmatch(model):
-        msg = (
-            f"there is no file or folder {model}, and it is no id on the hub (owner/name) and no "
-            f"short name ({', '.join(MODELS)})"
-        )
-        raise ModelError(msg)
-    patterns = [*_TOKENIZER_FILES, "*.safetensors", *(["*.py"] if trust_remote_code else [])]
-    folder, commit = _download(model, revision, patterns)
-    _check_folder(folder, model)
-    return _Source(model, folder, options, revision=commit)
-
-
-def _locate_registered(
-    entry: RegisteredModel, revision: str | None, options: dict[str, Any]
-) -> _Source:
-    if entry.package is not None:
-        path = locate_packaged_model(entry.name, entry.package)
-        source = _locate_gguf(entry.name, path, options)
-        if source.content_hash != entry.package.sha256:
-            requirement = entry.package.requirement
-            msg = (
-                f"{path} is not the file {requirement} was published with. Reinstall it: "
-                f"pip install --force-reinstall {entry.package.install_options}{requirement}"
-            )
-            raise ModelError(msg)
-        source.revision = entry.package.requirement
-        return source
-    with_code = options["trust_remote_code"]
-    if entry.needs_remote_code and not with_code:
-        msg = (
-            f"{entry.name} ({entry.hub_id}) runs only with Python code of its own, which can do "
-            "whatever you can do on this machine. Read it on the model's page on the hub, and if "
-            "you trust it, pass trust_remote_code=True (--trust-remote-code)."
-        )
-        raise ModelError(msg)
-    source = _locate(str(entry.hub_id), revision or entry.revision, trust_remote_code=with_code)
-    if entry.tokenizer is not None:
-        source.tokenizer = _locate_tokenizer(entry.tokenizer, source.id)
-    return source
-
-
-def _locate_tokenizer(tokenizer: str, model: str) -> _TokenizerSource:
-    if Path(tokenizer).is_dir():
-        return _TokenizerSource(tokenizer, Path(tokenizer), None)
-    try:
-        folder, commit = _download(tokenizer, None, _TOKENIZER_FILES)
-    except ModelError as error:
-        msg = f"{model} has no tokenizer of its own and takes that of {tokenizer}: {error}"
-        raise ModelError(msg) from error
-    return _TokenizerSource(tokenizer, folder, commit)
-
-
-def _locate_gguf(model: str, path: Path, options: dict[str, Any]) -> _Source:
-    header = read_gguf_header(path)
-    return _Source(model, path.parent, options, content_hash=_sha256(path), gguf=header)
-
-
-def _download(model: str, revision: str | None, patterns: Sequence[str]) -> tuple[Path, str]:
-    """Bring a model's files from the hub into its cache, and return their folder and commit."""
-    download = functools.partial(
-        huggingface_hub.snapshot_download,
-        model,
-        allow_patterns=list(patterns),
-        ignore_patterns=["*/*", "consolidated*"],  # other formats, and the weights a second time
-    )
-    try:
-        # Asked once and briefly: without a network the download itself would try for 20 seconds.
-        info = huggingface_hub.HfApi().model_info(model, revision=revision, timeout=_HUB_TIMEOUT)
-        if "*.safetensors" in patterns:
-            _check_has_safetensors(model, [file.rfilename for file in info.siblings or ()])
-        return Path(download(revision=info.sha)), str(info.sha)
-    except ModelError:
-        raise
-    except GatedRepoError as error:
-        msg = (
-            f"{model} asks for an agreement: accept it on its page on the hub, then log in with "
-            "`hf auth login`"
-        )
-        raise ModelError(msg) from error
-    except RevisionNotFoundError as error:
-        msg = f"{model} has no revision {revision!r}: give a branch, a tag or a commit of it"
-        raise ModelError(msg) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        msg = (
-            f"there is no model {model} on the hub, no such folder here, and no such short name "
-            f"({', '.join(MODELS)}). If it is private, log in with `hf auth login`."
-        )
-        raise ModelError(msg) from error
-    except Exception as error:  # noqa: BLE001  # each version of the client fails in its own way
-        try:
-            folder = Path(download(revision=revision, local_files_only=True))
-        except (OSError, ValueError):
-            msg = (
-                f"there is no file or folder {model}, and the hub could not be asked for a model "
-                f"of that name ({error}); the local cache does not hold it either. Check the "
-                f"spelling and the network, or use a short name ({', '.join(MODELS)})."
-            )
-            raise ModelError(msg) from error
-        return folder, folder.name
-
-
-def _check_folder(folder: Path, name: str) -> list[Path]:
-    """Check that a folder holds a whole model, and return its files of weights, in order."""
-    names = sorted(path.name for path in folder.iterdir())
-    if "config.json" not in names:
-        hint = "A model's folder is what `save_pretrained` writes."
-        if ggufs := [file for file in names if file.endswith(".gguf")]:
-            hint = f"It holds a GGUF file: give {folder / ggufs[0]} itself."
-        elif "adapter_config.json" in names:
-            hint = "It holds an adapter: merge it into its base model and save that."
-        msg = f"{name} has no config.json. {hint}"
-        raise ModelError(msg)
-    _check_has_safetensors(name, names)
-    weights = [folder / file for file in names if file.endswith(".safetensors")]
-    for path in weights:
-        try:
-            with safe_open(path, framework="pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            msg = f"{path} is damaged or cut short ({error}). Download or copy it again."
-            raise ModelError(msg) from error
-    return weights
-
-
-def _check_has_safetensors(where: str, names: list[str]) -> None:
-    if any(name.endswith(".safetensors") for name in names):
-        return
-    msg = f"{where} holds no weights: expected one or more .safetensors files"
-    if any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in names):
-        msg = (
-            f"{where} holds pickled weights only, and unpickling can run any code. Convert it to "
-            "safetensors: load it with transformers where you trust it, then `save_pretrained`."
-        )
-    raise ModelError(msg)
-
-
-def _hash_of_weights(weights: list[Path]) -> str:
-    """The file's SHA-256; of several files, that of the list `sha256sum` prints for them."""
-    if len(weights) == 1:
-        return _sha256(weights[0])
-    lines = "".join(f"{_sha256(path)}  {path.name}\n" for path in weights)
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _content_hash(files: ModelFiles) -> str | None:
+    if not files.adapters:
+        return files.content_hash
+    parts = [files.id, files.revision, files.content_hash]
+    parts += [adapter.content_hash for adapter in files.adapters]
+    return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()
 
 
 def _load(
-    source: _Source, dtype: torch.dtype | str, device_map: str | dict[str, Any] | None
+    files: ModelFiles, dtype: torch.dtype | str, device_map: str | dict[str, Any] | None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    options = dict(source.options)
+    # Code that comes with a model may lie in yet another repository.
+    options: dict[str, Any] = {
+        "trust_remote_code": files.trust_remote_code,
+        "local_files_only": not files.trust_remote_code,
+    }
     weights_options: dict[str, Any] = {"use_safetensors": True}
-    if source.gguf is not None:
-        options["gguf_file"] = source.gguf.path.name
+    if files.gguf is not None:
+        options["gguf_file"] = files.gguf.path.name
         weights_options = {}
         if hasattr(transformers, "GgufConfig"):
             # Newer versions can leave weights packed in blocks: slower over many texts. Not here.
             weights_options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    with _explained(source, "configuration"):
-        config = AutoConfig.from_pretrained(source.folder, **options)
-    _check_config(source, config)
-    with _explained(source, "tokenizer"):
-        tokenizer = _load_tokenizer(source, options)
-    _check_tokenizer(source, tokenizer)
-    with _explained(source, "weights"):
+    with _loading(files, "configuration"):
+        config = AutoConfig.from_pretrained(files.folder, **options)
+        _check_config(files, config)
+        config.return_dict = True
+    with _loading(files, "tokenizer"):
+        tokenizer = _load_tokenizer(files, options)
+        _check_tokenizer(files, tokenizer)
+    with _loading(files, "weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source.folder,
+            files.folder,
             config=config,
             dtype=dtype,
             device_map=device_map,
@@ -339,14 +171,13 @@ def _load(
         )
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
-        msg = (
-            f"the weights of {source.id} lack {len(missing)} tensors of its architecture, which "
+        raise ModelError(
+            f"the weights of {files.id} lack {len(missing)} tensors of its architecture, which "
             f"would be random numbers (the first: {missing[0]}). The file is incomplete, or not of "
             "a causal language model."
         )
-        raise ModelError(msg)
     if type(model).__module__.startswith("transformers_modules."):
-        with _explained(source, "code"):
+        with _loading(files, "code"):
             _compute_buffers(model)
     return model, tokenizer
 
@@ -363,67 +194,135 @@ def _compute_buffers(model: PreTrainedModel) -> None:
     with accelerate.init_empty_weights(include_buffers=False):
         fresh = type(model)(model.config)
     computed = dict(fresh.named_buffers(remove_duplicate=False))
-    kept = model.state_dict().keys()
+    in_checkpoint = model.state_dict().keys()
     for name, buffer in model.named_buffers(remove_duplicate=False):
-        if name not in kept:
+        if name not in in_checkpoint:
             owner, _, attribute = name.rpartition(".")
             setattr(model.get_submodule(owner), attribute, computed[name].to(buffer.device))
 
 
-def _load_tokenizer(source: _Source, options: dict[str, Any]) -> PreTrainedTokenizerBase:
-    if source.tokenizer is not None:
-        # The user trusts the model's code, not that of another repository.
-        return AutoTokenizer.from_pretrained(
-            source.tokenizer.folder, trust_remote_code=False, local_files_only=True
+def _merge_adapter(model: PreTrainedModel, adapter: Adapter, base: str) -> PreTrainedModel:
+    """Put an adapter into the weights of the model it was trained on."""
+    import peft
+
+    with as_model_error(f"the adapter {adapter.id} does not fit its base model {base}"):
+        config = peft.PeftConfig.from_pretrained(str(adapter.folder))
+        if config.is_prompt_learning:
+            raise ModelError(
+                f"{adapter.id} is an adapter of kind {config.peft_type.value}, which puts tokens "
+                "in front of a text; only adapters that change weights are read, such as LoRA"
+            )
+        with safe_open(adapter.folder / ADAPTER_WEIGHTS, framework="pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        _fit_vocabulary(model, shapes)
+        # Of the whole model, or of the part without vocabulary head.
+        children = {name.removeprefix(_PREFIX).split(".")[0] for name in shapes}
+        whole = bool(children & {name for name, _ in model.named_children()})
+        base_model = model if whole else model.base_model
+        own = {_PREFIX + name for name in base_model.state_dict()}
+        adapted = peft.PeftModel.from_pretrained(base_model, str(adapter.folder))
+        wanted = set(peft.get_peft_model_state_dict(adapted, save_embedding_layers=False))
+        if astray := (wanted - shapes.keys()) | (shapes.keys() - wanted - own):
+            raise ModelError(
+                f"the adapter {adapter.id} does not fit its base model {base}: {len(astray)} "
+                f"tensors are on one side only (the first: {min(astray)})"
+            )
+        merged = adapted.merge_and_unload(safe_merge=True)
+        return merged if whole else model
+
+
+def _fit_vocabulary(model: PreTrainedModel, shapes: dict[str, list[int]]) -> None:
+    """Give a model as many tokens as an adapter has that was trained with some more."""
+    embeddings = model.get_input_embeddings()
+    path = next(name for name, module in model.named_modules() if module is embeddings)
+    for name, shape in shapes.items():
+        of_embeddings = name.removesuffix(".weight").endswith((path, f"{path}.base_layer"))
+        if of_embeddings and shape[0] != embeddings.num_embeddings:
+            model.resize_token_embeddings(shape[0], mean_resizing=False)
+            return
+
+
+def _load_tokenizer(files: ModelFiles, options: dict[str, Any]) -> PreTrainedTokenizerBase:
+    if files.gguf is not None and files.tokenizer is None:
+        if has_gemma_tokenizer(files.gguf):
+            return build_gemma_tokenizer(files.gguf)
+        from_file: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(
+            files.folder, **options
         )
-    if source.gguf is None:
-        return AutoTokenizer.from_pretrained(source.folder, **options)
-    if has_gemma_tokenizer(source.gguf):
-        return build_gemma_tokenizer(source.gguf)
-    tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(
-        source.folder, **options
-    )
+        return from_file
+    folder = files.tokenizer_folder
+    problem = f"the tokenizer of {files.id} can't be loaded"
+    hint = "Name the folder or hub id of the one it was trained with (--tokenizer NAME)."
+    if not has_tokenizer(folder):
+        raise ModelError(f"{problem}: there is none in {folder}. {hint}")
+    if files.tokenizer is not None:
+        # The user trusts the model's code, not that of another repository.
+        options = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **options)
+    except Exception as error:
+        if "trust_remote_code" in str(error):
+            raise
+        if missing := _missing_package(folder, str(error)):
+            raise ModelError(
+                f"{problem} without the package {missing}: pip install 'ntpscore[tokenizers]'"
+            ) from error
+        raise ModelError(f"{problem}: {describe_cause(error)} {hint}") from error
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ModelError(f"{problem}: it has {len(tokenizer)} special tokens and no other. {hint}")
     return tokenizer
 
 
-def _check_config(source: _Source, config: PreTrainedConfig) -> None:
+def _missing_package(folder: Path, message: str) -> str | None:
+    """The package that a tokenizer's files need and that is not installed."""
+    if not any(path.suffix in {".model", ".tiktoken"} for path in folder.iterdir()):
+        return None  # transformers guesses so of any tokenizer that it can't read
+    return next(
+        (
+            package
+            for package, module in _TOKENIZER_PACKAGES.items()
+            if package in message and importlib.util.find_spec(module) is None
+        ),
+        None,
+    )
+
+
+def _check_config(files: ModelFiles, config: PreTrainedConfig) -> None:
     kind = config.model_type
     if config.is_encoder_decoder:
-        msg = (
-            f"{source.id} is an encoder-decoder ({kind}); only causal language models are scored, "
+        raise ModelError(
+            f"{files.id} is an encoder-decoder ({kind}); only causal language models are scored, "
             "which predict the next token from those before it"
         )
-        raise ModelError(msg)
     has_own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and not has_own_code:
-        msg = f"{source.id} is no causal language model: transformers knows none of type {kind!r}"
-        raise ModelError(msg)
+        raise ModelError(
+            f"{files.id} is no causal language model: transformers knows none of type {kind!r}"
+        )
 
 
-def _check_tokenizer(source: _Source, tokenizer: PreTrainedTokenizerBase) -> None:
+def _check_tokenizer(files: ModelFiles, tokenizer: PreTrainedTokenizerBase) -> None:
     tokenizer.padding_side = "right"
     if tokenizer.pad_token is None:
         # Which token fills up is all the same: padding is masked.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
-    if tokenizer.bos_token_id is None or not _asks_for_bos(source):
+    if tokenizer.bos_token_id is None or not _asks_for_bos(files):
         return
     if not _puts_bos_in_front(tokenizer):
         # To transformers, a tokenizer.json that does not add it weighs more than its configuration.
         tokenizer.add_bos_token = True
         tokenizer.update_post_processor()
     if not _puts_bos_in_front(tokenizer):
-        msg = (
-            f"the tokenizer of {source.id} is to put {tokenizer.bos_token!r} in front of a text, "
+        raise ModelError(
+            f"the tokenizer of {files.id} is to put {tokenizer.bos_token!r} in front of a text, "
             "and does not. Save it again with a current version of transformers."
         )
-        raise ModelError(msg)
 
 
-def _asks_for_bos(source: _Source) -> bool:
-    if source.gguf is not None:
-        return bool(source.gguf.metadata.get("tokenizer.ggml.add_bos_token", False))
-    folder = source.folder if source.tokenizer is None else source.tokenizer.folder
-    path = folder / "tokenizer_config.json"
+def _asks_for_bos(files: ModelFiles) -> bool:
+    if files.gguf is not None and files.tokenizer is None:
+        return bool(files.gguf.metadata.get("tokenizer.ggml.add_bos_token", False))
+    path = files.tokenizer_folder / "tokenizer_config.json"
     return path.is_file() and bool(json.loads(path.read_bytes()).get("add_bos_token", False))
 
 
@@ -432,25 +331,23 @@ def _puts_bos_in_front(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 @contextlib.contextmanager
-def _explained(source: _Source, part: str) -> Iterator[None]:
-    try:
-        yield
-    except _LOADING_ERRORS as error:
-        text = str(error)
-        if "trust_remote_code" in text:
-            msg = (
-                f"{source.id} needs Python code of its own. Read it, and if you trust it, pass "
-                "trust_remote_code=True (--trust-remote-code)."
-            )
-        elif source.gguf is not None and "not supported" in text:
-            msg = (
-                f"{source.id}: transformers {transformers.__version__} can't read GGUF files of "
-                f"architecture {source.gguf.architecture!r}. Use the model's safetensors files."
-            )
-        else:
-            reason = text.strip().split("\n")[0] or type(error).__name__
-            msg = f"the {part} of {source.id} can't be loaded: {reason}"
-        raise ModelError(msg) from error
+def _loading(files: ModelFiles, part: str) -> Iterator[None]:
+    """Say of whatever is raised which part of which model it is about, and what can be done."""
+    with as_model_error(f"the {part} of {files.id} can't be loaded"):
+        try:
+            yield
+        except Exception as error:
+            if "trust_remote_code" in str(error):
+                raise ModelError(
+                    f"{files.id} needs Python code of its own. Read it, and if you trust it, pass "
+                    "trust_remote_code=True (--trust-remote-code)."
+                ) from error
+            if files.gguf is not None and "not supported" in str(error):
+                raise ModelError(
+                    f"{files.id}: transformers {transformers.__version__} can't read GGUF files of "
+                    f"architecture {files.gguf.architecture!r}. Use the model's safetensors files."
+                ) from error
+            raise
 
 
 def _check_device(device: str) -> torch.device:
@@ -458,17 +355,14 @@ def _check_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     match = re.fullmatch(r"cpu|mps|cuda(?::(\d+))?", device)
     if match is None:
-        msg = f"unknown device {device!r}: expected auto, cpu, cuda, cuda:N or mps"
-        raise ModelError(msg)
+        raise ModelError(f"unknown device {device!r}: expected auto, cpu, cuda, cuda:N or mps")
     if device == "mps" and not torch.backends.mps.is_available():
-        msg = "device 'mps' is not available here: it needs a Mac with Apple silicon"
-        raise ModelError(msg)
+        raise ModelError("device 'mps' is not available here: it needs a Mac with Apple silicon")
     if device.startswith("cuda") and int(match[1] or 0) >= torch.cuda.device_count():
-        msg = (
+        raise ModelError(
             f"device {device!r} is not available: PyTorch {torch.__version__} sees "
             f"{torch.cuda.device_count()} CUDA devices. Use cpu, or install a CUDA build."
         )
-        raise ModelError(msg)
     return torch.device(device)
 
 
@@ -513,6 +407,8 @@ def _gguf_parsed_once() -> Iterator[None]:
     It parses the header for the configuration and again for the weights (seconds each, for a large
     vocabulary), and builds the table of tensor names anew for each of the model's modules.
     """
+    import gguf
+
     reader, name_map = gguf.GGUFReader, gguf.get_tensor_name_map
     gguf.GGUFReader = functools.cache(reader)  # type: ignore[misc,assignment]
     gguf.get_tensor_name_map = functools.cache(name_map)
@@ -525,12 +421,25 @@ def _gguf_parsed_once() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[Path]:
-    """A folder with this file alone: transformers would prefer a tokenizer lying beside it."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        try:
-            (folder / path.name).symlink_to(path.resolve())
-        except OSError:  # Windows lets few users make links
-            shutil.copyfile(path, folder / path.name)
-        yield folder
+def _only_what_belongs_to_it(files: ModelFiles) -> Iterator[None]:
+    """Let `files.folder` hold nothing that transformers would take for a part of the model.
+
+    Beside a GGUF file that is a tokenizer; beside weights it is an adapter, which is merged later.
+    """
+    if files.gguf is not None:
+        members = [files.gguf.path]
+    elif (files.folder / ADAPTER_CONFIG).exists():
+        adapter = {ADAPTER_CONFIG, ADAPTER_WEIGHTS}
+        members = [path for path in files.folder.iterdir() if path.name not in adapter]
+    else:
+        yield
+        return
+    parsed_once = contextlib.nullcontext() if files.gguf is None else _gguf_parsed_once()
+    with tempfile.TemporaryDirectory() as name, parsed_once:
+        files.folder = Path(name)
+        for path in members:
+            try:
+                (files.folder / path.name).symlink_to(path.resolve())
+            except OSError:  # Windows lets few users make links
+                shutil.copyfile(path, files.folder / path.name)
+        yield

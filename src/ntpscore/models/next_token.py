@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ntpscore.errors import ModelError
+from ntpscore.models.failures import as_model_error
 from ntpscore.models.hidden_states import stream_hidden_states
 from ntpscore.models.language_model import LanguageModel
 
@@ -53,6 +54,10 @@ def _logits(language_model: LanguageModel, last_states: Tensor) -> Tensor:
     head: Any = language_model.model.get_output_embeddings()
     if head is None:
         raise ModelError(f"{language_model.id} has no vocabulary head that can be found")
+    if language_model.narrowing is not None:
+        last_states = language_model.narrowing(
+            last_states.to(head.weight.device, head.weight.dtype)
+        )
     weight = head.weight
     logits: Tensor = head(last_states.to(weight.device, weight.dtype)).float()
     config = language_model.model.config.get_text_config()
@@ -66,7 +71,9 @@ def _logits(language_model: LanguageModel, last_states: Tensor) -> Tensor:
 def _check_head(language_model: LanguageModel) -> None:
     ids = language_model.tokenizer(_PROBE, verbose=False)["input_ids"]
     input_ids = torch.tensor([ids], device=language_model.device)
-    expected = language_model.model(input_ids=input_ids, use_cache=False).logits[0].float()
+    with as_model_error(f"the forward pass of {language_model.id} failed"):
+        output = language_model.model(input_ids=input_ids, use_cache=False, return_dict=True)
+    expected = output.logits[0].float()
     states: list[Tensor] = []
     stream_hidden_states(
         language_model,

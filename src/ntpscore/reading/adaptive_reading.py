@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ntpscore.core.folds import FEWEST_FOLDS, Estimate, Folds
+from ntpscore.core.grouping import Grouping
 from ntpscore.core.moments import Moments
 from ntpscore.errors import MomentsError
-from ntpscore.reading.tokens import plan_batches
+from ntpscore.reading.tokens import plan_shares
 
 # With fewer texts than so many times the width, least squares says more of the texts than of the
 # labels, and its bias is no longer one that falls as 1/n.
@@ -21,24 +23,29 @@ _EARLY, _FARTHEST = 0.95, 2.0
 _FOLDER = "folds-"
 
 
-class UntilKnown:
+class AdaptiveReading:
     """Texts in random order, and when to stop reading them.
 
     Args:
         lengths: tokens of each text.
+        groups: (n,) numbers from 0 on, equal for texts that are read one after the other, since
+            they are no independent ones.
         batch_tokens: tokens per batch, padding included.
+        n_shares: how many passes run at once.
         seed: of the order.
         half_width: what the intervals must reach.
         names: whose intervals, of `ntpscore.core.folds.ESTIMATED`.
         layer: the hidden-state index that is looked at.
         width: d.
         n_outputs: c, columns of the labels.
+        grouping: the same, for the moments.
         device: of the sums.
 
     Attributes:
-        batches: text indices of each batch, in the order of reading.
-        folds: of the moments of the layer.
+        rounds: batches of each share, for one round after the other.
+        added: moments of the layer that each pass adds to, of this round.
         k: of the scores, half the width.
+        layer: as given.
         estimates: of all that can be estimated, by name, at the last look.
         next_look: how many texts there must be for the next one.
     """
@@ -46,55 +53,58 @@ class UntilKnown:
     def __init__(
         self,
         lengths: Sequence[int],
+        groups: npt.NDArray[np.int64],
         *,
         batch_tokens: int,
+        n_shares: int,
         seed: int,
         half_width: float,
         names: Sequence[str],
         layer: int,
         width: int,
         n_outputs: int,
+        grouping: Grouping | None,
         device: torch.device,
     ) -> None:
         self._n = len(lengths)
         self._half_width, self._names = half_width, names
-        self._device = device
-        self._round = max(1, -(-_TEXTS_PER_WIDTH * width // FEWEST_FOLDS))
-        order = np.random.default_rng(seed).permutation(self._n)
-        self.batches: list[list[int]] = []
-        # Texts read at the end of each full round, by how many batches were.
-        self._ends: dict[int, int] = {}
-        for start in range(0, self._n, self._round):
-            chosen = order[start : start + self._round].tolist()
-            planned = plan_batches([lengths[i] for i in chosen], batch_tokens)
-            self.batches += [[chosen[i] for i in batch] for batch in planned]
-            if len(chosen) == self._round:
-                self._ends[len(self.batches)] = start + self._round
-        self._layer, self._width, self._n_outputs = layer, width, n_outputs
+        self._width, self._n_outputs, self._device = width, n_outputs, device
+        self._grouping = grouping
+        self.layer = layer
         self.k = max(1, width // 2)
-        self.folds = Folds(layer, self._empty)
+        self._round = max(1, -(-_TEXTS_PER_WIDTH * width // FEWEST_FOLDS))
+        # Groups in random order, and the texts of each in theirs.
+        places = np.argsort(np.random.default_rng(seed).permutation(int(groups.max()) + 1))
+        order = np.argsort(places[groups], kind="stable")
+        self.rounds = [
+            plan_shares(
+                lengths, batch_tokens, n_shares, order[start : start + self._round].tolist()
+            )
+            for start in range(0, self._n, self._round)
+        ]
+        self._folds = Folds(layer, self._empty)
+        self.added = [self._empty() for _ in range(n_shares)]
         self.estimates: dict[str, Estimate] = {}
         self.next_look = 0
 
     def _empty(self) -> Moments:
-        return Moments([self._layer], self._width, self._n_outputs, 0, self._device)
+        return Moments(
+            [self.layer], self._width, self._n_outputs, 0, self._device,
+            grouping=self._grouping,
+        )  # fmt: skip
 
-    def end_of_round(self, done: int) -> int:
-        """How many batches there are up to the end of the round that comes after `done` of them."""
-        return next((end for end in self._ends if end > done), len(self.batches))
-
-    def known(self, done: int) -> bool:
-        """Whether reading can stop; to be asked once after every round.
+    def end_round(self, number: int) -> bool:
+        """Say that a round was read; returns whether reading can stop.
 
         Args:
-            done: how many batches were read.
+            number: of the round.
         """
-        if done not in self._ends:
+        self._folds.current = sum(self.added, start=self._folds.current)
+        self.added = [self._empty() for _ in self.added]
+        n = (number + 1) * self._round
+        if n > self._n or not self._folds.end_round() or n < self.next_look:
             return False
-        n = self._ends[done]
-        if not self.folds.end_round() or n < self.next_look:
-            return False
-        self.estimates = self.folds.estimates(self.k, self._n)
+        self.estimates = self._folds.estimates(self.k, self._n)
         half_widths = [self.estimates[name].half_width for name in self._names]
         widest = max(half_widths)
         if all(half_width <= self._half_width for half_width in half_widths):
@@ -106,31 +116,36 @@ class UntilKnown:
 
     # -- checkpoints ----------------------------------------------------------------------------
 
-    def save(self, folder: Path, done: int) -> None:
-        """Write the folds beside the checkpoint after so many batches; see `forget`."""
-        into = folder / f"{_FOLDER}{done}"
+    def save(self, folder: Path, name: str) -> None:
+        """Write the folds beside the checkpoint of this name; see `forget`."""
+        into = folder / f"{_FOLDER}{name}"
         into.mkdir(exist_ok=True)
-        for i, part in enumerate(self.folds.parts()):
+        *full, current = self._folds.parts()
+        for i, part in enumerate([*full, sum(self.added, start=current)]):
             part.save(into / f"{i}.safetensors")
 
-    def load(self, folder: Path, done: int) -> None:
-        """Take over the folds that were written after so many batches.
+    def load(self, folder: Path, name: str, rounds: int) -> None:
+        """Take over the folds that were written beside the checkpoint of this name.
+
+        Args:
+            folder: of the checkpoint.
+            name: as in `save`.
+            rounds: how many had ended.
 
         Raises:
             MomentsError: they are not there, or not those.
         """
-        paths = list((folder / f"{_FOLDER}{done}").glob("*.safetensors"))
+        paths = list((folder / f"{_FOLDER}{name}").glob("*.safetensors"))
         parts = [
             Moments.load(path, self._device) for path in sorted(paths, key=lambda p: int(p.stem))
         ]
-        rounds = sum(end <= done for end in self._ends)
         if not parts:
-            raise MomentsError(f"{folder} holds no folds of {done} batches")
-        self.folds = Folds.of_parts(self._layer, self._empty, parts, rounds)
+            raise MomentsError(f"{folder} holds no folds of the checkpoint {name}")
+        self._folds = Folds.of_parts(self.layer, self._empty, parts, rounds)
 
     @staticmethod
-    def forget(folder: Path, but: int | None = None) -> None:
-        """Delete the folds in a folder but those after so many batches."""
+    def forget(folder: Path, but: str | None = None) -> None:
+        """Delete the folds in a folder but those of the checkpoint of this name."""
         for path in folder.glob(f"{_FOLDER}*"):
             if path.name != f"{_FOLDER}{but}":
                 shutil.rmtree(path, ignore_errors=True)

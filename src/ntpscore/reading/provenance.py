@@ -4,7 +4,6 @@ import platform
 import shlex
 import sys
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import transformers
 from ntpscore.models import LanguageModel
 from ntpscore.reading.tokens import TokenizedText
 from ntpscore.text import LabelledText
+from ntpscore.version import VERSION
 
 
 def describe_model(language_model: LanguageModel) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def describe_text(text: LabelledText, tokens: TokenizedText) -> dict[str, Any]:
 def describe_versions() -> dict[str, str]:
     """The versions that numbers may hang on."""
     return {
-        "ntpscore": version("ntpscore"),
+        "ntpscore": VERSION,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,

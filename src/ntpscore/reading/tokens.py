@@ -1,20 +1,22 @@
 """Texts as token ids: cut to the length limit, counted, sorted into batches."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 from torch import Tensor
 
 from ntpscore.errors import DataError, ModelError
 from ntpscore.models import LanguageModel
+from ntpscore.models.context import TRIED, try_context
+from ntpscore.models.failures import as_model_error
+from ntpscore.models.vocabulary import check_token_ids
+from ntpscore.reading import BATCH_TOKENS, BATCH_TOKENS_ON_CUDA
 
 # Padding of a batch, as a share of the most tokens it may have: smaller batches cost more than the
 # padding they save.
 _PADDING_SHARE = 0.03
-# Of the budget, in search of an even number of batches.
-_SHARES_OF_BUDGET = (0.97, 0.94, 0.91, 0.88)
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ def tokenize(
 
     Raises:
         DataError: a text has no token at all.
-        ModelError: the limit is beyond the model's context.
+        ModelError: the limit is beyond the model's context, the tokenizer fails, or it makes tokens
+            that the model doesn't know.
     """
     context = language_model.max_length
     if max_length is not None and context is not None and max_length > context:
@@ -55,52 +58,71 @@ def tokenize(
             f"max_length {max_length} is beyond the context of {context} tokens of "
             f"{language_model.id}"
         )
-    limit = max_length or context
-    # Without verbose the tokenizer doesn't warn of long texts: they are cut and counted here.
-    encoded = language_model.tokenizer(
-        list(texts), return_attention_mask=False, return_token_type_ids=False, verbose=False
-    )
-    ids: list[list[int]] = encoded["input_ids"]
-    truncated = 0
-    if limit is not None:
-        truncated = sum(len(one) > limit for one in ids)
-        ids = [one[:limit] for one in ids]
-    for text, one in zip(texts, ids, strict=True):
-        if not one:
+    limit = max_length or context or sys.maxsize
+    with as_model_error(f"the tokenizer of {language_model.id} failed"):
+        # Without verbose the tokenizer doesn't warn of long texts: they are cut and counted here.
+        encoded = language_model.tokenizer(
+            list(texts), return_attention_mask=False, return_token_type_ids=False, verbose=False
+        )
+        ids: list[list[int]] = encoded["input_ids"]
+    for text, token_ids in zip(texts, ids, strict=True):
+        if not token_ids:
             raise DataError(f"the tokenizer of {language_model.id} makes no token of {text!r}")
-    return TokenizedText(ids, truncated)
+    check_token_ids(language_model, ids)
+    longest = min(max(map(len, ids)), limit)
+    if longest > TRIED:
+        limit = min(limit, try_context(language_model, longest))
+    truncated = sum(len(token_ids) > limit for token_ids in ids)
+    return TokenizedText([token_ids[:limit] for token_ids in ids], truncated)
 
 
-def plan_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Batches of text indices of about the same length, each within a budget of padded tokens.
+def tokens_per_batch(batch_tokens: int | None, device: torch.device) -> int:
+    """What was asked for, or what suits the model's device."""
+    if batch_tokens is not None:
+        return batch_tokens
+    return BATCH_TOKENS_ON_CUDA if device.type == "cuda" else BATCH_TOKENS
 
-    Smaller batches come first: where several are read at once, a batch that is faster than the one
-    before it would have to wait for it at every layer. Their number is even where it can be, so
-    that two at once end together.
+
+def plan_batches(
+    lengths: Sequence[int], batch_tokens: int, texts: Iterable[int] | None = None
+) -> list[list[int]]:
+    """Batches of texts of about the same length, each within a budget of padded tokens.
+
+    Long texts come first: if memory does not suffice it shows at once.
 
     Args:
         lengths: tokens of each text.
         batch_tokens: most tokens of a batch, padding included; a longer text is alone.
+        texts: numbers of those to be read; None means all.
     """
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    first = _cut(order, lengths, batch_tokens)
-    smaller = (_cut(order, lengths, int(share * batch_tokens)) for share in _SHARES_OF_BUDGET)
-    chosen = next((plan for plan in chain([first], smaller) if len(plan) % 2 == 0), first)
-    return sorted(chosen, key=lambda batch: len(batch) * lengths[batch[0]])
-
-
-def _cut(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Batches of texts in this order, in which none is longer than the one before it."""
     batches: list[list[int]] = []
     longest = padding = 0
-    for index in order:
-        padding += longest - lengths[index]
-        full = not batches or (len(batches[-1]) + 1) * longest > budget
-        if full or padding > _PADDING_SHARE * budget:
+    for i in _by_length(lengths, texts):
+        padding += longest - lengths[i]
+        full = not batches or (len(batches[-1]) + 1) * longest > batch_tokens
+        if full or padding > _PADDING_SHARE * batch_tokens:
             batches.append([])
-            longest, padding = lengths[index], 0
-        batches[-1].append(index)
+            longest, padding = lengths[i], 0
+        batches[-1].append(i)
     return batches
+
+
+def plan_shares(
+    lengths: Sequence[int], batch_tokens: int, n_shares: int, texts: Iterable[int] | None = None
+) -> list[list[list[int]]]:
+    """Batches for each of the passes that run at once; see `plan_batches`.
+
+    Texts are dealt by length, so that all shares end together.
+    """
+    order = _by_length(lengths, texts)
+    return [
+        plan_batches(lengths, batch_tokens, order[share::n_shares]) for share in range(n_shares)
+    ]
+
+
+def _by_length(lengths: Sequence[int], texts: Iterable[int] | None) -> list[int]:
+    texts = range(len(lengths)) if texts is None else texts
+    return sorted(texts, key=lambda i: (-lengths[i], i))
 
 
 def pad_batch(

@@ -4,108 +4,32 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ntpscore.core.scores import SCORES, ScoreTable, grid_of_k
+from ntpscore.core.scores import ScoreTable, grid_of_k
 from ntpscore.errors import OutputError
-from ntpscore.files import make_folder, to_json, write_figure, write_text
-from ntpscore.scoring.best import NO_SPREAD, mean_and_sd
+from ntpscore.files import make_folder, read_record, to_json, write_figure, write_text
+from ntpscore.scoring.best import NO_SPREAD
+from ntpscore.scoring.summary import summarise, summarise_html
+from ntpscore.scoring.tables import COLUMNS, scores_frame
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
     from ntpscore.core.moments import Moments
+    from ntpscore.reading.features import Features
 
-SCHEMA_VERSION = 1
-COLUMNS = (
-    "score",
-    "layer",
-    "k",
-    "k_fraction",
-    "value",
-    "chance",
-    "shuffled_mean",
-    "shuffled_sd",
-    "basis_dependent",
-)
-
-
-def scores_frame(table: ScoreTable, *, every_k: bool = False) -> "pd.DataFrame":
-    """The scores as a table with the columns of `scores.csv`, one row per score, layer and k.
-
-    Args:
-        table: the solved scores.
-        every_k: every k = 1 … d instead of the paper's grid.
-    """
-    import pandas as pd
-
-    k = np.arange(1, table.width + 1) if every_k else np.array(grid_of_k(table.width))
-    parts = []
-    for name in SCORES:
-        for layer, scores in zip(table.layers, table.by_layer, strict=True):
-            shuffled = scores.shuffled[name][:, k - 1].cpu().numpy()
-            mean, sd = mean_and_sd(shuffled)
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "score": name,
-                        "layer": layer,
-                        "k": k,
-                        "k_fraction": k / table.width,
-                        "value": scores.values[name][k - 1].cpu().numpy(),
-                        "chance": scores.chance[name][k - 1].cpu().numpy(),
-                        "shuffled_mean": mean,
-                        "shuffled_sd": sd,
-                        "basis_dependent": scores.basis_dependent[name][k - 1].cpu().numpy(),
-                    },
-                    columns=list(COLUMNS),
-                )
-            )
-    return pd.concat(parts, ignore_index=True)
-
-
-def layer_record(table: ScoreTable) -> list[dict[str, Any]]:
-    """What is known of each layer besides the scores, as rows for `result.json`."""
-    rows = []
-    for layer, s in zip(table.layers, table.by_layer, strict=True):
-        mean, sd = mean_and_sd(s.r2_shuffled.cpu().numpy())
-        rows.append(
-            {
-                "layer": layer,
-                "r2": s.r2,
-                "r2_adjusted": s.r2_adjusted,
-                "r2_chance": s.r2_chance,
-                "r2_shuffled_mean": float(mean),
-                "r2_shuffled_sd": float(sd),
-                "ols_mse": s.ols_mse,
-                "rank_N": s.rank_N,
-                "rank_N_centred": s.rank_N_centred,
-                "rank_C0": s.rank_C0,
-                "dropped_N": table.width - s.rank_N,
-                "dropped_C0": table.width - s.rank_C0,
-                "condition_N": s.condition_N,
-                "condition_C0": s.condition_C0,
-                "residual": s.residual,
-                "n_label_directions": s.n_label_directions,
-                "next_token_r2": s.next_token_r2,
-                "next_token_k90": s.next_token_k90,
-                "loss_k": s.losses.k,
-                "next_token_loss": s.losses.next_token,
-                "probe_loss": s.losses.probe,
-                "excess_loss": s.losses.excess,
-                "excess_loss_lower": s.losses.excess_lower,
-                "excess_loss_upper": s.losses.excess_upper,
-            }
-        )
-    return rows
+SCHEMA_VERSION = 2
+KIND = "score"
 
 
 class ScoreResult:
     """The outcome of `ntpscore.score`, or of `load_result` of its folder.
 
     Attributes:
-        record: the content of `result.json`: model, data, settings, layers, best, seconds.
+        record: the content of `result.json`: model, data, settings, accuracy, learning curve,
+            forecast, layers, best, seconds.
+        held_out: what is lost on each text, by its number, by the frozen readout that was chosen
+            and fitted without it: 1 if it is put into a wrong class; squared error of targets.
     """
 
     def __init__(
@@ -114,18 +38,37 @@ class ScoreResult:
         *,
         table: ScoreTable | None = None,
         frame: "pd.DataFrame | None" = None,
+        held_out: dict[int, float] | None = None,
         moments: "Moments | None" = None,
+        features: "Features | None" = None,
         folder: Path | None = None,
     ) -> None:
         self.record = record
         self._table = table
         self._frame = frame
+        self.held_out = held_out or {}
         self._moments = moments
+        self._features = features
         self._folder = folder
 
     def __repr__(self) -> str:
         data, model = self.record["data"], self.record["model"]
         return f"ScoreResult({model['id']!r} on {data['id']!r}, {data['n_texts']} texts)"
+
+    def __str__(self) -> str:
+        """What was found, in at most 25 lines."""
+        return summarise(self.record)
+
+    def _repr_html_(self) -> str:
+        """The same with the figures as a table, for notebooks."""
+        return summarise_html(self.record)
+
+    @property
+    def accuracy(self) -> "pd.DataFrame":
+        """Held-out figures, a row per layer and pooling; see `scoring.accuracy`."""
+        import pandas as pd
+
+        return pd.DataFrame((self.record.get("accuracy") or {}).get("readouts", []))
 
     @property
     def best(self) -> dict[str, dict[str, Any]]:
@@ -151,10 +94,28 @@ class ScoreResult:
         from ntpscore.core.moments import Moments
 
         if self._moments is None:
-            if self._folder is None:
-                raise OutputError("this result has no moments: it was made without them")
-            self._moments = Moments.load(self._folder / "moments.safetensors")
+            path = None if self._folder is None else self._folder / "moments.safetensors"
+            if path is None or not path.exists():
+                raise OutputError(
+                    "this result has no moments: only --keep-moments (keep_moments=True) keeps them"
+                )
+            self._moments = Moments.load(path)
         return self._moments
+
+    @property
+    def features(self) -> "Features":
+        """Pooled hidden states of the texts, mapped from a temporary file or the result's folder.
+
+        Raises:
+            OutputError: none were kept, or they are damaged.
+        """
+        from ntpscore.reading.features import FEATURES, Features
+
+        if self._features is None:
+            if self._folder is None or not self.record["settings"].get("feature_texts"):
+                raise OutputError("this result has no features: feature_texts was 0")
+            self._features = Features.open(self._folder / FEATURES)
+        return self._features
 
     def table(self, *, every_k: bool = False) -> "pd.DataFrame":
         """The scores as a pandas table: the columns of `scores.csv` and `z`.
@@ -177,44 +138,21 @@ class ScoreResult:
         spread = frame["shuffled_sd"].where(frame["shuffled_sd"] > NO_SPREAD)
         return frame.assign(z=(frame["value"] - frame["shuffled_mean"]) / spread)
 
-    def plot(self, score: str = "retained", ax: "Axes | None" = None) -> "Axes":
-        """Draw a heat map of one score, layer by k.
+    def plot(self, score: str = "accuracy", ax: "Axes | None" = None) -> "Axes":
+        """Draw held-out accuracy by layer, or a heat map of one score, layer by k.
 
         Args:
-            score: one of the six scores.
+            score: "accuracy", or one of the six scores.
             ax: where to draw; a new figure if None.
 
         Returns:
             The matplotlib axes.
         """
-        import matplotlib.pyplot as plt
+        from ntpscore.scoring.plot import plot_accuracy, plot_scores
 
-        if score not in SCORES:
-            raise OutputError(f"there is no score {score!r}: choose from {', '.join(SCORES)}")
-        frame = self.table()
-        grid = frame[frame["score"] == score].pivot_table(
-            index="layer", columns="k_fraction", values="value", dropna=False
-        )
-        if ax is None:
-            ax = plt.subplots(figsize=(7, 1.5 + 0.16 * len(grid)))[1]
-        image = ax.imshow(
-            grid.to_numpy(), origin="lower", aspect="auto", vmin=0, vmax=1, cmap="viridis"
-        )
-        ticks = range(1, grid.shape[1], 4)
-        ax.set_xticks(list(ticks), [f"{grid.columns[i]:.2f}" for i in ticks])
-        rows = range(0, len(grid), max(1, len(grid) // 10))
-        ax.set_yticks(list(rows), [str(grid.index[i]) for i in rows])
-        ax.set_xlabel("k / d")
-        ax.set_ylabel("layer")
-        model, data = self.record["model"]["id"], self.record["data"]["id"]
-        # A file name may hold dollar signs, which matplotlib would read as mathematics.
-        marked = frame.loc[frame["score"] == score, "basis_dependent"].any()
-        remark = " (basis-dependent beyond the labels' rank)" if marked else ""
-        ax.set_title(f"{score}: {model} on {data}{remark}".replace("$", r"\$"))
-        ax.figure.colorbar(image, ax=ax)
-        return ax
+        return plot_accuracy(self, ax) if score == "accuracy" else plot_scores(self, score, ax)
 
-    def save_plot(self, path: str | Path, score: str = "retained") -> None:
+    def save_plot(self, path: str | Path, score: str = "accuracy") -> None:
         """Draw `plot` into a picture file, whose ending gives the format.
 
         Raises:
@@ -222,33 +160,42 @@ class ScoreResult:
         """
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(7, 1.5 + 0.1 * len(self.record["layers"])), layout="constrained")
+        height = 4.0 if score == "accuracy" else 1.5 + 0.1 * len(self.record["layers"])
+        figure = Figure(figsize=(7, height), layout="constrained")
         self.plot(score, figure.add_subplot())
         write_figure(path, figure)
 
-    def save(self, folder: str | Path, *, every_k: bool = False) -> Path:
-        """Write `result.json`, `scores.csv` and `moments.safetensors` into a folder.
+    def save(
+        self, folder: str | Path, *, every_k: bool = False, keep_moments: bool = False
+    ) -> Path:
+        """Write `result.json`, `scores.csv`, `held_out.csv` and features into a folder.
 
         Args:
             folder: made if it is missing; files of an earlier result are replaced.
             every_k: write every k into `scores.csv` instead of the paper's grid.
+            keep_moments: write `moments.safetensors` too.
 
         Raises:
             OutputError: the folder can't be written.
         """
         folder = make_folder(folder)
         if self._folder is None or self._folder.resolve() != folder.resolve():
-            write_moments(self.moments, folder)
-        self.write_table(folder, every_k=every_k)
+            if keep_moments:
+                write_moments(self.moments, folder)
+            if self.record["settings"].get("feature_texts"):
+                self.features.save(folder)
+        self.write_tables(folder, every_k=every_k)
         self.write_record(folder)
         return folder
 
-    def write_table(self, folder: Path, *, every_k: bool = False) -> None:
-        """Write `scores.csv`; see `save`."""
+    def write_tables(self, folder: Path, *, every_k: bool = False) -> None:
+        """Write `scores.csv` and `held_out.csv`; see `save`."""
         # An earlier record must not stand beside a table of another run.
         (folder / "result.json").unlink(missing_ok=True)
         frame = self.table(every_k=every_k)[list(COLUMNS)]
         write_text(folder / "scores.csv", frame.to_csv(index=False, lineterminator="\n"))
+        rows = [f"{text},{lost!r}\n" for text, lost in self.held_out.items()]
+        write_text(folder / "held_out.csv", "text,lost\n" + "".join(rows))
 
     def write_record(self, folder: Path) -> None:
         """Write `result.json`, which makes the folder complete; see `save`."""
@@ -276,26 +223,23 @@ def load_result(folder: str | Path) -> ScoreResult:
     import pandas as pd
 
     folder = Path(folder)
+    record = read_record(folder / "result.json", KIND, SCHEMA_VERSION, "result of score")
+    path = folder / "scores.csv"
     try:
-        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        frame = pd.read_csv(folder / "scores.csv")
+        frame = pd.read_csv(path)
     except FileNotFoundError as error:
-        raise OutputError(
-            f"{folder} has no complete result: {Path(error.filename).name} is missing"
-        ) from error
+        raise OutputError(f"{folder} has no complete result: scores.csv is missing") from error
     except (OSError, ValueError) as error:
-        raise OutputError(f"the result in {folder} can't be read: {error}") from error
-    if not isinstance(record, dict):
-        raise OutputError(f"{folder / 'result.json'} is no record of a result")
-    if record.get("schema_version") != SCHEMA_VERSION:
-        raise OutputError(
-            f"the result in {folder} has schema version {record.get('schema_version')}, "
-            f"this ntpscore reads {SCHEMA_VERSION}"
-        )
+        raise OutputError(f"{path} can't be read: {error}") from error
     missing = set(COLUMNS) - set(frame.columns)
     if missing:
-        raise OutputError(f"{folder / 'scores.csv'} lacks the columns {', '.join(sorted(missing))}")
-    return ScoreResult(record, frame=frame, folder=folder)
+        raise OutputError(f"{path} lacks the columns {', '.join(sorted(missing))}")
+    path = folder / "held_out.csv"
+    lost = {}
+    if path.exists():
+        held_out = pd.read_csv(path)
+        lost = dict(zip(held_out["text"].tolist(), held_out["lost"].tolist(), strict=True))
+    return ScoreResult(record, frame=frame, held_out=lost, folder=folder)
 
 
 def read_kind(folder: Path) -> str:
@@ -303,5 +247,5 @@ def read_kind(folder: Path) -> str:
     try:
         record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return "score"
-    return str(record.get("kind", "score")) if isinstance(record, dict) else "score"
+        return KIND
+    return str(record.get("kind", KIND)) if isinstance(record, dict) else KIND

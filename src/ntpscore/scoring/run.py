@@ -1,32 +1,28 @@
 """From a language model and labelled text to a result: one forward pass, then closed forms."""
 
-import hashlib
-import json
-import sys
-import time
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import psutil
 import torch
-from torch import Tensor
 
 from ntpscore.clock import Clock
-from ntpscore.core.controls import shuffled_labels
+from ntpscore.core.controls import share_kept
 from ntpscore.core.folds import COVERAGE, MOST_FOLDS
-from ntpscore.core.moments import Moments, read_note
-from ntpscore.core.scores import SCORES, score_moments, solve_bytes
-from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError
+from ntpscore.core.precision import choose_precision
+from ntpscore.core.prefix_products import SAFE_CONDITION
+from ntpscore.core.scores import SCORES, ScoreTable, score_moments
+from ntpscore.errors import DataError, ModelError
 from ntpscore.files import make_folder, without_nan
-from ntpscore.models import LanguageModel, check_next_token_loss
+from ntpscore.forecast.evidence import Evidence, forecast_gain
+from ntpscore.models import LanguageModel, NextTokenLoss, check_next_token_loss
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
 from ntpscore.progress import Progress
-from ntpscore.reading.adaptive_reading import UntilKnown
+from ntpscore.reading.adaptive_reading import AdaptiveReading
+from ntpscore.reading.memory import check_memory, keep_freed_memory, sums_device
+from ntpscore.reading.moments_pass import MomentsPass, sums_at_once
 from ntpscore.reading.provenance import (
     describe_command,
     describe_model,
@@ -34,32 +30,29 @@ from ntpscore.reading.provenance import (
     describe_versions,
     peak_memory,
 )
-from ntpscore.reading.reader import BatchReader, OnLayer, check_layers, keep_freed_memory
-from ntpscore.reading.tokens import TokenizedText, plan_batches, tokenize
+from ntpscore.reading.reader import check_layers
+from ntpscore.reading.tokens import TokenizedText, tokenize
 from ntpscore.scoring.advice import write_advice
 from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.best import find_best
 from ntpscore.scoring.config import ScoreConfig
-from ntpscore.scoring.result import SCHEMA_VERSION, ScoreResult, layer_record, write_moments
+from ntpscore.scoring.judge import judge_features
+from ntpscore.scoring.result import KIND, SCHEMA_VERSION, ScoreResult, write_moments
+from ntpscore.scoring.tables import layer_record
 from ntpscore.text import LabelledText
 from ntpscore.text.options import TextOptions
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Called with each layer of each batch: hidden-state index, the texts' indices, hidden states
-# (texts, tokens, width) padded on the right, and tokens of each text. It must not keep the states.
-Observer = Callable[[int, Sequence[int], Tensor, Tensor], None]
-CHECKPOINT = "checkpoint.safetensors"
-# Writing checkpoints may take at most this share of the time between them.
-_CHECKPOINT_SHARE = 0.05
-_MEMORY_MARGIN = 0.9
+# Texts that keep their labels when these are shuffled.
+_MUCH_KEPT = 0.05
 STAGES = ("load_data", "load_model", "sanity_check", "tokenize", "forward", "moments", "solve",
-          "write", "total")  # fmt: skip
+          "accuracy", "write", "total")  # fmt: skip
 
 
 def score(
-    model: "str | Path | LanguageModel",
+    model: "str | Path | LanguageModel | tuple[Any, Any]",
     data: "str | Path | LabelledText | pd.DataFrame | Any",
     config: ScoreConfig | None = None,
     *,
@@ -67,20 +60,27 @@ def score(
     model_options: ModelOptions | None = None,
     out: str | Path | None = None,
     every_k: bool = False,
+    keep_moments: bool = False,
+    calibration: str | Path | None = None,
     progress: bool | None = None,
     **keywords: Any,
 ) -> ScoreResult:
     """Score a causal language model on labelled text: one forward pass, no training.
 
     Args:
-        model: folder, `.gguf` file, short name, hub id, or a loaded model.
+        model: folder, `.gguf` file, short name, hub id, a model that was loaded before, or
+            `(model, tokenizer)` of `transformers`, which are left as they were.
         data: `.jsonl`, `.csv`, `.tsv`, `.parquet`, a folder saved by `datasets`, short name, hub
-            id, a data frame, or labelled text that was read before.
+            id, a data frame, `(texts, labels)`, or labelled text that was read before.
         config: layers, shuffles, seed, length limit, batch size.
         text_options: how to read the data: split, columns, …
         model_options: how to load the model: revision, dtype, device, …
         out: a folder for the result; a run that was interrupted there goes on where it was.
         every_k: write every k into `scores.csv`.
+        keep_moments: write `moments.safetensors`, from which every k can be solved again; some
+            190 MB at 135 million parameters, 10 GB at 8 billion.
+        calibration: forecast the LoRA gain by a file of `ntpscore study calibrate`; None means
+            ntpscore's own study.
         progress: show progress bars on standard error; None means if it is a terminal.
         keywords: any option of `ScoreConfig`, `TextOptions` or `ModelOptions` by its name, such as
             `label_column="stars"`.
@@ -103,15 +103,16 @@ def score(
     )
     config, text_options, model_options = chosen
     check_order([model], data, "model, then data")
+    evidence = Evidence.load(calibration)  # a file that can't be read is told before the pass
     folder = make_folder(out) if out is not None else None
     clock = Clock(STAGES)
     text = read_text(data, text_options, seed=config.seed, clock=clock)
-    language_model = take_model(model, model_options, clock=clock, progress=progress)
-    return score_text(
-        language_model, text, folder=folder, config=config, clock=clock, every_k=every_k,
-        progress=progress,
-        options={**options_record(text_options, model_options), "every_k": every_k},
-    )  # fmt: skip
+    with take_model(model, model_options, clock=clock, progress=progress) as language_model:
+        return score_text(
+            language_model, text, folder=folder, config=config, clock=clock, every_k=every_k,
+            keep_moments=keep_moments, evidence=evidence, progress=progress,
+            options={**options_record(text_options, model_options), "every_k": every_k},
+        )  # fmt: skip
 
 
 def score_text(
@@ -122,9 +123,10 @@ def score_text(
     config: ScoreConfig | None = None,
     clock: Clock | None = None,
     every_k: bool = False,
+    keep_moments: bool = False,
+    evidence: Evidence | None = None,
     progress: bool | None = None,
     options: dict[str, Any] | None = None,
-    observe: Observer | None = None,
 ) -> ScoreResult:
     """`score` for a model that is loaded and text that is read.
 
@@ -135,36 +137,21 @@ def score_text(
         config: see `ScoreConfig`.
         clock: seconds that were spent already.
         every_k: write every k into `scores.csv`.
+        keep_moments: write the moments too.
+        evidence: what the forecast of LoRA rests on; None makes none.
         progress: show progress bars on standard error; None means if it is a terminal.
         options: how model and text were asked for, to be recorded among the settings.
-        observe: sees the hidden states of every layer and text once, and may see some again where
-            memory ran out; not of what a checkpoint holds already, so it wants no folder.
 
     Raises:
         NtpscoreError: as `score`.
     """
-    if observe is not None and folder is not None:
-        raise NtpscoreError("a pass that is observed can't go on from a checkpoint: pass no folder")
     config = config or ScoreConfig()
     clock = clock or Clock(STAGES)
     keep_freed_memory()
-    warnings: list[str] = []
     with clock("sanity_check"):
-        loss = check_next_token_loss(language_model)
-        if loss.verdict == "refuse" and not config.skip_sanity_check:
-            raise ModelError(f"{loss.message} (--skip-sanity-check runs it all the same)")
-        if loss.verdict != "ok":
-            warnings.append(loss.message)
+        loss = _check_model(language_model, config)
     layers = check_layers(config.layers, language_model, "--layers")
-    n_outputs = len(text.classes)
-    needed = check_memory(
-        len(layers),
-        language_model.width,
-        n_outputs,
-        config.shuffles,
-        sums_device(language_model.device),
-        folds=0 if config.until is None else MOST_FOLDS,
-    )
+    needed = _check_memory(language_model, text, len(layers), config)
     with clock("tokenize"):
         tokens = tokenize(text.texts, language_model, config.max_length)
     if all(len(one) == 1 for one in tokens.ids):
@@ -172,58 +159,114 @@ def score_text(
             "every text is a single token: there is no next token to predict, so no "
             "autoregressive subspace"
         )
-    warnings += _warnings(text, tokens, language_model.width)
-    with Progress(progress) as shown:
-        shown.say(
+    device = sums_device(language_model.device)
+    precision = choose_precision(config.precision, device, language_model.width)
+    unsaid = _unsaid(text.n_groups, language_model.width)
+    with Progress(progress) as bar:
+        bar.say(
             f"{len(text)} texts of {tokens.n_tokens} tokens; the moments of {len(layers)} layers "
             f"of width {language_model.width} take {needed / 1e6:.0f} MB"
         )
-        run = _Pass(language_model, text, tokens, layers, config, folder, clock, shown, observe)
-        warnings += run.go()
+        for line in unsaid:
+            bar.say(line)
+        reading = MomentsPass(
+            language_model, text, tokens, layers, shuffles=config.shuffles, seed=config.seed,
+            batch_tokens=config.batch_tokens, precision=precision, until=config.until,
+            until_scores=config.until_scores,
+            folder=folder, checkpoint_seconds=config.checkpoint_seconds, clock=clock, bar=bar,
+            feature_texts=config.feature_texts,
+        )  # fmt: skip
+        moments = reading.read()
+        features = reading.keep_features()
         # Writing the moments waits for the disk, solving for the processor.
         with clock("solve"), ThreadPoolExecutor(1) as background:
-            saving = background.submit(write_moments, run.moments, folder) if folder else None
-            shown.start("solving", len(layers), unit="layers")
-            table = score_moments(run.moments, lambda _layer: shown.advance(1))
+            keep = folder if keep_moments else None
+            saving = background.submit(write_moments, moments, keep) if keep else None
+            bar.start("solving", len(layers), unit="layers")
+            table = score_moments(moments, lambda _layer: bar.advance(1))
             if saving is not None:
                 saving.result()
-    rows = layer_record(table)
+        with clock("accuracy"):
+            judged = judge_features(features, text, config.seed, bar)
     best = {name: asdict(found) for name in SCORES if (found := find_best(table, name)) is not None}
     record: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
+        "kind": KIND,
         "model": {**describe_model(language_model), "next_token_loss": loss.loss},
         "data": describe_text(text, tokens),
         "settings": {
             **(options or {}),
             **asdict(config),
             "layers": list(layers),
+            "precision": precision,
             "pooling": "mean",
         },
-        "layers": rows,
+        "accuracy": judged.accuracy,
+        "learning_curve": judged.learning_curve,
+        "layers": layer_record(table),
         "best": best,
-        "advice": write_advice(rows, best, run.moments.n_texts, language_model.width),
-        "warnings": warnings,
+        "warnings": [
+            *([] if loss.verdict == "ok" else [loss.message]),
+            *_warnings(text, tokens),
+            *reading.warnings,
+            *_warnings_of_precision(precision, table),
+        ],
+        "unsaid": unsaid,
         "seconds": {},
         "peak_memory_bytes": peak_memory(),
         "versions": describe_versions(),
         "command": describe_command(),
     }
-    if run.until is not None:
-        record["until"] = until_record(run.until, config, run.moments.n_texts, len(text))
+    if reading.adaptive is not None:
+        record["until"] = until_record(reading.adaptive, config, moments.n_texts, len(text))
     record = without_nan(record)
-    result = ScoreResult(record, table=table, moments=run.moments)
+    result = ScoreResult(
+        record, table=table, held_out=judged.held_out, moments=moments, features=features
+    )
+    if evidence is not None:
+        record["forecast"] = forecast_gain(record, result.table(), evidence)
+    record["advice"] = write_advice(record)
     if folder is not None:
         with clock("write"):
-            result.write_table(folder, every_k=every_k)
+            result.write_tables(folder, every_k=every_k)
     record["seconds"] = clock.seconds()
     if folder is not None:
         result.write_record(folder)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-        UntilKnown.forget(folder)
+        reading.forget()
     return result
 
 
-def until_record(until: UntilKnown, config: ScoreConfig, n_texts: int, of: int) -> dict[str, Any]:
+def _check_model(language_model: LanguageModel, config: ScoreConfig) -> NextTokenLoss:
+    """The loss on plain English, if the model is one that works.
+
+    Raises:
+        ModelError: it predicts plain English badly.
+    """
+    loss = check_next_token_loss(language_model)
+    if loss.verdict == "refuse" and not config.skip_sanity_check:
+        raise ModelError(f"{loss.message} (--skip-sanity-check runs it all the same)")
+    return loss
+
+
+def _check_memory(
+    language_model: LanguageModel, text: LabelledText, n_layers: int, config: ScoreConfig
+) -> int:
+    n_outputs = len(text.classes)
+    copies = sums_at_once(language_model, n_layers, n_outputs, config.shuffles)
+    return check_memory(
+        n_layers,
+        language_model.width,
+        n_outputs,
+        config.shuffles,
+        sums_device(language_model.device),
+        copies=copies,
+        folds=0 if config.until is None else MOST_FOLDS + copies,
+    )
+
+
+def until_record(
+    adaptive: AdaptiveReading, config: ScoreConfig, n_texts: int, of: int
+) -> dict[str, Any]:
     """How many texts were read, and what they say of all, for `result.json`."""
     stopped = n_texts < of
     return {
@@ -231,241 +274,68 @@ def until_record(until: UntilKnown, config: ScoreConfig, n_texts: int, of: int) 
         "stopped": stopped,
         "n_texts": n_texts,
         "of": of,
-        "layer": until.folds.layer,
-        "k": until.k,
+        "layer": adaptive.layer,
+        "k": adaptive.k,
         "coverage": COVERAGE,
         "waited_for": list(config.until_scores),
-        "scores": {name: asdict(one) for name, one in until.estimates.items()} if stopped else {},
+        "scores": {name: asdict(one) for name, one in adaptive.estimates.items()}
+        if stopped
+        else {},
     }
 
 
-def sums_device(device: torch.device) -> torch.device:
-    """Where sums in float64 can be kept: the model's device, but the processor for `mps`."""
-    return torch.device("cpu") if device.type == "mps" else device
-
-
-def check_memory(
-    n_layers: int,
-    width: int,
-    n_outputs: int,
-    n_shuffles: int,
-    device: torch.device,
-    *,
-    folds: int = 0,
-) -> int:
-    """The bytes that the sums of a run and the solving of a layer will take, if they fit.
-
-    Args:
-        n_layers: of the moments.
-        width: d.
-        n_outputs: c.
-        n_shuffles: P.
-        device: where the sums are kept.
-        folds: further moments of one layer, without shuffles.
-
-    Raises:
-        ModelError: they don't fit into what is free on the device.
-    """
-    solving = solve_bytes(width) + folds * Moments.n_bytes(1, width, n_outputs, 0)
-    needed = Moments.n_bytes(n_layers, width, n_outputs, n_shuffles) + solving
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-    else:
-        free = psutil.virtual_memory().available
-    if needed > _MEMORY_MARGIN * free:
-        per_layer = Moments.n_bytes(1, width, n_outputs, n_shuffles)
-        fitting = int((_MEMORY_MARGIN * free - solving) / per_layer)
-        advice = (
-            f"choose at most {fitting} layers with --layers"
-            if fitting > 0
-            else "not even one layer fits: use a machine with more"
+def _warnings_of_precision(precision: str, table: ScoreTable) -> list[str]:
+    if precision == "float32":
+        said = (
+            "products were added in float32, which may move scores by up to 3e-2 where a few "
+            "directions are much larger than the others: compare with --precision float64"
         )
-        raise ModelError(
-            f"the moments of {n_layers} layers of width {width}, and solving them, need "
-            f"{needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free: {advice}"
-        )
-    return needed
+        return [said]
+    unsafe = [
+        layer
+        for layer, scores in zip(table.layers, table.by_layer, strict=True)
+        if not scores.condition_C0 < SAFE_CONDITION
+    ]
+    if precision == "float64" or not unsafe:
+        return []
+    said = (
+        f"exact-int8 may move scores of layers {', '.join(map(str, unsafe))} by more than 1e-6, "
+        "since a few directions there are much larger than the others: --precision float64 does not"
+    )
+    return [said]
 
 
-class _Pass:
-    """The forward pass over all texts, with checkpoints."""
-
-    def __init__(
-        self,
-        language_model: LanguageModel,
-        text: LabelledText,
-        tokens: TokenizedText,
-        layers: tuple[int, ...],
-        config: ScoreConfig,
-        folder: Path | None,
-        clock: Clock,
-        shown: Progress,
-        observe: Observer | None = None,
-    ) -> None:
-        self.language_model = language_model
-        self.observe: Observer = observe or (lambda *_: None)
-        self.text = text
-        self.ids = tokens.ids
-        self.layers = layers
-        self.config = config
-        self.folder = folder
-        self.clock = clock
-        self.shown = shown
-        # Apple's processors have no float64 on the graphics side.
-        self.device = sums_device(language_model.device)
-        self.labels = torch.from_numpy(np.ascontiguousarray(text.labels)).to(self.device)
-        self.permutations = shuffled_labels(len(text), config.shuffles, config.seed).to(self.device)
-        lengths = [len(one) for one in tokens.ids]
-        self.until = None
-        if config.until is not None:
-            self.until = UntilKnown(
-                lengths, batch_tokens=config.batch_tokens, seed=config.seed,
-                half_width=config.until, names=config.until_scores, layer=layers[-1],
-                width=language_model.width, n_outputs=len(text.classes), device=self.device,
-            )  # fmt: skip
-        self.batches = (
-            plan_batches(lengths, config.batch_tokens) if self.until is None else self.until.batches
-        )
-        self.reader = BatchReader(language_model, text.texts, tokens.ids, clock, "moments")
-        self.done = 0
-        self.moments = Moments(
-            layers, language_model.width, len(text.classes), config.shuffles, self.device
-        )
-
-    def go(self) -> list[str]:
-        """Run what is left to run; returns warnings."""
-        warnings = []
-        if self.folder is not None and self._resume(self.folder):
-            warnings.append(
-                f"went on from a checkpoint after {self.moments.n_texts} of {len(self.ids)} texts"
-            )
-        self.shown.start("reading", len(self.ids), "texts", self.moments.n_texts)
-        saved = time.perf_counter()
-        wait = self.config.checkpoint_seconds
-
-        def due() -> bool:
-            return self.folder is not None and time.perf_counter() - saved > wait
-
-        while self.done < len(self.batches):
-            end = len(self.batches) if self.until is None else self.until.end_of_round(self.done)
-            self.done += self.reader.read(
-                self.batches[self.done : end],
-                self.layers,
-                self._part,
-                on_batch=lambda batch: self.shown.advance(len(batch)),
-                go_on=lambda: not due(),
-            )
-            if self.until is not None:
-                with self.clock("solve"):
-                    if self.until.known(self.done):
-                        break
-            if self.folder is not None and due():
-                with self.clock("write"):
-                    start = time.perf_counter()
-                    self._checkpoint(self.folder)
-                    saved = time.perf_counter()
-                    wait = max(self.config.checkpoint_seconds, (saved - start) / _CHECKPOINT_SHARE)
-        if self.reader.largest_batch < sys.maxsize:
-            warnings.append(
-                f"memory ran out: batches were cut to {self.reader.largest_batch} tokens"
-            )
-        return warnings
-
-    def _part(
-        self, indices: list[int], attention_mask: Tensor
-    ) -> tuple[OnLayer, Callable[[], None]]:
-        """Adds the texts of a batch, or of a part of one, to the moments."""
-        attention_mask = attention_mask.to(self.device)
-        labels, shuffled = self._labels(indices)
-        batch = self.moments.batch(attention_mask, labels, shuffled)
-        sums = [(self.moments, batch)]
-        if self.until is not None:
-            fold = self.until.folds.current
-            sums.append((fold, fold.batch(attention_mask, labels)))
-
-        def on_layer(layer: int, hidden_states: Tensor) -> None:
-            # If memory runs out the layer comes again, so sums are added once nothing can fail.
-            self.observe(layer, indices, hidden_states, batch.lengths)
-            hidden_states = hidden_states.to(self.device)
-            adds = [
-                moments.prepare_layer(layer, hidden_states, part)
-                for moments, part in sums
-                if layer in moments.layers
-            ]
-            for add in adds:
-                add()
-
-        def finish() -> None:
-            for moments, part in sums:
-                moments.add_labels(part)
-
-        return on_layer, finish
-
-    def _labels(self, indices: list[int]) -> tuple[Tensor, Tensor | None]:
-        rows = torch.tensor(indices, device=self.device)
-        if not self.config.shuffles:
-            return self.labels[rows], None
-        return self.labels[rows], self.labels[self.permutations[:, rows]]
-
-    # -- checkpoints ----------------------------------------------------------------------------
-
-    def _fingerprint(self) -> str:
-        """Names the run: two runs with the same one accumulate the same sums batch by batch."""
-        parts = {
-            "model": self.language_model.identity,
-            "data": [self.text.source.content_hash, self.text.task, *self.text.classes],
-            "layers": self.layers,
-            # A changed tokenizer changes them, whatever else stays the same.
-            "tokens": hashlib.sha256(json.dumps(self.ids).encode()).hexdigest(),
-            "config": [self.config.shuffles, self.config.seed, self.config.max_length,
-                       self.config.batch_tokens, self.config.until, self.config.until_scores],
-        }  # fmt: skip
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-    def _checkpoint(self, folder: Path) -> None:
-        spent = {**self.clock.seconds()}
-        note = {"run": self._fingerprint(), "done": str(self.done), "seconds": json.dumps(spent)}
-        if self.until is not None:
-            note["next_look"] = str(self.until.next_look)
-            self.until.save(folder, self.done)
-        self.moments.save(folder / CHECKPOINT, note)
-        UntilKnown.forget(folder, but=self.done)
-
-    def _resume(self, folder: Path) -> bool:
-        """Take over the sums of an interrupted run of the same kind, if there are any."""
-        path = folder / CHECKPOINT
-        try:
-            note = read_note(path)
-            if note.get("run") != self._fingerprint():
-                return False
-            moments = Moments.load(path, self.device)
-            if self.until is not None:
-                self.until.load(folder, int(note["done"]))
-                self.until.next_look = int(note["next_look"])
-        except MomentsError:
-            return False
-        self.moments = moments
-        self.done = int(note["done"])
-        for stage, seconds in json.loads(note["seconds"]).items():
-            if stage not in ("load_data", "load_model", "sanity_check", "tokenize"):
-                self.clock.add(stage, seconds)
-        return True
+def _unsaid(n: int, width: int) -> list[str]:
+    """What the scores don't say of so few texts; held-out accuracy does speak of them."""
+    line = (
+        f"{n} texts are no more than the width of {width}: a map that is fitted to all of them "
+        "fits any labels, so r2 and retained say nothing, N is singular, and U's arbitrary part "
+        "fills what the texts leave open (algorithm1, published, expected); supervised and "
+        "subspace see only the texts' own span. Held-out accuracy is known all the same."
+    )
+    return [line] if n <= width else []
 
 
-def _warnings(text: LabelledText, tokens: TokenizedText, width: int) -> list[str]:
-    found = []
-    n = len(text)
-    if n <= width:
-        found.append(
-            f"{n} texts are no more than the width of {width}: least squares fits any labels, so "
-            "r2 and retained say nothing, N is singular, and U's arbitrary part fills what the "
-            "texts leave open (algorithm1, published, expected); supervised and subspace see only "
-            f"the texts' own span. Use well over {width} texts."
-        )
+def _warnings(text: LabelledText, tokens: TokenizedText) -> list[str]:
+    found = [*text.source.reading.warnings]
+    n = text.n_groups
     if tokens.truncated:
         longest = max(map(len, tokens.ids))
-        found.append(f"{tokens.truncated} of {n} texts were cut to {longest} tokens")
+        found.append(f"{tokens.truncated} of {len(text)} texts were cut to {longest} tokens")
     if text.source.skipped:
         reasons = ", ".join(f"{count} {why}" for why, count in text.source.skipped.items())
         found.append(f"rows were skipped: {reasons}")
+    groups, labels = torch.from_numpy(text.groups), torch.from_numpy(text.labels)
+    if n < len(text):
+        found.append(
+            f"{len(text)} texts are in {n} independent groups, with which r2_adjusted and shuffles "
+            "reckon"
+        )
+    kept = share_kept(groups, labels)
+    if kept > _MUCH_KEPT:
+        found.append(
+            f"{kept:.0%} of the texts are in groups that no other can exchange labels with, for "
+            "they differ in size and have several labels: shuffled labels are too much like the "
+            "true ones"
+        )
     return found

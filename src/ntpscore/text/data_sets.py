@@ -1,17 +1,18 @@
 """Tables from `datasets` (the hub, saved folders, objects in memory) and from pandas."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ntpscore.errors import DataError, MissingSplitError
-from ntpscore.text.registry import DATA_SETS
-from ntpscore.text.table import Table, is_missing, quoted
+from ntpscore.text.table import Table, quoted, shown
 
 if TYPE_CHECKING:
     import datasets
     import pandas as pd
+    import pyarrow as pa
     from huggingface_hub import DatasetInfo
 
 _HUB_TIMEOUT = 10  # seconds
@@ -82,8 +83,8 @@ def _commit_of_files(loaded: "datasets.DatasetDict") -> str | None:
     """The commit in the addresses of the files that were read, cached or not."""
     for dataset in loaded.values():
         for address in dataset.info.download_checksums or {}:
-            if found := re.search(r"@([0-9a-f]{40})/", address):
-                return found[1]
+            if commit := re.search(r"@([0-9a-f]{40})/", address):
+                return commit[1]
     return None
 
 
@@ -91,20 +92,19 @@ def load_folder(path: Path, table_id: str) -> "datasets.Dataset | datasets.Datas
     """Load what `datasets`' `save_to_disk` wrote.
 
     Raises:
-        DataError: the folder holds something else, or is damaged.
+        DataError: it is damaged.
     """
     import datasets
 
-    if not any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
-        hides = table_id in DATA_SETS
-        raise DataError(
-            f"{table_id} is a folder, but not one that `save_to_disk` of datasets wrote: "
-            + ("go where no folder hides that short name" if hides else "give a file in it")
-        )
     try:
         return datasets.load_from_disk(str(path))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except Exception as error:  # one class per file that is damaged
         raise DataError(f"{table_id} is damaged ({error}): save the data set again") from error
+
+
+def is_saved(path: Path) -> bool:
+    """Whether a folder is one that `save_to_disk` of `datasets` wrote."""
+    return any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
 
 
 def table_from_datasets(
@@ -120,20 +120,28 @@ def table_from_datasets(
     """
     import datasets
 
+    others: dict[str, Callable[[], Table]] = {}
     if isinstance(data, datasets.DatasetDict):
         if split not in data:
             raise MissingSplitError(
-                f"{table_id} has no split {split!r}: it has {quoted(list(data))}. Say which with "
-                "--split"
+                f"{table_id} has no split {shown(split)}: it has {quoted(list(data))}. Say which "
+                "with --split"
             )
         dataset, is_of_split = data[split], True
+        others = {
+            str(other): partial(table_from_datasets, data, table_id, str(other), revision)
+            for other in data
+            if other != split
+        }
     else:
         dataset, is_of_split = data, str(data.split) == split
     orders = class_orders(dataset.features)
 
     def read_column(name: str) -> list[Any]:
+        what = f"{table_id}, column {shown(name)},"
+        check_arrow(dataset.data.column(name).chunks, what)
         column = dataset.select_columns([name]).with_format("arrow")[:].column(0)
-        return name_classes(column.to_pylist(), orders.get(name))
+        return name_classes(read_arrow_column(column, what), orders.get(name))
 
     return Table(
         table_id,
@@ -143,7 +151,43 @@ def table_from_datasets(
         class_orders=orders,
         split=split if is_of_split else None,
         revision=revision,
+        other_splits=others,
     )
+
+
+def check_arrow(chunks: "Sequence[pa.Array]", what: str) -> None:
+    """Check arrays from a file before they are touched: damaged ones can end the process.
+
+    Raises:
+        DataError: one is damaged.
+    """
+    import pyarrow as pa
+
+    try:
+        for chunk in chunks:
+            chunk.validate(full=True)
+    except pa.ArrowException as error:
+        raise DataError(f"{what} is damaged: {error}") from error
+
+
+def read_arrow_column(column: "pa.ChunkedArray", what: str) -> list[Any]:
+    """The values of a column of Arrow.
+
+    Args:
+        column: any.
+        what: it is called in messages.
+
+    Raises:
+        DataError: it is damaged, or holds what Python has no value for.
+    """
+    import pyarrow as pa
+
+    check_arrow(column.chunks, what)
+    try:
+        values: list[Any] = column.to_pylist()
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise DataError(f"{what} can't be read: {error}") from error
+    return values
 
 
 def table_from_frame(frame: "pd.DataFrame", table_id: str) -> Table:
@@ -156,19 +200,12 @@ def table_from_frame(frame: "pd.DataFrame", table_id: str) -> Table:
     def plain(value: Any) -> Any:
         if isinstance(value, np.ndarray | np.generic):
             return value.tolist()
-        if isinstance(value, tuple):
+        if isinstance(value, tuple | set | frozenset):
             return list(value)
         return None if value is pd.NA or value is pd.NaT else value
 
     def read_column(name: str) -> list[Any]:
-        values = [plain(value) for value in frame.iloc[:, names.index(name)].tolist()]
-        # Pandas turns integers to floats where one is missing: turn them back.
-        known = [value for value in values if not is_missing(value)]
-        if len(known) < len(values) and all(
-            isinstance(value, float) and value.is_integer() for value in known
-        ):
-            return [None if is_missing(value) else int(value) for value in values]
-        return values
+        return [plain(value) for value in frame.iloc[:, names.index(name)].tolist()]
 
     return Table(table_id, names, len(frame), read_column)
 
@@ -201,6 +238,8 @@ def name_classes(values: list[Any], names: Sequence[str] | None) -> list[Any]:
     def name(value: Any) -> Any:
         if isinstance(value, list):
             return [name(item) for item in value]
-        return names[value] if value is not None and 0 <= value < len(names) else None
+        if isinstance(value, bool) or not isinstance(value, int):
+            return value
+        return names[value] if 0 <= value < len(names) else None
 
     return [name(value) for value in values]

@@ -1,164 +1,142 @@
-"""Tables in files: JSON lines, JSON, CSV, TSV and Parquet."""
+"""Tables in files: JSON lines, JSON, CSV, TSV, Parquet and Excel, compressed or not."""
 
-import csv
+import bz2
+import gzip
 import io
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import lzma
+import zlib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ntpscore.errors import DataError
-from ntpscore.text.data_sets import class_orders, name_classes
-from ntpscore.text.table import Table
+from ntpscore.text.data_sets import name_classes, read_arrow_column
+from ntpscore.text.delimited import parse_delimited
+from ntpscore.text.json_rows import parse_json, parse_json_lines
+from ntpscore.text.table import Table, name_columns, quoted, shown
 
 _BOM = b"\xef\xbb\xbf"
+_WIDE_BOMS = {b"\xff\xfe\x00\x00": "utf-32", b"\x00\x00\xfe\xff": "utf-32", b"\xff\xfe": "utf-16",
+              b"\xfe\xff": "utf-16"}  # fmt: skip
+_SNIFFED = 4096  # bytes
 
 
-class _Parser(Protocol):
-    def __call__(self, content: bytes, table_id: str, *, skip_bad_rows: bool) -> Table: ...
-
-
-def read_file(path: Path, table_id: str, *, skip_bad_rows: bool) -> Table:
+def read_file(path: Path, table_id: str, *, encoding: str | None, skip_bad_rows: bool) -> Table:
     """Read a table whose format the file's ending tells.
 
     Args:
         path: An existing file.
         table_id: What to call it in messages.
-        skip_bad_rows: Leave malformed JSON lines out and count them, instead of stopping.
+        encoding: Of text; None means UTF-8.
+        skip_bad_rows: Leave malformed rows out and count them, instead of stopping.
 
     Raises:
         DataError: the file can't be read, is empty, or is not what its ending says.
     """
-    parse = PARSERS.get(path.suffix.lower())
-    if parse is None:
+    endings = [ending.lower() for ending in path.suffixes[-2:]]
+    decompress = _DECOMPRESSORS.get(endings[-1]) if endings else None
+    ending = "".join(endings[-1:]) if decompress is None else "".join(endings[:-1])
+    if ending not in DATA_FILE_ENDINGS:
         raise DataError(
-            f"{table_id}: a file must end in one of {', '.join(PARSERS)}, not in {path.suffix!r}"
+            f"{table_id}: a file must end in one of {', '.join(DATA_FILE_ENDINGS)}, not in "
+            f"{path.suffix!r}; one of {', '.join(_DECOMPRESSORS)} may follow"
         )
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{table_id} can't be read: {error.strerror}") from error
+    content = read_bytes(path, table_id)
+    if decompress is not None:
+        content = _decompress(content, decompress, table_id)
     if not content.removeprefix(_BOM).strip():
         raise DataError(f"{table_id} is empty")
-    return parse(content, table_id, skip_bad_rows=skip_bad_rows)
+    if ending in _BINARY:
+        if encoding is not None:
+            raise DataError(f"--encoding is for files of text: leave it out for {table_id}")
+        return _BINARY[ending](content, table_id)
+    text = decode(content, table_id, encoding)
+    if not text.strip():
+        raise DataError(f"{table_id} is empty")
+    return _TEXTS[ending](text, table_id, skip_bad_rows=skip_bad_rows)
 
 
-def parse_jsonl(content: bytes, table_id: str, *, skip_bad_rows: bool) -> Table:
-    """Read JSON lines: one object a line; blank lines hold no row.
+def read_bytes(path: Path, table_id: str) -> bytes:
+    """The content of a file.
 
     Raises:
-        DataError: a line is malformed or holds no object, or an object has a key twice.
+        DataError: it can't be read.
     """
-    rows: list[dict[str, Any]] = []
-    lines: list[int] = []
-    n_malformed = 0
-    for number, line in enumerate(_decode(content, table_id).split("\n"), start=1):
-        if not line or line.isspace():
-            continue
-        place = f"{table_id}, line {number}"
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{table_id} can't be read: {error.strerror}") from error
+
+
+def _decompress(content: bytes, decompress: Callable[[bytes], bytes], table_id: str) -> bytes:
+    try:
+        return decompress(content)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+        raise DataError(f"{table_id} can't be decompressed: {error}") from error
+
+
+def _decompress_zstd(content: bytes) -> bytes:
+    import pyarrow as pa
+
+    with pa.CompressedInputStream(pa.BufferReader(content), "zstd") as stream:
+        decompressed: bytes = stream.read()
+        return decompressed
+
+
+def decode(content: bytes, table_id: str, encoding: str | None) -> str:
+    """The text of a file, without byte order mark.
+
+    Raises:
+        DataError: there is no such encoding, or the file is in another.
+    """
+    if encoding is not None:
         try:
-            row = json.loads(line, object_pairs_hook=partial(_row, place))
-            problem = None if isinstance(row, dict) else f"an object is expected, not {line[:40]!r}"
-        except json.JSONDecodeError as error:
-            problem = f"malformed JSON: {error.msg}, at character {error.colno}"
-        except (ValueError, RecursionError) as error:
-            problem = f"malformed JSON: {error}"
-        if problem is None:
-            rows.append(row)
-            lines.append(number)
-        elif skip_bad_rows:
-            n_malformed += 1
-        else:
-            raise DataError(f"{place}: {problem}")
-    return _table_of_objects(rows, table_id, lines=lines, n_malformed=n_malformed)
-
-
-def parse_json(
-    content: bytes,
-    table_id: str,
-    *,
-    skip_bad_rows: bool,  # noqa: ARG001  # every parser is called alike
-) -> Table:
-    """Read a JSON list of objects.
-
-    Raises:
-        DataError: it is malformed, no list, or an item is no object.
-    """
-    try:
-        rows = json.loads(_decode(content, table_id), object_pairs_hook=partial(_row, table_id))
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{table_id}, line {error.lineno}: malformed JSON: {error.msg}, at character "
-            f"{error.colno}. If it has one object a line, let its name end in .jsonl"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{table_id}: malformed JSON: {error}") from error
-    if not isinstance(rows, list):
-        raise DataError(f"{table_id}: a list of objects is expected, not one {_kind(rows)}")
-    for index, row in enumerate(rows):
-        if not isinstance(row, dict):
+            return content.decode(encoding).removeprefix("\ufeff")
+        except LookupError as error:
             raise DataError(
-                f"{table_id}, row {index + 1}: an object is expected, not a {_kind(row)}"
+                f"there is no encoding {shown(encoding)}: utf-8, utf-16, cp1252 and latin-1 are "
+                "usual ones"
+            ) from error
+        except ValueError as error:
+            raise DataError(
+                f"{table_id} is not in the encoding {encoding} ({error}): name another with "
+                "--encoding, or leave it out for UTF-8"
+            ) from error
+    for mark, wide in _WIDE_BOMS.items():
+        if content.startswith(mark):
+            raise DataError(
+                f"{table_id} starts as {wide.upper()} does: read it with --encoding {wide}"
             )
-    return _table_of_objects(rows, table_id)
-
-
-def parse_csv(
-    content: bytes,
-    table_id: str,
-    *,
-    skip_bad_rows: bool,  # noqa: ARG001  # every parser is called alike
-    delimiter: str = ",",
-) -> Table:
-    """Read delimited text with a header; fields may be quoted with `"`; blank lines hold no row.
-
-    Raises:
-        DataError: a row has not as many cells as the header, or quote marks are wrong.
-    """
-    text = _decode(content, table_id)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header: list[str] = []
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    start = 1
+    body = content.removeprefix(_BOM)
+    head = body[:_SNIFFED]
+    if head.count(0) > len(head) // 4:  # as Latin letters in UTF-16 have every other byte
+        wide = "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
+        raise DataError(f"{table_id} seems to be UTF-16: read it with --encoding {wide}")
     try:
-        with _long_fields(len(text)):
-            for cells in reader:
-                line, start = start, reader.line_num + 1
-                if not cells:
-                    continue
-                if not header:
-                    header = [name.strip() for name in cells]
-                    continue
-                if len(cells) != len(header):
-                    raise DataError(
-                        f"{table_id}, line {line}: {len(cells)} cells, but the header has "
-                        f"{len(header)}. Quote cells that hold a {delimiter!r} or a line break"
-                    )
-                rows.append(cells)
-                lines.append(line)
-    except csv.Error as error:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        offset = error.start + len(content) - len(body)
         raise DataError(
-            f"{table_id}, line {start}: {error}. A cell that starts with a quote mark must end "
-            "with one, and those inside it must be doubled"
+            f"{table_id}, line {line}: byte {offset} of the file (0x{content[offset]:02x}) is not "
+            f"valid UTF-8: save the file as UTF-8, or, if it is in a western European language, "
+            f"read it with --encoding {_single_byte_encoding(body)}"
         ) from error
-    position = {name: index for index, name in enumerate(header)}
-
-    def read_column(name: str) -> list[Any]:
-        index = position[name]
-        return [cells[index] for cells in rows]
-
-    return Table(table_id, tuple(header), len(rows), read_column, lines=lines, untyped=True)
 
 
-def parse_parquet(
-    content: bytes,
-    table_id: str,
-    *,
-    skip_bad_rows: bool,  # noqa: ARG001  # every parser is called alike
-) -> Table:
+def _single_byte_encoding(body: bytes) -> str:
+    """Windows' alphabet where the file has its marks, else the one of the standard."""
+    try:
+        has_marks = any("\x80" <= character <= "\x9f" for character in body.decode("latin-1"))
+        body.decode("cp1252")
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "cp1252" if has_marks else "latin-1"
+
+
+def parse_parquet(content: bytes, table_id: str) -> Table:
     """Read a Parquet file; class names that `datasets` noted in it are used.
 
     Raises:
@@ -168,80 +146,112 @@ def parse_parquet(
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(pa.BufferReader(content)).read()
-    except (pa.ArrowException, OSError) as error:
+        file = pq.ParquetFile(pa.BufferReader(content))
+        schema, n_rows = file.schema_arrow, file.metadata.num_rows
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{table_id} can't be read as Parquet: {error}") from error
-    orders: dict[str, tuple[str, ...]] = {}
-    if b"huggingface" in (table.schema.metadata or {}):
-        from datasets import Features
+    orders = noted_class_orders((schema.metadata or {}).get(b"huggingface", b"{}"))
 
-        orders = class_orders(Features.from_arrow_schema(table.schema))
+    def read_column(name: str) -> list[Any]:
+        try:
+            # The name of a column also chooses those whose names go on after a dot.
+            column = file.read(columns=[name]).column(name)
+        except (pa.ArrowException, OSError, ValueError, LookupError) as error:
+            raise DataError(f"{table_id}, column {shown(name)}, can't be read: {error}") from error
+        values = read_arrow_column(column, f"{table_id}, column {shown(name)},")
+        return name_classes(values, orders.get(name))
+
+    return Table(table_id, tuple(schema.names), n_rows, read_column, class_orders=orders)
+
+
+def noted_class_orders(note: bytes) -> dict[str, tuple[str, ...]]:
+    """The class names, in order, that `datasets` noted in a file, by column.
+
+    A note that is damaged or of another make says nothing; labels are then as the file has them.
+    """
+    try:
+        features = json.loads(note)["info"]["features"]
+        columns = dict(features.items())
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
+    orders = {}
+    for name, feature in columns.items():
+        inner = feature[0] if isinstance(feature, list) and feature else feature
+        inner = inner.get("feature", inner) if isinstance(inner, dict) else {}
+        names = inner.get("names") if isinstance(inner, dict) else None
+        if (
+            isinstance(names, list)
+            and all(isinstance(name, str) for name in names)
+            and inner.get("_type") == "ClassLabel"
+        ):
+            orders[name] = tuple(names)
+    return orders
+
+
+def parse_xlsx(content: bytes, table_id: str) -> Table:
+    """Read the first sheet of an Excel workbook, whose first row names the columns.
+
+    Raises:
+        DataError: openpyxl is not installed, it is no workbook, or the sheet is empty.
+    """
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise DataError(
+            f"{table_id} needs openpyxl: pip install 'ntpscore[xlsx]', or save it as CSV"
+        ) from error
+    try:
+        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+        sheets = book.sheetnames
+        cells = [list(row) for row in book[sheets[0]].iter_rows(values_only=True)]
+    except Exception as error:  # one class per part of the format that is damaged
+        raise DataError(f"{table_id} can't be read as an Excel workbook: {error}") from error
+    filled = [i for i, row in enumerate(cells) if any(cell is not None for cell in row)]
+    if not filled:
+        raise DataError(f"{table_id}: its first sheet {shown(sheets[0])} is empty")
+    header, rows = filled[0], filled[1:]
+    names = name_columns(cells[header])
+
+    def read_column(name: str) -> list[Any]:
+        index = names.index(name)
+        return [cells[row][index] if index < len(cells[row]) else None for row in rows]
+
+    guesses: tuple[str, ...] = ()
+    if len(sheets) > 1:
+        guesses = (f"{table_id}: the sheet {shown(sheets[0])} is read, not {quoted(sheets[1:])}",)
     return Table(
-        table_id,
-        tuple(table.column_names),
-        table.num_rows,
-        lambda name: name_classes(table.column(name).to_pylist(), orders.get(name)),
-        class_orders=orders,
+        table_id, names, len(rows), read_column, lines=[row + 1 for row in rows], guesses=guesses
     )
 
 
-PARSERS: dict[str, _Parser] = {
-    ".jsonl": parse_jsonl,
+_TEXTS: dict[str, Callable[..., Table]] = {
+    ".jsonl": parse_json_lines,
+    ".ndjson": parse_json_lines,
     ".json": parse_json,
-    ".csv": parse_csv,
-    ".tsv": partial(parse_csv, delimiter="\t"),
-    ".parquet": parse_parquet,
+    ".csv": partial(parse_delimited, delimiter=","),
+    ".tsv": partial(parse_delimited, delimiter="\t"),
 }
-# What the name of a file of labelled text may end in.
-DATA_FILE_ENDINGS = tuple(PARSERS)
+_BINARY: dict[str, Callable[[bytes, str], Table]] = {".parquet": parse_parquet, ".xlsx": parse_xlsx}
+_DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.decompress, ".zst": _decompress_zstd, ".bz2": bz2.decompress,
+    ".xz": lzma.decompress,
+}  # fmt: skip
+DATA_FILE_ENDINGS = (".ndjson", ".xlsx", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
+"""What the name of a file of labelled text may end in; that of its compression may follow."""
 
 
-def _decode(content: bytes, table_id: str) -> str:
-    body = content.removeprefix(_BOM)
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = body.count(b"\n", 0, error.start) + 1
-        offset = error.start + len(content) - len(body)
-        raise DataError(
-            f"{table_id}, line {line}: byte {offset} of the file "
-            f"(0x{content[offset]:02x}) is not valid UTF-8: save the file as UTF-8"
-        ) from error
+def is_data_file(path: Path) -> bool:
+    """Whether a file's name ends as that of a table does."""
+    endings = [ending.lower() for ending in path.suffixes]
+    if endings and endings[-1] in _DECOMPRESSORS:
+        endings.pop()
+    return bool(endings) and endings[-1] in DATA_FILE_ENDINGS
 
 
-def _row(place: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """One JSON object; of a repeated key the parser alone would keep the last value in silence."""
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise DataError(f"{place}: an object has the key {twice!r} twice")
-    return row
-
-
-def _kind(value: Any) -> str:
-    kinds = {dict: "object", list: "list", str: "string", int: "number", float: "number"}
-    return kinds.get(type(value), "null" if value is None else "truth value")
-
-
-def _table_of_objects(
-    rows: list[dict[str, Any]],
-    table_id: str,
-    *,
-    lines: list[int] | None = None,
-    n_malformed: int = 0,
-) -> Table:
-    names = tuple(dict.fromkeys(key for row in rows for key in row))
-    read_column: Callable[[str], list[Any]] = lambda name: [row.get(name) for row in rows]  # noqa: E731
-    return Table(table_id, names, len(rows), read_column, lines=lines, n_malformed=n_malformed)
-
-
-@contextmanager
-def _long_fields(n_characters: int) -> Iterator[None]:
-    """Let a cell be as long as the file: the csv module's limit, 128 Ki characters, is for all."""
-    limit = csv.field_size_limit()
-    csv.field_size_limit(max(limit, n_characters))
-    try:
-        yield
-    finally:
-        csv.field_size_limit(limit)
+def stem(path: Path) -> str:
+    """A file's name without the endings of its format and its compression."""
+    name = path.name
+    for ending in reversed(path.suffixes[-2:]):
+        if ending.lower() in _DECOMPRESSORS or ending.lower() in DATA_FILE_ENDINGS:
+            name = name[: -len(ending)]
+    return name

@@ -2,59 +2,30 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ntpscore.errors import DataError, MissingSplitError
+from ntpscore.errors import DataError
 from ntpscore.options import with_keywords
-from ntpscore.text.choices import write_choices
-from ntpscore.text.columns import Columns, find_columns
-from ntpscore.text.labels import Labels, Task, parse_cells, read_labels
+from ntpscore.text.columns import find_columns
+from ntpscore.text.groups import Groups, count_repetitions, find_groups, number_groups
+from ntpscore.text.labels import Labels, Task, read_labels
 from ntpscore.text.open import open_table
 from ntpscore.text.options import TextOptions
 from ntpscore.text.registry import fill_in
+from ntpscore.text.rows import read_rows
 from ntpscore.text.sample import draw_sample, draw_stratified_sample
-from ntpscore.text.table import Table, is_missing, quoted
-from ntpscore.text.template import Template, parse_template
+from ntpscore.text.source import Notes, TextSource
+from ntpscore.text.template import parse_template
 
 if TYPE_CHECKING:
     import datasets
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class TextSource:
-    """Where labelled text came from.
-
-    Attributes:
-        id: The hub id, the path as given, the built-in data set's name, or what was in memory.
-        revision: The commit on the hub, if it is from there and could be told.
-        content_hash: SHA-256 (hex) over the kept texts and labels in order; the same rows in
-            another file format have the same.
-        configuration: The hub data set's configuration, as given or registered.
-        split: The split that was read.
-        n_rows: Rows in that split, before any were skipped or sampled. Malformed lines count, since
-            nobody knows their split.
-        skipped: How many rows were left out, by reason; only with `skip_bad_rows`.
-        columns: Which column was the text, pair, label and split, of those used.
-        template: The template, as given or registered.
-    """
-
-    id: str
-    revision: str | None
-    content_hash: str
-    configuration: str | None
-    split: str
-    n_rows: int
-    skipped: dict[str, int]
-    columns: dict[str, str]
-    template: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +42,8 @@ class LabelledText:
         target_mean: Each target's mean before standardising; None but for regression.
         target_sd: Each target's population standard deviation; None but for regression.
         source: Where all this came from.
+        groups: (n,) int64 numbers from 0 on, equal for texts that are no independent ones: the same
+            text again, or of one value of a column that the user named. Without a say, repetitions.
     """
 
     texts: list[str]
@@ -80,6 +53,17 @@ class LabelledText:
     target_mean: tuple[float, ...] | None
     target_sd: tuple[float, ...] | None
     source: TextSource
+    groups: Groups = None  # type: ignore[assignment]  # never None once made
+
+    def __post_init__(self) -> None:
+        """Find the groups if nobody did."""
+        if self.groups is None:
+            object.__setattr__(self, "groups", find_groups(self.texts))
+
+    @property
+    def n_groups(self) -> int:
+        """How many groups there are."""
+        return int(self.groups.max()) + 1
 
     def __len__(self) -> int:
         """How many texts there are."""
@@ -101,7 +85,8 @@ class LabelledText:
 
 
 def load_text(
-    data: "str | Path | datasets.Dataset | datasets.DatasetDict | pd.DataFrame",
+    data: "str | Path | Sequence[str | Path] | datasets.Dataset | datasets.DatasetDict "
+    "| pd.DataFrame",
     options: TextOptions | None = None,
     *,
     seed: int = 0,
@@ -110,11 +95,13 @@ def load_text(
     """Read labelled text.
 
     Args:
-        data: The id of a data set on the hub; a file that ends in .jsonl, .json (a list of
-            objects), .csv, .tsv or .parquet; a folder that `save_to_disk` of `datasets` wrote; a
-            `Dataset`, `DatasetDict` or pandas data frame; or a short name (a key of `DATA_SETS`),
-            unless a file or folder has that name. What is registered about a short name stands in
-            for the options that are not given.
+        data: The id of a data set on the hub; a file that ends in .jsonl, .json, .csv, .tsv,
+            .parquet or .xlsx, with .gz, .zst, .bz2 or .xz behind it or not; several, or a pattern
+            such as `data/*.csv`; a folder of files whose names tell the split, of class folders of
+            .txt files, or that `save_to_disk` of `datasets` wrote; a `Dataset`, `DatasetDict` or
+            pandas data frame; or a short name (a key of `DATA_SETS`), unless a file or folder has
+            that name. What is registered about a short name stands in for the options that are not
+            given.
         options: Which split, columns, …
         seed: Of the sample.
         keywords: Options by name, such as `label_column="stars"`.
@@ -124,7 +111,6 @@ def load_text(
 
     Raises:
         DataError: the data can't be found or read, a row is bad, or the labels are unfit.
-        NtpscoreError: there is no option of that name.
 
     Example:
         >>> import pandas as pd
@@ -135,24 +121,28 @@ def load_text(
     """
     options = with_keywords(keywords, options or TextOptions())[0]
     data, options = fill_in(data, options)
+    notes = Notes(exact_labels=options.exact_labels)
     table = open_table(data, options)
+    notes.guesses += table.guesses
+    notes.warnings += table.warnings
     parsed = None if options.template is None else parse_template(options.template)
     columns = find_columns(
         table,
         text_column=options.text_column,
         pair_column=options.pair_column,
         label_column=options.label_column,
+        group_column=options.group_column,
         fields=None if parsed is None else parsed.fields,
+        notes=notes,
     )
-    kept = _read_rows(table, columns, parsed, options)
+    good = read_rows(table, columns, parsed, options, notes)
     labels = read_labels(
-        dict(zip(columns.label, kept.labels, strict=True)),
-        options.task,
-        table.class_orders,
-        lambda index: table.place(kept.rows[index]),
+        good.labels, options.task, lambda index: table.place(good.rows[index]), notes
     )
-    sample = _sample(labels, options.max_texts, seed)
-    labels, texts = labels.take(sample), [kept.texts[index] for index in sample]
+    groups = find_groups(good.texts, good.chosen_groups)
+    sample = _sample(labels, groups, options.max_texts, seed)
+    labels, texts = labels.take(sample), [good.texts[index] for index in sample]
+    groups = number_groups(groups[sample])
     mean = sd = None
     numbers: npt.NDArray[np.int64] | npt.NDArray[np.float64]
     if labels.task == "classification":
@@ -161,158 +151,29 @@ def load_text(
         numbers = labels.indicators()
     else:
         numbers, mean, sd = labels.targets()
+    repeated, contradicting = count_repetitions(texts, numbers)
     source = TextSource(
         id=table.id,
         revision=table.revision,
         content_hash=hash_content(texts, labels.values),
         configuration=options.data_configuration,
         split=options.split,
-        n_rows=len(kept.rows) + kept.skipped.total(),
-        skipped=dict(kept.skipped),
+        n_rows=len(good.rows) + good.skipped.total(),
+        skipped=dict(good.skipped),
         columns=columns.describe(with_text=parsed is None),
         template=options.template,
+        reading=replace(notes.reading(), repeated=repeated, contradicting=contradicting),
     )
-    return LabelledText(texts, numbers, labels.task, labels.names, mean, sd, source)
+    return LabelledText(texts, numbers, labels.task, labels.names, mean, sd, source, groups)
 
 
-class _Rows(NamedTuple):
-    """The good rows of a split: their indices, texts, and labels by column."""
-
-    rows: list[int]
-    texts: list[str]
-    labels: list[list[Any]]
-    skipped: Counter[str]
-
-
-class _Fault(NamedTuple):
-    """What is wrong with a row: a word or two to count it by, and a sentence."""
-
-    reason: str
-    message: str
-
-
-def _read_rows(
-    table: Table,
-    columns: Columns,
-    template: Template | None,
-    options: TextOptions,
-) -> _Rows:
-    """Check each row of the split, and build its text."""
-    split = options.split
-    kept = _Rows([], [], [[] for _ in columns.label], Counter())
-    if table.n_malformed:
-        kept.skipped["malformed JSON line"] = table.n_malformed
-    splits = _splits(table, columns.split, split)
-    # Rows of other splits have no say in what the labels are.
-    in_split = [row for row, its_split in enumerate(splits) if its_split in {split, None}]
-    text_values = [
-        list(map(write_choices, _take(table.read_column(name), in_split))) for name in columns.text
-    ]
-    label_values = [_take(table.read_column(name), in_split) for name in columns.label]
-    if table.untyped:
-        label_values = [
-            parse_cells(values, options.task, lambda index: table.place(in_split[index]))
-            for values in label_values
-        ]
-    cells = zip(
-        in_split, zip(*text_values, strict=True), zip(*label_values, strict=True), strict=True
-    )
-    for row, texts, labels in cells:
-        fault = (
-            _Fault("without split", f"no split in column {columns.split!r}")
-            if splits[row] is None
-            else _text_fault(columns.text, texts, with_numbers=template is not None)
-            or _label_fault(columns.label, labels)
-        )
-        if fault is None:
-            parts = tuple(map(str, texts))
-            kept.rows.append(row)
-            kept.texts.append("\n".join(parts) if template is None else template.fill(parts))
-            for column, label in zip(kept.labels, labels, strict=True):
-                column.append(label)
-        elif options.skip_bad_rows and fault.reason:
-            kept.skipped[fault.reason] += 1
-        else:
-            hint = ". --skip-bad-rows leaves such rows out" if fault.reason else ""
-            raise DataError(f"{table.place(row)}: {fault.message}{hint}")
-    if not kept.rows:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in kept.skipped.items())
-        raise DataError(f"{table.id}: no row of split {split!r} is left: {reasons}")
-    return kept
-
-
-def _take(values: Sequence[Any], rows: list[int]) -> list[Any]:
-    return [values[row] for row in rows]
-
-
-def _splits(table: Table, column: str | None, split: str) -> list[str | None]:
-    """The split of each row; None where the cell is missing.
-
-    A column that knows the split is obeyed even within the split of a data set: files that were
-    loaded with `datasets` are all "train" there.
-
-    Raises:
-        MissingSplitError: there is no such split.
-    """
-    if column is not None:
-        cells = table.read_column(column)
-        splits = [None if is_missing(cell) else str(cell) for cell in cells]
-        if split in splits:
-            return splits
-    if table.split is not None or (column is None and split == "train"):
-        return [split] * table.n_rows
-    if column is None:
-        raise MissingSplitError(
-            f"{table.id} has no column 'split', so that all its rows count as 'train': there is no "
-            f"split {split!r}"
-        )
-    there = sorted({name for name in splits if name is not None})
-    raise MissingSplitError(
-        f"{table.id} has no split {split!r}: column {column!r} says {quoted(there)}. Say which "
-        "with --split"
-    )
-
-
-def _text_fault(
-    columns: tuple[str, ...], texts: tuple[Any, ...], *, with_numbers: bool
-) -> _Fault | None:
-    for name, text in zip(columns, texts, strict=True):
-        if is_missing(text):
-            return _Fault("without text", f"no text in column {name!r}")
-        if isinstance(text, str):
-            if not text.isascii() and not _is_unicode(text):
-                return _Fault("broken text", f"column {name!r} holds half a surrogate pair")
-        elif not (with_numbers and isinstance(text, int | float)):
-            return _Fault(
-                "",
-                f"column {name!r} holds {text!r:.60} of type {type(text).__name__}, where text is "
-                "expected. If the text is elsewhere, say where with --text-column",
-            )
-    return None
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _label_fault(columns: tuple[str, ...], labels: tuple[Any, ...]) -> _Fault | None:
-    for name, label in zip(columns, labels, strict=True):
-        if is_missing(label) or (isinstance(label, list) and any(map(is_missing, label))):
-            return _Fault("without label", f"no label in column {name!r}")
-    return None
-
-
-def _sample(labels: Labels, max_texts: int | None, seed: int) -> list[int]:
+def _sample(labels: Labels, groups: Groups, max_texts: int | None, seed: int) -> list[int]:
     n_rows = len(labels.values)
     if max_texts is None or max_texts >= n_rows:
         return list(range(n_rows))
     if labels.task == "classification":
-        return draw_stratified_sample(labels.class_indices(), max_texts, seed)
-    return draw_sample(n_rows, max_texts, seed)
+        return draw_stratified_sample(labels.class_indices(), groups, max_texts, seed)
+    return draw_sample(groups, max_texts, seed)
 
 
 def hash_content(texts: list[str], labels: Sequence[tuple[Any, ...]]) -> str:

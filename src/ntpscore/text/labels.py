@@ -1,7 +1,7 @@
 """Read labels: tell the task from them, check them, and turn them into numbers."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -9,18 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ntpscore.errors import DataError
-from ntpscore.text.table import is_missing
+from ntpscore.text.cells import LabelColumn, Place
+from ntpscore.text.source import Notes
+from ntpscore.text.spellings import merge_spellings, strip_label, warn_of_separator
+from ntpscore.text.table import quoted, shown
 
 Task = Literal["classification", "regression", "multilabel"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
-Place = Callable[[int], str]
-"""Says where the row of that index stands."""
-
-# "007" and "+1" are names, that int() would change; and so is what is too long for int64.
-_INTEGER = re.compile(r"0|-?[1-9]\d{0,17}")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
-_NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
+_FEW_VALUES = 20
 _LARGEST = 1e150  # its square is a finite double
 
 
@@ -67,7 +64,7 @@ class Labels:
         if not (matrix == 0).any():
             raise DataError(
                 f"a score needs labels that differ: all {len(matrix)} rows have the labels "
-                f"{list(self.names)}"
+                f"{quoted(self.names)}"
             )
         return matrix
 
@@ -89,70 +86,49 @@ class Labels:
         for name, column, spread in zip(self.names, matrix.T, sd, strict=True):
             if np.ptp(column) == 0 or spread == 0:
                 raise DataError(
-                    f"a score needs labels that differ: the target {name!r} is {column[0]:g} in "
-                    f"all {len(column)} rows"
+                    f"a score needs labels that differ: the target {shown(name)} is "
+                    f"{column[0]:g} in all {len(column)} rows"
                 )
         return (matrix - mean) / sd, tuple(mean.tolist()), tuple(sd.tolist())
 
 
-def parse_cells(cells: Sequence[str], task: str, place: Place) -> list[Any]:
-    """Recognise the labels of a CSV column: integers, numbers, or strings.
-
-    Args:
-        cells: All cells of the column; blank ones are missing.
-        task: With "classification", what is not all integers is all names.
-        place: Of a cell.
-
-    Returns:
-        All integers, all floats, or all strings; None where missing.
-
-    Raises:
-        DataError: some cells are numbers and others are not.
-    """
-    present = [(i, cell.strip()) for i, cell in enumerate(cells) if not is_missing(cell)]
-    if all(_INTEGER.fullmatch(cell) for _, cell in present):
-        return [None if is_missing(cell) else int(cell) for cell in cells]
-    as_names = [None if is_missing(cell) else cell for cell in cells]
-    if task == "classification" or all(cell.lstrip("+-").isdecimal() for _, cell in present):
-        return as_names
-    number = next((i for i, cell in present if _NUMBER.fullmatch(cell)), None)
-    if number is None:
-        return as_names
-    other = next(
-        (i for i, c in present if not _NUMBER.fullmatch(c) and not _NOT_FINITE.fullmatch(c)), None
-    )
-    if other is not None:
-        raise DataError(
-            f"{place(number)}: the label {cells[number]!r} is a number, but {cells[other]!r} is "
-            f"not ({place(other)}). If all are names of classes, use --task classification"
-        )
-    return [None if is_missing(cell) else float(cell) for cell in cells]
-
-
 def read_labels(
-    columns: Mapping[str, Sequence[Any]],
-    task: Task | Literal["auto"],
-    class_orders: Mapping[str, tuple[str, ...]],
-    place: Place,
+    columns: Sequence[LabelColumn], task: Task | Literal["auto"], place: Place, notes: Notes
 ) -> Labels:
     """Check labels and tell the task, if it's not given.
 
     Args:
-        columns: Label columns by name, without missing values.
-        task: What the labels are for; "auto": strings, integers and truth values are classes,
-            floats are targets, lists and several columns of 0 and 1 are multilabel.
-        class_orders: Names of classes in a fixed order, by column.
+        columns: Label columns, without missing values.
+        task: What the labels are for; "auto": strings, integers, truth values and whole numbers of
+            few values are classes, other floats are targets, lists and several columns of 0 and 1
+            are multilabel; lists of one label each are classes.
         place: Of a row.
+        notes: Are told what is guessed and merged.
 
     Raises:
         DataError: labels are of mixed kinds, or unfit for the task.
     """
     if len(columns) > 1:
-        return _from_columns(columns, task, place)
-    ((name, values),) = columns.items()
+        return _from_columns({column.name: column.values for column in columns}, task, place)
+    (column,) = columns
+    name, values, order = column.name, column.values, column.order
     kind = _kind_of_all(values, place)
+    if kind == "list" and task != "multilabel" and all(len(value) == 1 for value in values):
+        items = [item for (item,) in values]
+        if _kind_of_all(items, place) != "list":
+            notes.guesses.append(
+                f"each list in {shown(name)} holds one label: the task is taken to be that of "
+                "single labels (--task multilabel keeps lists)"
+            )
+            return read_labels([column._replace(values=items)], task, place, notes)
     if kind == "list" and task in {"auto", "multilabel"}:
-        return _from_lists(values, class_orders.get(name), place)
+        return _from_lists(values, order, place, notes)
+    if kind == "float" and task == "auto" and _are_codes(column):
+        notes.guesses.append(
+            f"the numbers in {shown(name)} are whole and of {len(set(values))} values, so they are "
+            "classes (--task regression takes them as numbers)"
+        )
+        kind, values = "int", [int(value) for value in values]
     if kind == "float" and task in {"auto", "regression"}:
         return _regression({name: values}, place)
     if kind == "int" and task == "regression":
@@ -160,7 +136,8 @@ def read_labels(
     if kind == "float" and task == "classification" and all(map(_is_whole, values)):
         kind, values = "int", [int(value) for value in values]
     if kind in {"string", "int", "truth value"} and task in {"auto", "classification"}:
-        return _classification(values, class_orders.get(name), place)
+        _tell_many_classes(name, kind, values, notes)
+        return _classification(name, values, order, place, notes)
     needs = {
         "auto": "strings, numbers, truth values or lists of classes",
         "classification": "strings, integers or truth values",
@@ -169,7 +146,8 @@ def read_labels(
         "(--label-column first,second)",
     }
     raise DataError(
-        f"{place(0)}: the label {values[0]!r} is a {kind}; the task {task!r} needs {needs[task]}"
+        f"{place(0)}: the label {shown(values[0])} is a {kind}; the task {task!r} needs "
+        f"{needs[task]}"
     )
 
 
@@ -186,10 +164,10 @@ def _kind_of_all(values: Sequence[Any], place: Place) -> str:
     if first.keys() == {"int", "float"}:
         return "float"
     if len(first) > 1:
-        one, other = list(first.items())[:2]
+        (kind, row), (other_kind, other_row) = list(first.items())[:2]
         raise DataError(
-            f"labels are of mixed kinds: {place(one[1])} has the {one[0]} {values[one[1]]!r}, "
-            f"{place(other[1])} the {other[0]} {values[other[1]]!r}. Make them all alike"
+            f"labels are of mixed kinds: {place(row)} has the {kind} {shown(values[row])}, "
+            f"{place(other_row)} the {other_kind} {shown(values[other_row])}. Make them all alike"
         )
     return next(iter(first))
 
@@ -209,17 +187,48 @@ def _class_names(values: set[Any], order: tuple[str, ...] | None) -> tuple[str, 
     return tuple(_class_name(value) for value in sorted(values))
 
 
-def _classification(values: Sequence[Any], order: tuple[str, ...] | None, place: Place) -> Labels:
+def _are_codes(column: LabelColumn) -> bool:
+    """Whether numbers look like classes that a missing value turned into floats, as pandas does."""
+    values, distinct = column.values, set(column.values)
+    if column.is_quantity or len(distinct) < 2 or not all(map(_is_whole, distinct)):
+        return False
+    if len(distinct) > len(values) / (1 if column.has_gaps else 2):
+        return False
+    least, most = min(distinct), max(distinct)
+    gapless = least in {0, 1} and most - least + 1 == len(distinct)
+    return len(distinct) <= _FEW_VALUES or (gapless and len(distinct) <= len(values) / 5)
+
+
+def _tell_many_classes(name: str, kind: str, values: Sequence[Any], notes: Notes) -> None:
+    distinct = len(set(values)) if kind == "int" else 0
+    if distinct > _FEW_VALUES and distinct > len(values) / 4:
+        notes.warnings.append(
+            f"the {distinct} whole numbers in {shown(name)} are taken for classes (--task "
+            "regression takes them as numbers)"
+        )
+
+
+def _classification(
+    name: str, values: Sequence[Any], order: tuple[str, ...] | None, place: Place, notes: Notes
+) -> Labels:
+    if order is None and isinstance(values[0], str):
+        if not notes.exact_labels:
+            class_of = merge_spellings(values, notes)
+            values = [class_of[value] for value in values]
+        warn_of_separator(Counter(values), name, notes)
     names = _class_names(set(values), order)
     if len(names) < 2:
+        merged = f" ({quoted(notes.merged[names[0]])})" if names[0] in notes.merged else ""
         raise DataError(
-            f"a score needs at least two classes; all {len(values)} rows have label {names[0]!r} "
-            f"(the first is {place(0)})"
+            f"a score needs at least two classes; all {len(values)} rows have label "
+            f"{shown(names[0])}{merged} (the first is {place(0)})"
         )
     return Labels("classification", [(_class_name(value),) for value in values], names)
 
 
-def _from_lists(values: Sequence[list[Any]], order: tuple[str, ...] | None, place: Place) -> Labels:
+def _from_lists(
+    values: Sequence[list[Any]], order: tuple[str, ...] | None, place: Place, notes: Notes
+) -> Labels:
     items = [item for value in values for item in value]
     rows = [row for row, value in enumerate(values) for _ in value]
     if not items:
@@ -234,11 +243,20 @@ def _from_lists(values: Sequence[list[Any]], order: tuple[str, ...] | None, plac
     ):
         columns = {str(i): [value[i] for value in values] for i in range(width)}
         return _from_indicators(columns, place)
+    if kind == "float" and all(map(_is_whole, items)):
+        kind, values = "int", [list(map(int, value)) for value in values]
+        items = list(map(int, items))
     if kind not in {"string", "int"}:
         raise DataError(
             f"{place(rows[0])}: a list of labels must hold strings or integers, or be 0 and 1 for "
-            f"every class; {items[0]!r} is a {kind}"
+            f"every class; {shown(items[0])} is a {kind}"
         )
+    if kind == "string" and order is None:
+        items = [item if notes.exact_labels else strip_label(item) for item in items]
+        class_of = {} if notes.exact_labels else merge_spellings(items, notes)
+        parts = iter([class_of.get(item, item) for item in items])
+        values = [[next(parts) for _ in value] for value in values]
+        items = [item for value in values for item in value]
     names = _class_names(set(items), order)
     index = {name: number for number, name in enumerate(names)}
     named = [
@@ -253,8 +271,8 @@ def _from_columns(columns: Mapping[str, Sequence[Any]], task: str, place: Place)
     for name, kind in kinds.items():
         if kind not in {"int", "float", "truth value"}:
             raise DataError(
-                f"the label column {name!r} holds a {kind} ({columns[name][0]!r}, {place(0)}): "
-                "several label columns must hold numbers"
+                f"the label column {shown(name)} holds a {kind} ({shown(columns[name][0])}, "
+                f"{place(0)}): several label columns must hold numbers"
             )
     if task == "auto":
         task = "regression" if "float" in kinds.values() else "multilabel"
@@ -273,8 +291,8 @@ def _from_indicators(columns: Mapping[str, Sequence[Any]], place: Place) -> Labe
         for row, value in enumerate(values):
             if value not in {0, 1}:
                 raise DataError(
-                    f"{place(row)}: the label column {name!r} holds {value!r}: for multilabel all "
-                    "must be 0 or 1; for targets of regression use --task regression"
+                    f"{place(row)}: the label column {shown(name)} holds {shown(value)}: for "
+                    "multilabel all must be 0 or 1; for targets of regression use --task regression"
                 )
     flags = zip(*columns.values(), strict=True)
     named = [tuple(name for name, flag in zip(columns, row, strict=True) if flag) for row in flags]
@@ -285,7 +303,9 @@ def _regression(columns: Mapping[str, Sequence[Any]], place: Place) -> Labels:
     for name, values in columns.items():
         for row, value in enumerate(values):
             if not abs(value) < _LARGEST:
-                raise DataError(f"{place(row)}: the target {name!r} is {value!r:.40}: not finite")
+                raise DataError(
+                    f"{place(row)}: the target {shown(name)} is {shown(value)}: not finite"
+                )
     rows = zip(*columns.values(), strict=True)
     return Labels(
         "regression", [tuple(float(value) for value in row) for row in rows], tuple(columns)

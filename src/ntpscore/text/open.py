@@ -2,18 +2,28 @@
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ntpscore.errors import DataError
-from ntpscore.text.data_sets import load_folder, load_hub, table_from_datasets, table_from_frame
-from ntpscore.text.files import PARSERS, read_file
+from ntpscore.text.data_sets import (
+    is_saved,
+    load_folder,
+    load_hub,
+    table_from_datasets,
+    table_from_frame,
+)
+from ntpscore.text.files import is_data_file
+from ntpscore.text.folders import FileReader, match_paths
 from ntpscore.text.options import TextOptions
 from ntpscore.text.registry import DATA_SETS, find_data
-from ntpscore.text.table import Table
+from ntpscore.text.table import LONGEST_PATH, Table, shown
 
+_HUB_ONLY = ("data_configuration", "data_revision")
+_FILES_ONLY = ("encoding",)
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -24,46 +34,81 @@ def open_table(data: Any, options: TextOptions) -> Table:
     (a known ending, or a start of `.`, `/` or `~`) is one; all else is a hub id.
 
     Args:
-        data: Path, short name of a built-in data set, hub id, `datasets` object or pandas data
-            frame.
-        options: Which split to take where there are several; whether to leave malformed rows out.
+        data: Path, pattern or several paths; short name of a built-in data set, hub id, `datasets`
+            object or pandas data frame.
+        options: Which split to take where there are several, encoding, whether to leave malformed
+            rows out.
 
     Raises:
         DataError: there is no such thing, or it can't be read.
     """
+    if isinstance(data, list | tuple) and data and all(isinstance(o, str | Path) for o in data):
+        return _open_paths(data, options)
     if not isinstance(data, str | Path):
-        _refuse_hub_options(options, "data in memory")
+        _refuse(options, _HUB_ONLY + _FILES_ONLY, "data in memory")
         return _from_memory(data, options.split)
     entry = find_data(data)
     if entry is not None and entry.file is not None:
-        _refuse_hub_options(options, repr(entry.name))
+        _refuse(options, _HUB_ONLY + _FILES_ONLY, repr(entry.name))
         with resources.as_file(resources.files("ntpscore.text").joinpath(entry.file)) as path:
-            return read_file(path, entry.name, skip_bad_rows=options.skip_bad_rows)
-    name, path = str(data), Path(data)
-    with suppress(RuntimeError):  # no such user's home: then it's no such file either
-        path = path.expanduser()
-    if os.path.exists(path):  # noqa: PTH110  # pathlib raises for a name that is too long
-        _refuse_hub_options(options, f"{name}, which is a local path")
-        if path.is_dir():
-            return table_from_datasets(load_folder(path, name), name, options.split)
-        return read_file(path, name, skip_bad_rows=options.skip_bad_rows)
-    looks_like_path = path.suffix.lower() in PARSERS or name.startswith((".", "/", "~"))
-    if isinstance(data, Path) or looks_like_path:
-        raise DataError(f"no such file: {name}")
-    if not _HUB_ID.fullmatch(name):
-        raise DataError(
-            f"no such file: {name}; and it is no id on the hub (owner/name) and no short name "
-            f"({', '.join(DATA_SETS)})"
-        )
+            return FileReader(entry.name, options).read(path)
+    table = _open_path(data, options)
+    if table is not None:
+        return table
+    name = str(data)
+    _refuse(options, _FILES_ONLY, "data sets on the hub")
     loaded, commit = load_hub(name, options.data_configuration, options.data_revision)
     return table_from_datasets(loaded, name, options.split, commit)
 
 
-def _refuse_hub_options(options: TextOptions, what: str) -> None:
-    for name in ("data_configuration", "data_revision"):
+def _open_paths(data: Sequence[str | Path], options: TextOptions) -> Table:
+    _refuse(options, _HUB_ONLY, "files")
+    paths = [Path(path).expanduser() for path in data]
+    missing = next((path for path in paths if not os.path.isfile(path)), None)  # noqa: PTH113
+    if missing is not None:
+        raise DataError(f"no such file: {missing}")
+    return FileReader(f"{len(paths)} files", options).read_together(paths)
+
+
+def _open_path(data: str | Path, options: TextOptions) -> Table | None:
+    """A table in files or a folder; None for what can only be an id on the hub."""
+    # The name of a file may hold any bytes.
+    name, path = str(data).encode(errors="backslashreplace").decode(), Path(data)
+    reader = FileReader(name, options)
+    with suppress(RuntimeError, ValueError):  # no such user's home: then it's no such file either
+        path = path.expanduser()
+    if name and os.path.exists(path):  # noqa: PTH110  # pathlib raises for a name that is too long
+        _refuse(options, _HUB_ONLY, f"{name}, which is a local path")
+        if not path.is_dir():
+            return reader.read_file(path)
+        if not is_saved(path):
+            try:
+                return reader.read_folder(path)
+            except OSError as error:
+                raise DataError(f"{name} can't be read: {error}") from error
+        _refuse(options, _FILES_ONLY, f"{name}, which `save_to_disk` wrote")
+        return table_from_datasets(load_folder(path, name), name, options.split)
+    if paths := match_paths(name):
+        _refuse(options, _HUB_ONLY, f"{name}, which names local files")
+        return reader.read_together(paths)
+    short_name = shown(name, LONGEST_PATH)[1:-1]
+    if isinstance(data, Path) or is_data_file(path) or name.startswith((".", "/", "~")):
+        raise DataError(f"no such file: {short_name}")
+    if not _HUB_ID.fullmatch(name):
+        raise DataError(
+            f"no such file: {short_name}; and it is no id on the hub (owner/name) and no short "
+            f"name ({', '.join(DATA_SETS)})"
+        )
+    return None
+
+
+def _refuse(options: TextOptions, names: tuple[str, ...], what: str) -> None:
+    """Refuse options that are for another kind of data."""
+    for name in names:
         if getattr(options, name) is not None:
+            purpose = "files of text" if name in _FILES_ONLY else "data sets on the hub"
             flag = "--" + name.replace("_", "-")
-            raise DataError(f"{flag} is for data sets on the hub: leave it out for {what}")
+            raise DataError(f"{flag} is for {purpose}: leave it out for {what}")
 
 
 def _from_memory(data: Any, split: str) -> Table:

@@ -1,7 +1,7 @@
 """How labelled text is read."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ntpscore.errors import DataError
 from ntpscore.options import check_options, option
@@ -27,10 +27,17 @@ class TextOptions:
         pair_column: The column of a second text, which a line break joins to the first.
         label_column: The column of the label, or several with commas in between.
         template: Builds the text from columns: `"Question: {question}\nAnswer: {answer}"`.
-        task: What the labels are for. "auto": strings, integers and truth values are classes,
-            floats are targets of regression, lists and several columns of 0 and 1 are multilabel.
+        task: What the labels are for. "auto": strings, integers, truth values and whole floats of
+            few values are classes, other floats are targets of regression, lists and several
+            columns of truth values are multilabel, but lists of one label each are classes.
         skip_bad_rows: Leave out rows that are malformed or without text, label or split, and count
             them, instead of stopping at the first.
+        exact_labels: Keep labels apart that differ in case, blanks, Unicode form or quotes only.
+        label_separator: What stands between several labels in one cell.
+        keep_missing_names: Take `nan`, `NA`, `null`, `none`, `n/a` and `-` for names of classes.
+        group_column: The column that says which texts belong together (patient, thread, author);
+            texts that are the same do so anyway.
+        encoding: Of files of text; None means UTF-8.
         data_configuration: Which configuration of a hub data set.
         data_revision: Which commit, tag or branch of a hub data set.
     """
@@ -56,6 +63,21 @@ class TextOptions:
     skip_bad_rows: bool = option(
         False, "Leave out and count rows without text or label.", panel=_PANEL
     )
+    exact_labels: bool = option(
+        False, "Keep labels apart that differ in case or blanks only.", panel=_PANEL
+    )
+    label_separator: str | None = option(
+        None, "What stands between several labels in one cell, such as '#'.", panel=_PANEL
+    )
+    keep_missing_names: bool = option(
+        False, "Take nan, NA, null, none, n/a and - for names of classes.", panel=_PANEL
+    )
+    group_column: str | None = option(
+        None, "Column of what texts have in common: patient, thread, author.", panel=_PANEL
+    )
+    encoding: str | None = option(
+        None, "Of files of text, such as utf-16, cp1252 or latin-1; default UTF-8.", panel=_PANEL
+    )
     data_configuration: str | None = option(None, "Configuration of a hub data set.", panel=_PANEL)
     data_revision: str | None = option(None, "Revision of a hub data set.", panel=_PANEL)
 
@@ -71,6 +93,8 @@ class TextOptions:
                 "--template names the text's columns itself: leave out --text-column and "
                 "--pair-column"
             )
+        if self.label_separator is not None and not self.label_separator.strip(" "):
+            raise DataError("--label-separator must not be blank")
 
 
 @dataclass(frozen=True)
@@ -83,6 +107,7 @@ class SplitOptions(TextOptions):
         hold_out: Instead of a test split, this share of the train split is left aside, of each
             class in proportion. Some short names have a share registered.
         max_test_texts: Draw a sample of at most so many texts to test.
+        test_data: Where the texts to test are, if not in the data: as for `load_text`.
     """
 
     test_split: str | None = option(
@@ -91,6 +116,9 @@ class SplitOptions(TextOptions):
     hold_out: float | None = option(None, "Test on this share of the split instead.", panel=_PANEL)
     max_test_texts: int | None = option(
         None, "Draw a sample of the test split.", panel=_PANEL, least=1
+    )
+    test_data: Any = option(
+        None, "File or folder of the texts to test.", panel=_PANEL, typed=str | None
     )
 
     def __post_init__(self) -> None:
@@ -104,3 +132,5 @@ class SplitOptions(TextOptions):
             raise DataError(f"--hold-out must be between 0 and 1, not {self.hold_out}")
         if self.hold_out is not None and self.test_split is not None:
             raise DataError("give --test-split or --hold-out, not both")
+        if self.hold_out is not None and self.test_data is not None:
+            raise DataError("give --test-data or --hold-out, not both")

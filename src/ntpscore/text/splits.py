@@ -1,5 +1,6 @@
 """A train split and a test split that share one coding of the labels."""
 
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -7,13 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ntpscore.errors import DataError, MissingSplitError
+from ntpscore.errors import DataError, MissingColumnError, MissingSplitError
 from ntpscore.options import with_keywords
+from ntpscore.text.groups import count_repetitions, draw_whole_groups, number_groups, text_key
 from ntpscore.text.labelled import LabelledText, hash_content, load_text
 from ntpscore.text.options import SplitOptions
 from ntpscore.text.registry import split_rule
 from ntpscore.text.sample import draw_sample, draw_stratified_sample
-from ntpscore.text.table import quoted
+from ntpscore.text.spellings import spelling_key
+from ntpscore.text.table import quoted, shown
 
 if TYPE_CHECKING:
     import datasets
@@ -47,26 +50,85 @@ def load_splits(
             split lacks.
     """
     options = with_keywords(keywords, options or SplitOptions())[0]
+    if options.test_data is not None:
+        train = load_text(data, options, seed=seed)
+        return _join_splits(train, _load_test_data(train, options, seed))
     test_split, hold_out = split_rule(data, options.test_split, options.hold_out)
     wanted = test_split or "test"
     if hold_out is None and wanted == options.split:
         raise DataError(
-            f"the split {wanted!r} can't be both fitted and tested: name another with "
+            f"the split {shown(wanted)} can't be both fitted and tested: name another with "
             "--test-split, or use --hold-out 0.2"
         )
     train = load_text(data, options, seed=seed)
     if hold_out is not None:
         train, test = hold_out_texts(train, hold_out, seed)
         return Splits(train, _sample(test, train, options.max_test_texts, seed))
-    tested = replace(options, split=wanted, max_texts=options.max_test_texts, task=train.task)
     try:
-        test = load_text(data, tested, seed=seed)
+        test = load_text(data, _test_options(train, options, wanted), seed=seed)
+    except MissingColumnError as error:
+        raise DataError(
+            f"the split {shown(wanted)} lacks what the split {shown(options.split)} has, as where "
+            f"labels are hidden ({error}). Name another split with --test-split or another file "
+            "with --test-data, or hold a share out with --hold-out 0.2"
+        ) from error
     except MissingSplitError as error:
         raise DataError(
-            f"there is no test split {wanted!r} ({error}). Name one with --test-split, or hold a "
-            "share of the train split out with --hold-out 0.2"
+            f"there is no test split {shown(wanted)} ({error}). Name one with --test-split, name "
+            "another file with --test-data, or hold a share of the train split out with "
+            "--hold-out 0.2"
         ) from error
-    return Splits(train, recode_labels(test, train))
+    return _join_splits(train, test)
+
+
+def _join_splits(train: LabelledText, test: LabelledText) -> Splits:
+    """Both splits in one coding; test texts that are also train texts are warned of."""
+    test = recode_labels(test, train)
+    labels: dict[str, set[bytes]] = defaultdict(set)
+    for text, label in zip(train.texts, train.labels, strict=True):
+        labels[text_key(text)].add(np.asarray(label).tobytes())
+    has_same_label = [
+        np.asarray(label).tobytes() in labels[text_key(text)]
+        for text, label in zip(test.texts, test.labels, strict=True)
+        if text_key(text) in labels
+    ]
+    if not has_same_label:
+        return Splits(train, test)
+    warning = (
+        f"{len(has_same_label)} of {len(test)} texts of split {shown(test.source.split)} are also "
+        f"in split {shown(train.source.split)}, {has_same_label.count(False)} of them with another "
+        "label: what is measured on them is memory. --hold-out 0.2 keeps the same texts on one side"
+    )
+    reading = test.source.reading
+    reading = replace(reading, warnings=(*reading.warnings, warning))
+    return Splits(train, replace(test, source=replace(test.source, reading=reading)))
+
+
+def _test_options(train: LabelledText, options: SplitOptions, split: str) -> SplitOptions:
+    """How the split to test is read: its columns and its task are those of the train split."""
+    columns = train.source.columns
+    by_role: dict[str, Any] = {"label_column": columns["label"]}
+    if train.source.template is None:
+        by_role |= {"text_column": columns["text"]}
+        by_role |= {"pair_column": columns["pair"]} if "pair" in columns else {}
+    return replace(
+        options, split=split, max_texts=options.max_test_texts, task=train.task, **by_role
+    )
+
+
+def _load_test_data(train: LabelledText, options: SplitOptions, seed: int) -> LabelledText:
+    """Texts to test from other data than those to fit: its test split, or all if it has none."""
+    wanted = options.test_split or "test"
+    tested = replace(
+        _test_options(train, options, wanted), data_configuration=None, data_revision=None
+    )
+    try:
+        return load_text(options.test_data, tested, seed=seed)
+    except MissingSplitError:
+        if options.test_split is not None:
+            raise
+    test = load_text(options.test_data, replace(tested, split="train"), seed=seed)
+    return replace(test, source=replace(test.source, split="test"))
 
 
 def recode_labels(text: LabelledText, train: LabelledText) -> LabelledText:
@@ -76,14 +138,17 @@ def recode_labels(text: LabelledText, train: LabelledText) -> LabelledText:
         DataError: the text has classes that `train` lacks, or is for another task.
     """
     if text.task != train.task:
-        raise DataError(f"the split {text.source.split!r} is for {text.task}, not {train.task}")
+        raise DataError(
+            f"the split {shown(text.source.split)} is for {text.task}, not {train.task}"
+        )
+    text = _respell_classes(text, train)
     lacking = [name for name in text.classes if name not in train.classes]
     if lacking:
         what = "targets" if train.task == "regression" else "classes"
         raise DataError(
-            f"the split {text.source.split!r} has the {what} {quoted(lacking)}, which the split "
-            f"{train.source.split!r} lacks: nothing can be learned about them. Leave such rows out "
-            "or fit on more texts"
+            f"the split {shown(text.source.split)} has the {what} {quoted(lacking)}, which the "
+            f"split {shown(train.source.split)} lacks: nothing can be learned about them. Leave "
+            "such rows out or fit on more texts"
         )
     columns = [train.classes.index(name) for name in text.classes]
     if text.task == "classification":
@@ -95,7 +160,7 @@ def recode_labels(text: LabelledText, train: LabelledText) -> LabelledText:
         return replace(text, labels=labels, classes=train.classes)
     if len(columns) < len(train.classes):
         raise DataError(
-            f"the split {text.source.split!r} lacks a target of {quoted(train.classes)}"
+            f"the split {shown(text.source.split)} lacks a target of {quoted(train.classes)}"
         )
     values = (text.labels * np.array(text.target_sd) + np.array(text.target_mean))[
         :, [text.classes.index(name) for name in train.classes]
@@ -110,10 +175,34 @@ def recode_labels(text: LabelledText, train: LabelledText) -> LabelledText:
     )
 
 
-def hold_out_texts(text: LabelledText, share: float, seed: int) -> Splits:
-    """Divide texts at random; of each class the same share, as nearly as can be.
+def _respell_classes(text: LabelledText, train: LabelledText) -> LabelledText:
+    """Classes that differ from those of `train` in spelling only get its names."""
+    if text.task == "regression" or train.source.reading.exact_labels:
+        return text
+    by_key = {spelling_key(name): name for name in train.classes}
+    renamed = {
+        name: by_key[spelling_key(name)]
+        for name in text.classes
+        if name not in train.classes and spelling_key(name) in by_key
+    }
+    classes = tuple(renamed.get(name, name) for name in text.classes)
+    if not renamed or len(set(classes)) < len(classes):
+        return text
+    reading = text.source.reading
+    warning = (
+        f"labels of split {shown(text.source.split)} are taken for those of split "
+        f"{shown(train.source.split)} that differ in case, blanks, Unicode form or quotes only: "
+        f"{quoted(list(renamed))} for {quoted(list(renamed.values()))} (--exact-labels keeps them "
+        "apart)"
+    )
+    source = replace(text.source, reading=replace(reading, warnings=(*reading.warnings, warning)))
+    return replace(text, classes=classes, source=source)
 
-    A class of one text stays in the train split. The test split is called "held out".
+
+def hold_out_texts(text: LabelledText, share: float, seed: int) -> Splits:
+    """Divide texts at random; of each class the same share, as nearly as whole groups can give it.
+
+    A class of one group stays in the train split. The test split is called "held out".
 
     Args:
         text: the texts.
@@ -126,14 +215,19 @@ def hold_out_texts(text: LabelledText, share: float, seed: int) -> Splits:
     if not 0 < share < 1:
         raise DataError(f"--hold-out must be between 0 and 1, not {share}")
     rng = np.random.default_rng(seed)
-    strata = text.labels if text.task == "classification" else np.zeros(len(text), dtype=np.int64)
+    first = np.unique(text.groups, return_index=True)[1]
+    strata = np.zeros(len(text), dtype=np.int64)
+    if text.task == "classification":
+        strata = text.labels.astype(np.int64)[first][text.groups]
     drawn = []
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)
+        groups = text.groups[rows]
         size = min(max(round(share * len(rows)), 1), len(rows) - 1)
-        drawn.append(rng.choice(rows, size, replace=False))
+        if size and (groups != groups[0]).any():
+            drawn.append(rows[draw_whole_groups(groups, size, rng)])
     is_test = np.zeros(len(text), dtype=bool)
-    is_test[np.concatenate(drawn)] = True
+    is_test[np.concatenate([*drawn, np.zeros(0, dtype=np.int64)])] = True
     if not is_test.any() or is_test.all():
         raise DataError(f"--hold-out {share} of {len(text)} texts leaves nothing to test")
     train = _take(text, np.flatnonzero(~is_test), text.source.split)
@@ -147,9 +241,9 @@ def _sample(test: LabelledText, train: LabelledText, size: int | None, seed: int
     if test.task == "classification":
         # Classes that were not held out have no share.
         occurring = np.unique(test.labels, return_inverse=True)[1]
-        rows = draw_stratified_sample(occurring, size, seed)
+        rows = draw_stratified_sample(occurring, test.groups, size, seed)
     else:
-        rows = draw_sample(len(test), size, seed)
+        rows = draw_sample(test.groups, size, seed)
     return recode_labels(_take(test, np.array(rows), test.source.split), train)
 
 
@@ -167,5 +261,10 @@ def _take(text: LabelledText, rows: npt.NDArray[np.intp], split: str) -> Labelle
         raw = [tuple(np.array(classes, dtype=object)[row > 0]) for row in labels]
     else:
         raw = list(map(tuple, (labels * np.array(sd) + np.array(mean)).tolist()))
-    source = replace(text.source, split=split, content_hash=hash_content(texts, raw))
-    return LabelledText(texts, labels, text.task, classes, mean, sd, source)
+    repeated, contradicting = count_repetitions(texts, labels)
+    reading = replace(text.source.reading, repeated=repeated, contradicting=contradicting)
+    source = replace(
+        text.source, split=split, content_hash=hash_content(texts, raw), reading=reading
+    )
+    groups = number_groups(text.groups[rows])
+    return LabelledText(texts, labels, text.task, classes, mean, sd, source, groups)

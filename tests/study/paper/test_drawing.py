@@ -9,19 +9,12 @@ from ntpscore.errors import StudyError
 from ntpscore.study.paper.drawing import draw_study
 from ntpscore.study.statistics.tables import StudyTables, losses_table, outcomes_table, scores_table
 from tests.support import studies
-from tests.support.cli_run import run_cli
-from tests.support.labelled_texts import make_rows, write_rows
+from tests.support.studies import patch_records
 
 
 @pytest.fixture
 def tables(monkeypatch: pytest.MonkeyPatch) -> StudyTables:
-    records = studies.made_up_records(4)
-    for record in records:
-        if record["method"] == "lora":
-            found = next(r for r in records if r["data"] == record["data"])
-            record["rescored"] = {"record": found["record"], "scores": found["scores"]}
-            record["losses"] = {"step": [1, 2], "loss": [2.0, 1.0]}
-    monkeypatch.setattr("ntpscore.study.statistics.tables.load_records", lambda _: records)
+    patch_records(monkeypatch)
     return StudyTables.load("anywhere")
 
 
@@ -59,25 +52,3 @@ def test_scores_before_lora_are_those_of_the_seeds_that_were_scored_again() -> N
     assert before[before["score"] == "retained"]["value"].tolist() == pytest.approx(of_one)
     assert losses_table(kept).empty
     assert set(outcomes_table(kept)["seed"]) == {0, 1}
-
-
-def test_the_figures_command_names_what_it_wrote(
-    tables: StudyTables, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "figures"
-    assert tables.losses.shape[0] == 8
-    assert run_cli("study", "figures", tmp_path, "--out", out, "--format", "svg") == 0
-    printed = capsys.readouterr()
-    assert str(out / "figure_3_published.svg") in printed.out
-    assert "left out: sweep_published_logistic_accuracy_m: " in printed.err
-
-
-def test_the_words_command_draws_and_prints(
-    tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = write_rows(tmp_path / "data.jsonl", make_rows(60))
-    out = tmp_path / "words.png"
-    few = ("--words", 20, "--csv", "--skip-sanity-check")
-    assert run_cli("study", "words", tiny_model_dir, data, "--out", out, *few) == 0
-    assert out.stat().st_size > 10_000
-    assert capsys.readouterr().out.startswith("word,count,emotion")

@@ -28,9 +28,10 @@ def test_probe_against_scratch_is_the_mean_accuracy_in_per_cent() -> None:
     missing &= outcomes["data"] == "imdb"
     table = probe_against_scratch(outcomes[~missing])
     assert list(table.index) == list(DATA)
-    assert list(table.columns) == [(m, w) for m in MODELS for w in ("probe", "scratch")]
+    columns = [(model, which) for model in MODELS for which in ("probe", "scratch")]
+    assert [*table.columns] == [*columns]
     for data in DATA:
-        for model, which in table.columns:
+        for model, which in columns:
             found = table.loc[data, (model, which)]
             if (data, model, which) == ("imdb", MODELS[1], "scratch"):
                 assert np.isnan(found)
@@ -51,16 +52,16 @@ def test_probe_against_scratch_wants_one_of_them() -> None:
 
 
 def test_score_after_lora_compares_at_the_last_layer_and_counts_what_rose() -> None:
-    cells, _ = make_study(0)
+    scores, _ = make_study(0)
     rescored, _ = make_study(1)
     rescored = rescored[rescored["data"] != "imdb"]
-    table, risen, runs = score_after_lora(cells, rescored, score="retained")
+    table, risen, runs = score_after_lora(scores, rescored, score="retained")
     assert list(table.index) == [data for data in DATA if data != "imdb"]
     counted = 0
     for model in MODELS:
         for data in table.index:
             at = {"model": model, "data": data, "score": "retained", "layer": 2, "k_fraction": 0.5}
-            before, after = mean_value(cells, **at), mean_value(rescored, **at)
+            before, after = mean_value(scores, **at), mean_value(rescored, **at)
             change = 100 * (after - before) / before
             np.testing.assert_allclose(
                 table.loc[data, model].to_numpy(), [before, after, change], atol=SAME
@@ -71,33 +72,33 @@ def test_score_after_lora_compares_at_the_last_layer_and_counts_what_rose() -> N
 
 
 def test_score_after_lora_takes_each_models_own_configuration() -> None:
-    cells, _ = make_study(0)
+    scores, _ = make_study(0)
     rescored, _ = make_study(1)
     at = {MODELS[0]: (0, 0.25), MODELS[1]: (1, 0.75)}
-    table = score_after_lora(cells, rescored, score="retained", configurations=at).table
+    table = score_after_lora(scores, rescored, score="retained", configurations=at).table
     for model, (layer, k) in at.items():
         where = {"model": model, "data": "sst2", "score": "retained", "layer": layer,
                  "k_fraction": k}  # fmt: skip
         found = table.loc["sst2", model].to_numpy()[:2]
-        wanted = [mean_value(cells, **where), mean_value(rescored, **where)]
+        wanted = [mean_value(scores, **where), mean_value(rescored, **where)]
         np.testing.assert_allclose(found, wanted, atol=SAME)
     with pytest.raises(DataError, match="configurations lack lab/large"):
-        score_after_lora(cells, rescored, score="retained", configurations={MODELS[0]: (0, 0.25)})
+        score_after_lora(scores, rescored, score="retained", configurations={MODELS[0]: (0, 0.25)})
 
 
 def test_a_score_below_zero_has_no_relative_change_but_counts() -> None:
-    cells, _ = make_study()
-    cells = cells[cells["score"] == "r2"].assign(value=-0.1)
-    after = score_after_lora(cells, cells.assign(value=0.1), score="r2")
+    scores, _ = make_study()
+    scores = scores[scores["score"] == "r2"].assign(value=-0.1)
+    after = score_after_lora(scores, scores.assign(value=0.1), score="r2")
     assert after.table.xs("change", axis=1, level=1).isna().all(axis=None)
     assert (after.risen, after.runs) == (12, 12)
-    same = score_after_lora(cells, cells, score="r2")
+    same = score_after_lora(scores, scores, score="r2")
     assert same.risen == 0
 
 
 def test_score_after_lora_without_anything_to_compare_is_refused() -> None:
-    cells, _ = make_study()
+    scores, _ = make_study()
     with pytest.raises(DataError, match="the rescored hold no value"):
-        score_after_lora(cells, cells[:0], score="retained")
+        score_after_lora(scores, scores[:0], score="retained")
     with pytest.raises(DataError, match="no model and data set has 'retained' before and after"):
-        score_after_lora(cells, cells, score="retained", k_fraction=0.3)
+        score_after_lora(scores, scores, score="retained", k_fraction=0.3)

@@ -4,12 +4,11 @@ from itertools import combinations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
-from ntpscore.study.paper.point_labels import label_line_ends, label_points, settle_layout
+from ntpscore.study.paper.point_labels import label_points, settle_layout
 
 NAMES = ["intent", "clickbait", "sst2", "banking77", "bias", "emotion", "sms_spam", "medical",
          "rotten_tomatoes", "commonsense_qa", "climate", "imdb"]  # fmt: skip
@@ -84,34 +83,3 @@ def test_a_label_without_any_free_place_takes_the_one_that_hides_least() -> None
     first, *_ = label_points(ax, x, y, ["a name", *[""] * (len(x) - 1)])
     assert first.get_text() == "a name"
     assert first.arrow_patch is not None
-
-
-def test_names_of_lines_stand_apart_in_the_lines_order_at_their_colours() -> None:
-    ends = np.array([0.5, 0.501, 0.0, 1.0, 0.502, 0.99, 0.001])
-    figure = Figure(figsize=(4, 3), layout="constrained")
-    ax = figure.subplots()
-    lines = [ax.plot([0, 1], [0.3, end])[0] for end in ends]
-    ax.set_xlim(0, 1.5)
-    settle_layout(figure)
-    labels = label_line_ends(ax, lines, NAMES[:7])
-    assert_apart(labels)
-    heights = [box(label).y0 for label in labels]
-    assert np.argsort(heights).tolist() == np.argsort(ends).tolist()
-    frame = ax.get_window_extent()
-    for label, line, end in zip(labels, lines, ends, strict=True):
-        assert frame.y0 <= box(label).y0
-        assert box(label).y1 <= frame.y1
-        assert label.xy == (1, end)
-        assert label.arrow_patch.get_edgecolor() == to_rgba(line.get_color())
-
-
-def test_names_of_lines_that_end_far_apart_stay_at_their_heights() -> None:
-    figure = Figure(figsize=(4, 3), layout="constrained")
-    ax = figure.subplots()
-    lines = [ax.plot([0, 1], [0.5, end])[0] for end in (0.2, 0.5, 0.8)]
-    ax.set(xlim=(0, 1.5), ylim=(0, 1))
-    settle_layout(figure)
-    for label in label_line_ends(ax, lines, ["a", "b", "c"]):
-        # Offset points to the right and none up; rounding of pixels aside.
-        assert label.get_position()[0] > 0
-        assert abs(label.get_position()[1]) < 1e-9

@@ -1,14 +1,9 @@
 """The published points give the published correlations."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from ntpscore.errors import DataError
 from ntpscore.study.paper.published import COLUMNS, correlate_published, load_published
-from tests.support.cli_run import run_cli
-from tests.support.paths import ROOT
 from tests.tolerances import PUBLISHED_R
 
 # |r| of accuracy, mse and LoRA gain that the authors' points were said to have.
@@ -29,7 +24,7 @@ def test_there_are_96_points_of_eight_models_and_twelve_data_sets() -> None:
     assert len(points) == 96
     assert points.groupby("model")["data"].nunique().tolist() == [12] * 8
     assert ((points["lora"] - points["probe"]) == points["lora_gain"]).all()
-    assert ((1 - points["probe"]) == points["headroom"]).all()
+    assert ((1 - points["probe"]) == points["probe_error"]).all()
 
 
 def test_published_correlations_are_reproduced() -> None:
@@ -48,14 +43,14 @@ def test_published_correlations_are_reproduced() -> None:
     assert llama.loc["mse", "r"] == pytest.approx(-0.54, abs=PUBLISHED_R)
 
 
-def test_without_medical_headroom_says_about_as_much_of_the_gain() -> None:
+def test_without_medical_probe_error_says_about_as_much_of_the_gain() -> None:
     table = correlate_published()
     gains = table[(table["outcome"] == "lora_gain") & (table["without"] == "medical")]
     assert (gains["n"] == 11).all()
-    assert gains["r_headroom"].mean() == pytest.approx(0.61, abs=PUBLISHED_R)
+    assert gains["r_probe_error"].mean() == pytest.approx(0.61, abs=PUBLISHED_R)
     assert gains["r"].mean() == pytest.approx(-0.66, abs=PUBLISHED_R)
     others = table[table["outcome"] != "lora_gain"]
-    assert others[["r_headroom", "r_given_headroom"]].isna().all(axis=None)
+    assert others[["r_probe_error", "r_given_probe_error"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize(
@@ -65,37 +60,3 @@ def test_without_medical_headroom_says_about_as_much_of_the_gain() -> None:
 def test_data_sets_that_cant_be_left_out_are_refused(without: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         correlate_published(without)
-
-
-def test_command_prints_a_table_json_and_csv(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_cli("study", "published") == 0
-    table = capsys.readouterr().out
-    assert "without medical: score -0.66, headroom +0.61" in table
-    assert run_cli("study", "published", "--json", "--without", "sst2") == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert len(rows) == 48
-    assert {row["without"] for row in rows} == {"", "sst2"}
-    assert run_cli("study", "published", "--csv") == 0
-    assert capsys.readouterr().out.splitlines()[0] == ",".join(COLUMNS)
-    assert run_cli("study", "published", "--csv", "--json") == 2
-    assert "give one of them" in capsys.readouterr().err
-
-
-def test_figure_is_drawn_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture = tmp_path / "published.png"
-    assert run_cli("study", "published", "--json", "--figure", str(picture)) == 0
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert len(json.loads(capsys.readouterr().out)) == 48
-    assert run_cli("study", "published", "--figure", str(tmp_path / "picture.nothing")) == 2
-    assert "can't draw into" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["published.png"]
-
-
-def test_numbers_in_the_documentation_are_those_of_the_command(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    run_cli("study", "published")
-    page = ROOT / "docs" / "study.md"
-    documented = page.read_text(encoding="utf-8")
-    for line in capsys.readouterr().out.splitlines():
-        assert line.strip() in documented

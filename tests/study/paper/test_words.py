@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -178,7 +179,7 @@ def test_a_tokenizer_that_joins_words_is_refused(
 ) -> None:
     whole = type(tiny.tokenizer).__call__
 
-    def joining(self, one, **options):
+    def joining(self: Any, one: object, **options: Any) -> Any:
         if one == "the" or str(one).startswith("the "):
             return {"input_ids": [len(one)]}
         return whole(self, one, **options)

@@ -11,6 +11,7 @@ from ntpscore.study.statistics.correlation import (
     bootstrap_interval,
     partial_spearman,
     permutation_p,
+    regret_at_1,
     spearman,
     weighted_kendall,
 )
@@ -91,3 +92,17 @@ def test_a_constant_has_no_correlation() -> None:
     assert math.isnan(spearman(x, y))
     assert math.isnan(permutation_p(x, y))
     assert all(math.isnan(end) for end in bootstrap_interval(x, y))
+
+
+def test_regret_is_what_the_choice_lacks() -> None:
+    outcome = np.array([0.9, 0.7, 0.4])
+    assert regret_at_1(np.array([3.0, 2.0, 1.0]), outcome) == 0
+    assert regret_at_1(np.array([1.0, 2.0, 3.0]), outcome) == pytest.approx(0.5)
+    # Two share the highest score: either is chosen with equal chance.
+    assert regret_at_1(np.array([1.0, 2.0, 2.0]), outcome) == pytest.approx(0.35)
+    assert regret_at_1(np.array([np.inf, -np.inf, 0.0]), outcome) == 0
+
+
+@pytest.mark.parametrize(("score", "outcome"), [([], []), ([1, np.nan], [1, 2]), ([1], [np.nan])])
+def test_regret_of_nothing_known_is_not_defined(score: list[float], outcome: list[float]) -> None:
+    assert math.isnan(regret_at_1(np.array(score, float), np.array(outcome, float)))

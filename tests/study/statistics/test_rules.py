@@ -1,23 +1,16 @@
 """Rules that choose layer and k."""
 
-import io
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
 from ntpscore.errors import DataError
-from ntpscore.study.statistics import rules, tables
+from ntpscore.study.statistics import tables
 from ntpscore.study.statistics.rules import BEST, LEFT_OUT, RULES, chosen_scores, compare_rules
-from ntpscore.study.statistics.sweep import OUTCOMES, make_sweep
+from ntpscore.study.statistics.sweep import make_sweep
 from tests.reference import study as literal
-from tests.support.cli_run import run_cli
-from tests.support.paths import ROOT
 from tests.support.studies import made_up_records
-
-RESULTS = ROOT / "results" / "smollm2-500"
 
 
 def test_every_rule_reads_the_score_where_it_says() -> None:
@@ -116,30 +109,3 @@ def test_chosen_outcomes_have_the_rows_that_they_have_among_all() -> None:
     one = compare_rules(records, outcomes=["lora_gain"], permutations=24)
     expected = both[both["outcome"] == "lora_gain"].reset_index(drop=True)
     pd.testing.assert_frame_equal(one, expected)
-
-
-def test_the_command_prints_a_table_csv_and_json(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = compare_rules(made_up_records(4), permutations=24)
-    asked = []
-
-    def compare(_: object, *, outcomes: tuple[str, ...], **__: object) -> pd.DataFrame:
-        asked.append(outcomes)
-        return found
-
-    monkeypatch.setattr(rules, "compare_rules", compare)
-    monkeypatch.setenv("COLUMNS", "200")
-    few = ("study", "rules", RESULTS)
-    assert run_cli(*few) == 0
-    printed = capsys.readouterr().out
-    assert "depth 2/3, k90" in printed
-    assert "left out" in printed
-    assert run_cli(*few, "--csv") == 0
-    frame = pd.read_csv(io.StringIO(capsys.readouterr().out))
-    assert set(frame["outcome"]) == {"ols_mse", "probe_accuracy", "lora_accuracy", "lora_gain"}
-    assert run_cli(*few, "--json") == 0
-    assert len(json.loads(capsys.readouterr().out)) == len(frame)
-    assert asked == [("lora_gain",), tuple(OUTCOMES), tuple(OUTCOMES)]
-    assert run_cli(*few, "--outcome", "fame") == 2
-    assert run_cli(*few, "--csv", "--json") == 2

@@ -14,9 +14,6 @@ from ntpscore.study.statistics.selection import (
     leave_one_model_out,
     leave_one_out_selection,
     max_statistic_test,
-    percentile_interval,
-    resampled_correlations,
-    selected_interval,
 )
 from ntpscore.study.statistics.sweep import Sweep
 from tests.reference import study as literal
@@ -87,20 +84,6 @@ def test_selection_without_a_model_equals_loops(sign: int) -> None:
         for o in data_set_orders(5, 120, 0)
     ]
     assert found.p == pytest.approx(np.mean([one >= found.r - 1e-9 for one in under]), abs=SCORE)
-
-
-@pytest.mark.parametrize("ties", [False, True])
-def test_resampled_correlations_are_those_of_repeated_data_sets(ties: bool) -> None:
-    n = 7
-    sweep = random_sweep(np.random.default_rng(9), models=2, configurations=70, data_sets=n,
-                         sign=-1, ties=ties)  # fmt: skip
-    found = resampled_correlations(sweep, resamples=6, seed=4)
-    weights = np.random.default_rng(4).multinomial(n, np.full(n, 1 / n), size=6)
-    values, outcomes, sign = lists(sweep)
-    for row, weight in zip(found, weights, strict=True):
-        drawn = [i for i in range(n) for _ in range(weight[i])]
-        expected = literal.resampled(values, outcomes, sign, drawn)
-        assert row == pytest.approx(expected, abs=SCORE, nan_ok=True)
 
 
 def test_p_of_the_best_is_uniform_where_there_is_nothing() -> None:
@@ -180,35 +163,6 @@ def test_planted_signal_is_found() -> None:
         p_left_out.append(leave_one_out_selection(sweep, permutations=199).p)
     assert np.mean(np.array(p_best) <= 0.05) > 0.6
     assert np.mean(np.array(p_left_out) <= 0.05) > 0.6
-
-
-@pytest.mark.parametrize("signal", [0.0, 0.7])
-def test_interval_of_the_selected_holds_its_true_correlation(signal: float) -> None:
-    rng = np.random.default_rng(15)
-    truth = 6 / math.pi * math.asin(signal / 2)
-    held, naive = [], []
-    for i in range(100):
-        sweep = random_sweep(rng, configurations=60, signal=signal)
-        draws = resampled_correlations(sweep, resamples=200, seed=i)
-        r = correlations(sweep).mean(axis=0)
-        low, high = selected_interval(draws, r)
-        assert low <= r.max() <= high
-        held.append(low <= truth <= high)
-        low, high = percentile_interval(draws[:, int(r.argmax())])
-        naive.append(low <= truth <= high)
-    assert np.mean(held) >= 0.95
-    # The interval of a configuration that had been fixed in advance is none for one that was not.
-    assert 0.3 < np.mean(naive) <= 0.5
-
-
-def test_interval_of_a_fixed_configuration_holds_its_true_correlation() -> None:
-    rng = np.random.default_rng(16)
-    held = []
-    for i in range(200):
-        sweep = random_sweep(rng, configurations=1, signal=0.6)
-        low, high = percentile_interval(resampled_correlations(sweep, resamples=300, seed=i)[:, 0])
-        held.append(low <= 6 / math.pi * math.asin(0.3) <= high)
-    assert abs(np.mean(held) - 0.95) <= SIGMAS * math.sqrt(0.95 * 0.05 / 200)
 
 
 def test_orders_begin_with_the_one_found_and_are_all_of_them_where_few() -> None:

@@ -8,8 +8,12 @@ import pandas as pd
 import pytest
 
 from ntpscore.errors import DataError
-from ntpscore.study.statistics.correlation import partial_spearman, spearman, weighted_kendall
-from ntpscore.study.statistics.regret import regret_at_1
+from ntpscore.study.statistics.correlation import (
+    partial_spearman,
+    regret_at_1,
+    spearman,
+    weighted_kendall,
+)
 from ntpscore.study.statistics.summary import (
     COLUMNS,
     SummaryConfig,
@@ -25,7 +29,7 @@ DATA = [f"d{i}" for i in range(8)]
 
 def study(rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Two models, a score with layers and k that follows the outcomes, a rival with neither."""
-    cells, outcomes = [], []
+    scores, outcomes = [], []
     for model, layers in (("small", 3), ("large", 4)):
         for i, data in enumerate(DATA):
             for outcome in ("ols_mse", "probe_accuracy", "lora_gain"):
@@ -33,17 +37,17 @@ def study(rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
                 outcomes.append((model, data, outcome, (sign * i + 1.5 * rng.normal()) / 10))
             for layer in range(layers):
                 for k in (0.25, 0.5):
-                    cells.append((model, data, layer, k, "subspace", i + rng.normal() * 3))  # noqa: PERF401
-            cells.append((model, data, None, None, "rival", -i + rng.normal()))
+                    scores.append((model, data, layer, k, "subspace", i + rng.normal() * 3))  # noqa: PERF401
+            scores.append((model, data, None, None, "rival", -i + rng.normal()))
     return (
-        pd.DataFrame(cells, columns=["model", "data", "layer", "k_fraction", "score", "value"]),
+        pd.DataFrame(scores, columns=["model", "data", "layer", "k_fraction", "score", "value"]),
         pd.DataFrame(outcomes, columns=["model", "data", "outcome", "value"]),
     )
 
 
 def test_table_has_a_row_per_score_outcome_model_and_omission() -> None:
-    cells, outcomes = study(np.random.default_rng(0))
-    table = summary_table(cells, outcomes, without=["d3"], score_signs={"rival": -1}, config=QUICK)
+    scores, outcomes = study(np.random.default_rng(0))
+    table = summary_table(scores, outcomes, without=["d3"], score_signs={"rival": -1}, config=QUICK)
     assert tuple(table.columns) == COLUMNS
     assert len(table) == 2 * 3 * 2 * 3
     assert set(table["model"]) == {"small", "large", "all"}
@@ -62,13 +66,13 @@ def test_table_has_a_row_per_score_outcome_model_and_omission() -> None:
     assert (table["p_family"] >= table["p_best"]).all()
     assert (table["best_low"] <= table["r_best"]).all()
     assert (table["best_high"] >= table["r_best"]).all()
-    given = table.groupby("outcome")["r_best_given_headroom"].count()
+    given = table.groupby("outcome")["r_best_given_probe_error"].count()
     assert given["probe_accuracy"] == 0
     assert given["lora_gain"] == given["ols_mse"] == 12
 
 
 def test_scores_are_set_against_r2_of_the_last_layer_too() -> None:
-    cells, outcomes = study(np.random.default_rng(7))
+    scores, outcomes = study(np.random.default_rng(7))
     rng = np.random.default_rng(8)
     fits = pd.DataFrame(
         [
@@ -77,10 +81,10 @@ def test_scores_are_set_against_r2_of_the_last_layer_too() -> None:
             for data in DATA
             for layer in range(layers)
         ],
-        columns=cells.columns,
+        columns=scores.columns,
     )
-    both = pd.concat([cells, fits])
-    table = summary_table(both, outcomes, scores=["subspace"], config=QUICK)
+    both = pd.concat([scores, fits])
+    table = summary_table(both, outcomes, only=["subspace"], config=QUICK)
     assert set(table["score"]) == {"subspace"}
     rows = table[table["outcome"] == "lora_gain"].set_index("model")["r_fixed_given_r2"]
     found = {}
@@ -100,34 +104,34 @@ def test_scores_are_set_against_r2_of_the_last_layer_too() -> None:
     assert rows["large"] == pytest.approx(found["large"])
     assert rows["all"] == pytest.approx(np.mean(list(found.values())))
     # It orders as itself.
-    itself = summary_table(both, outcomes, scores=["r2"], config=QUICK)
+    itself = summary_table(both, outcomes, only=["r2"], config=QUICK)
     assert itself["r_fixed_given_r2"].isna().all()
-    without = summary_table(cells, outcomes, config=QUICK)
+    without = summary_table(scores, outcomes, config=QUICK)
     assert without["r_fixed_given_r2"].isna().all()
 
 
 def test_rows_of_models_are_over_all_their_data_sets_and_that_of_all_over_the_shared() -> None:
-    cells, outcomes = study(np.random.default_rng(1))
-    cells = cells[cells["score"] == "subspace"]
+    scores, outcomes = study(np.random.default_rng(1))
+    scores = scores[scores["score"] == "subspace"]
     lacking = outcomes[~((outcomes["model"] == "large") & (outcomes["data"] == "d7"))]
-    table = summary_table(cells, lacking, config=QUICK).set_index(["model", "outcome"])
+    table = summary_table(scores, lacking, config=QUICK).set_index(["model", "outcome"])
     assert table["n"].groupby("model").unique().map(list).to_dict() == {
         "small": [8], "large": [7], "all": [7],
     }  # fmt: skip
     # One permutation of the data sets can't serve both.
     assert table.loc[["small", "large"], "p_family"].isna().all()
     assert (table.loc["all", "p_family"] == table.loc["all", "p_best"]).all()
-    alone = summary_table(cells[cells["model"] == "small"], lacking, config=QUICK)
+    alone = summary_table(scores[scores["model"] == "small"], lacking, config=QUICK)
     assert alone["model"].tolist() == ["small"] * 3
     for column in ("n", "r_fixed", "r_best", "p_best", "r_left_out"):
         assert alone[column].tolist() == table.loc["small", column].tolist()
 
 
 def test_a_model_with_too_few_data_sets_does_not_take_the_others_along() -> None:
-    cells, outcomes = study(np.random.default_rng(1))
-    cells = cells[cells["score"] == "subspace"]
+    scores, outcomes = study(np.random.default_rng(1))
+    scores = scores[scores["score"] == "subspace"]
     few = outcomes[(outcomes["model"] == "small") | outcomes["data"].isin(["d0", "d1", "d2"])]
-    table = summary_table(cells, few, config=QUICK).set_index("model")
+    table = summary_table(scores, few, config=QUICK).set_index("model")
     assert (table.loc["small", "n"] == 8).all()
     assert (table.loc["small", "reason"] == "").all()
     assert table.loc["large", "reason"].str.contains("under large").all()
@@ -135,9 +139,9 @@ def test_a_model_with_too_few_data_sets_does_not_take_the_others_along() -> None
 
 
 def test_a_score_that_is_defined_nowhere_says_why_beside_the_others() -> None:
-    cells, outcomes = study(np.random.default_rng(6))
-    cells.loc[cells["score"] == "rival", "value"] = np.nan
-    table = summary_table(cells, outcomes, config=QUICK)
+    scores, outcomes = study(np.random.default_rng(6))
+    scores.loc[scores["score"] == "rival", "value"] = np.nan
+    table = summary_table(scores, outcomes, config=QUICK)
     empty = table["score"] == "rival"
     assert table.loc[empty, "model"].tolist() == ["all"] * 3
     assert table.loc[empty, "reason"].str.startswith("0 data sets have both").all()
@@ -149,18 +153,18 @@ def test_a_score_that_is_defined_nowhere_says_why_beside_the_others() -> None:
 @pytest.mark.parametrize("outcome", ["lora_gain", "ols_mse"])
 def test_row_of_one_model(outcome: str) -> None:
     rng = np.random.default_rng(2)
-    headroom = rng.random((1, 12))
+    probe_error = rng.random((1, 12))
     sweep = replace(
-        random_sweep(rng, sign=-1, configurations=9), outcome=outcome, headroom=headroom
+        random_sweep(rng, sign=-1, configurations=9), outcome=outcome, probe_error=probe_error
     )
     row = summary_row(sweep, QUICK)
-    x, y, z = sweep.values[0], sweep.outcomes[0], headroom[0]
+    x, y, z = sweep.values[0], sweep.outcomes[0], probe_error[0]
     r = [spearman(one, y) for one in x]
     assert row["r_fixed"] == pytest.approx(r[-1])
     assert row["r_best"] == pytest.approx(min(r))
     assert row["best_layer"] == int(np.argmin(r))
     assert row["share_expected"] == pytest.approx(np.mean(np.array(r) < 0))
-    assert row["r_fixed_given_headroom"] == pytest.approx(partial_spearman(x[-1], y, z))
+    assert row["r_fixed_given_probe_error"] == pytest.approx(partial_spearman(x[-1], y, z))
     # The score falls where the gain, or the error, rises: a low score promises the largest gain,
     # a high one the smallest error.
     promise, good = (-x[-1], y) if outcome == "lora_gain" else (x[-1], -y)
@@ -168,14 +172,14 @@ def test_row_of_one_model(outcome: str) -> None:
     assert row["regret_fixed"] == pytest.approx(regret_at_1(promise, good))
 
 
-def test_best_configuration_is_set_against_the_headroom() -> None:
+def test_best_configuration_is_set_against_the_probe_error() -> None:
     sweep = random_sweep(np.random.default_rng(2), configurations=9)
-    headroom = np.random.default_rng(3).random((1, 12))
-    row = summary_row(replace(sweep, headroom=headroom), QUICK)
-    best = int(row["best_layer"])  # type: ignore[call-overload]
+    probe_error = np.random.default_rng(3).random((1, 12))
+    row = summary_row(replace(sweep, probe_error=probe_error), QUICK)
+    best = int(row["best_layer"])
     assert best not in (0, 8)
-    expected = partial_spearman(sweep.values[0, best], sweep.outcomes[0], headroom[0])
-    assert row["r_best_given_headroom"] == pytest.approx(expected)
+    expected = partial_spearman(sweep.values[0, best], sweep.outcomes[0], probe_error[0])
+    assert row["r_best_given_probe_error"] == pytest.approx(expected)
 
 
 def test_interval_of_the_fixed_configuration_is_that_of_its_own_r() -> None:
@@ -203,7 +207,7 @@ def test_r_without_a_data_set_or_a_model_has_the_sign_it_has(sign: int) -> None:
     sweep = random_sweep(np.random.default_rng(5), models=3, sign=sign, signal=0.9)
     row = summary_row(sweep, QUICK)
     for name in ("r_fixed", "r_best", "r_left_out", "r_left_out_model"):
-        assert sign * row[name] > 0.5  # type: ignore[operator]
+        assert sign * row[name] > 0.5
 
 
 def test_an_r_of_zero_has_no_sign() -> None:
@@ -211,8 +215,8 @@ def test_an_r_of_zero_has_no_sign() -> None:
     # nothing, but for the rounding.
     rng = np.random.default_rng(0)
     y = np.arange(9.0)
-    orders = (rng.permutation(9) for _ in range(5000))
-    orders = [x for x in orders if (x - 4) @ (y - 4) == 0][:40]
+    permuted = (rng.permutation(9) for _ in range(5000))
+    orders = [x for x in permuted if (x - 4) @ (y - 4) == 0][:40]
     sweep = random_sweep(rng, configurations=len(orders), data_sets=9)
     flat = replace(sweep, values=np.array([orders], dtype=float), outcomes=y[None])
     assert summary_row(flat, QUICK)["share_expected"] == 0
@@ -235,20 +239,20 @@ def test_fixed_configuration_is_the_last_layer_or_none() -> None:
     assert fixed_configuration(sweep, 0.25) is None
     assert fixed_configuration(replace(sweep, last=np.array([4])), 0.5) is None
     row = summary_row(sweep, replace(QUICK, fixed_k_fraction=0.25))
-    assert all(math.isnan(row[name]) for name in ("r_fixed", "p_fixed", "tau_fixed"))  # type: ignore[arg-type]
-    assert not math.isnan(row["r_best"])  # type: ignore[arg-type]
+    assert all(math.isnan(row[name]) for name in ("r_fixed", "p_fixed", "tau_fixed"))
+    assert not math.isnan(row["r_best"])
 
 
 def test_what_cant_be_summarised_is_refused() -> None:
-    cells, outcomes = study(np.random.default_rng(5))
-    with pytest.raises(DataError, match="cells lack the columns data"):
-        summary_table(cells.drop(columns="data"), outcomes)
+    scores, outcomes = study(np.random.default_rng(5))
+    with pytest.raises(DataError, match="scores lack the columns data"):
+        summary_table(scores.drop(columns="data"), outcomes)
     with pytest.raises(DataError, match="hold none of ols_mse"):
-        summary_table(cells, outcomes.replace("ols_mse", "loss").query("outcome == 'loss'"))
+        summary_table(scores, outcomes.replace("ols_mse", "loss").query("outcome == 'loss'"))
     with pytest.raises(DataError, match=r"score_signs holds \{'rival': 0\}"):
-        summary_table(cells, outcomes, score_signs={"rival": 0})
+        summary_table(scores, outcomes, score_signs={"rival": 0})
     with pytest.raises(DataError, match="can't leave out d9"):
-        summary_table(cells, outcomes, without=["d9"])
+        summary_table(scores, outcomes, without=["d9"])
     with pytest.raises(DataError, match="fixed_k_fraction is 0"):
         SummaryConfig(fixed_k_fraction=0)
     with pytest.raises(DataError, match="resamples is 0"):

@@ -10,7 +10,7 @@ from ntpscore.study.statistics.sweep import OUTCOMES, Sweep, make_sweep, tie_rou
 DATA = ["a", "b", "c", "d", "e"]
 
 
-def cells(
+def score_table(
     layers: int = 3, model: str = "m", score: str = "s", ks: tuple[float, ...] = (0.25, 0.5)
 ) -> pd.DataFrame:
     """The value says where it stands: layer, k and data set."""
@@ -36,7 +36,7 @@ def sweep_of(of: pd.DataFrame, to: pd.DataFrame, outcome: str = "lora_gain") -> 
 
 def test_values_stand_where_they_belong() -> None:
     probe = outcomes(name="probe_accuracy").assign(value=lambda t: t["value"] / 100)
-    sweep = sweep_of(cells(), pd.concat([outcomes(), probe]))
+    sweep = sweep_of(score_table(), pd.concat([outcomes(), probe]))
     assert sweep.data == tuple(DATA)
     assert sweep.models == ("m",)
     assert sweep.values.shape == (1, 6, 5)
@@ -46,12 +46,12 @@ def test_values_stand_where_they_belong() -> None:
     assert sweep.layers[:, 0].tolist() == [0, 0, 1, 1, 2, 2]
     assert sweep.last.tolist() == [2]
     assert sweep.outcomes.tolist() == [[0, 1, 4, 9, 16]]
-    assert sweep.headroom == pytest.approx(1 - np.arange(5)[None] ** 2 / 100)
+    assert sweep.probe_error == pytest.approx(1 - np.arange(5)[None] ** 2 / 100)
     assert (sweep.sign, sweep.undefined, sweep.dropped) == (-1, 0, ())
 
 
 def test_models_are_set_side_by_side_by_depth_and_shared_k() -> None:
-    both = pd.concat([cells(3), cells(7, "big", ks=(0.5, 0.75))])
+    both = pd.concat([score_table(3), score_table(7, "big", ks=(0.5, 0.75))])
     sweep = sweep_of(both, pd.concat([outcomes(), outcomes("big")]))
     assert sweep.layers.tolist() == [[0, 0], [1, 3], [2, 6]]
     assert sweep.k_fractions.tolist() == [0.5] * 3
@@ -59,7 +59,7 @@ def test_models_are_set_side_by_side_by_depth_and_shared_k() -> None:
 
 
 def test_layers_of_a_deeper_model_are_the_nearest_in_depth() -> None:
-    both = pd.concat([cells(4), cells(6, "big")])
+    both = pd.concat([score_table(4), score_table(6, "big")])
     sweep = sweep_of(both, pd.concat([outcomes(), outcomes("big")]))
     assert sweep.layers[::2].tolist() == [[0, 0], [1, 2], [2, 3], [3, 5]]
 
@@ -72,17 +72,17 @@ def test_a_score_should_rise_with_accuracies_and_fall_with_errors_and_gains() ->
 
 
 def test_scores_without_layer_and_k_have_one_configuration() -> None:
-    of = cells(1, ks=(0.5,)).assign(layer=np.nan, k_fraction=np.nan)
+    of = score_table(1, ks=(0.5,)).assign(layer=np.nan, k_fraction=np.nan)
     sweep = sweep_of(of, outcomes())
     assert sweep.values.shape == (1, 1, 5)
     assert sweep.layers.tolist() == [[-1]]
     assert np.isnan(sweep.k_fractions).all()
     with pytest.raises(DataError, match="with a layer and without"):
-        sweep_of(pd.concat([of, cells()]), outcomes())
+        sweep_of(pd.concat([of, score_table()]), outcomes())
 
 
 def test_nothing_is_imputed() -> None:
-    of = cells()
+    of = score_table()
     hole = (of["layer"] == 1) & (of["k_fraction"] == 0.5) & (of["data"] == "c")
     of.loc[hole, "value"] = np.nan
     flat = (of["layer"] == 0) & (of["k_fraction"] == 0.25)
@@ -113,7 +113,7 @@ def test_what_rounding_leaves_apart_is_equal() -> None:
 
 
 def test_rounding_is_no_order_of_scores_or_outcomes() -> None:
-    of = cells(1, ks=(0.25, 0.5))
+    of = score_table(1, ks=(0.25, 0.5))
     # As r2 with fewer texts than features.
     saturated = of["k_fraction"] == 0.25
     noise = np.random.default_rng(0).random(len(of)) * 1e-13
@@ -129,7 +129,7 @@ def test_rounding_is_no_order_of_scores_or_outcomes() -> None:
 
 
 def test_the_last_layer_stays_the_last_where_it_is_undefined() -> None:
-    of = cells()
+    of = score_table()
     of.loc[of["layer"] == 2, "value"] = np.nan
     sweep = sweep_of(of, outcomes())
     assert sweep.last.tolist() == [2]
@@ -139,17 +139,17 @@ def test_the_last_layer_stays_the_last_where_it_is_undefined() -> None:
 @pytest.mark.parametrize(
     ("of", "to", "message"),
     [
-        (cells().drop(columns="layer"), outcomes(), "cells lack the columns layer"),
-        (cells(), outcomes().drop(columns="data"), "outcomes lack the columns data"),
-        (pd.concat([cells(), cells()]), outcomes(), "two values for model m, data"),
-        (cells(), pd.concat([outcomes(), outcomes()]), "two values for model m"),
-        (cells(score="t"), outcomes(), "no score 's'"),
-        (cells(), outcomes().head(3), "3 data sets have both"),
-        (cells(), outcomes("other"), "0 data sets"),
-        (cells(), outcomes().assign(value=0.5), "lora_gain of m is 0.5 on every data set"),
-        (cells().assign(value=1.0), outcomes(), "no configuration of 's'"),
+        (score_table().drop(columns="layer"), outcomes(), "scores lack the columns layer"),
+        (score_table(), outcomes().drop(columns="data"), "outcomes lack the columns data"),
+        (pd.concat([score_table(), score_table()]), outcomes(), "two values for model m, data"),
+        (score_table(), pd.concat([outcomes(), outcomes()]), "two values for model m"),
+        (score_table(score="t"), outcomes(), "no score 's'"),
+        (score_table(), outcomes().head(3), "3 data sets have both"),
+        (score_table(), outcomes("other"), "0 data sets"),
+        (score_table(), outcomes().assign(value=0.5), "lora_gain of m is 0.5 on every data set"),
+        (score_table().assign(value=1.0), outcomes(), "no configuration of 's'"),
         (
-            pd.concat([cells(), cells(2, "n", ks=(0.1,))]),
+            pd.concat([score_table(), score_table(2, "n", ks=(0.1,))]),
             pd.concat([outcomes(), outcomes("n")]),
             "share no k_fraction",
         ),
@@ -164,9 +164,12 @@ def test_tables_that_are_wrong_are_refused(
 
 def test_names_and_signs_that_are_wrong_are_refused() -> None:
     with pytest.raises(DataError, match="no outcome 'loss'"):
-        sweep_of(cells(), outcomes(), "loss")
+        sweep_of(score_table(), outcomes(), "loss")
     with pytest.raises(DataError, match="no score 's' of x"):
-        make_sweep(cells(), outcomes(), score="s", outcome="lora_gain", models=["m", "x"])
+        make_sweep(score_table(), outcomes(), score="s", outcome="lora_gain", models=["m", "x"])
     with pytest.raises(DataError, match="score_sign is 2"):
-        make_sweep(cells(), outcomes(), score="s", outcome="lora_gain", score_sign=2)
-    assert make_sweep(cells(), outcomes(), score="s", outcome="lora_gain", score_sign=-1).sign == 1
+        make_sweep(score_table(), outcomes(), score="s", outcome="lora_gain", score_sign=2)
+    assert (
+        make_sweep(score_table(), outcomes(), score="s", outcome="lora_gain", score_sign=-1).sign
+        == 1
+    )

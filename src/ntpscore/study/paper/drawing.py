@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 from ntpscore.core.scores import SCORES
 from ntpscore.errors import DataError, StudyError
 from ntpscore.files import make_folder, write_figure, write_text
-from ntpscore.study.paper.figures import (
+from ntpscore.study.paper.loss_plot import plot_training_losses
+from ntpscore.study.paper.paper_tables import probe_against_scratch, score_after_lora
+from ntpscore.study.paper.scatter import (
     Choice,
     plot_accuracy_against_score,
     plot_gain_against_score,
-    plot_sweep,
-    plot_training_losses,
 )
-from ntpscore.study.paper.paper_tables import probe_against_scratch, score_after_lora
+from ntpscore.study.paper.sweep_plot import plot_sweep
 from ntpscore.study.statistics.selection import correlations
 from ntpscore.study.statistics.sweep import OUTCOMES, make_sweep
 from ntpscore.study.statistics.tables import StudyTables

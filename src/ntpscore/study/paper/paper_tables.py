@@ -6,8 +6,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from ntpscore.errors import DataError
-from ntpscore.study.statistics.sweep import CELL_COLUMNS, OUTCOME_COLUMNS
-from ntpscore.study.statistics.tidy import pick_columns
+from ntpscore.study.statistics.sweep import OUTCOME_COLUMNS, SCORE_COLUMNS
+from ntpscore.study.statistics.tables import pick_columns
 
 _PERCENT = 100.0
 
@@ -58,7 +58,7 @@ class AfterLora(NamedTuple):
 
 
 def score_after_lora(
-    cells: pd.DataFrame,
+    scores: pd.DataFrame,
     rescored: pd.DataFrame,
     *,
     score: str,
@@ -68,7 +68,7 @@ def score_after_lora(
     """A score of the models as they came and after LoRA.
 
     Args:
-        cells: model, data, layer, k_fraction, score and value before LoRA, and perhaps seed, over
+        scores: model, data, layer, k_fraction, score and value before LoRA, and perhaps seed, over
             which the mean is taken.
         rescored: the same after LoRA.
         score: which score.
@@ -84,8 +84,8 @@ def score_after_lora(
     """
     keys = ["model", "data"]
     both = []
-    for table, name in ((cells, "before"), (rescored, "after")):
-        picked = pick_columns(table, CELL_COLUMNS, "cells" if name == "before" else "rescored")
+    for table, name in ((scores, "before"), (rescored, "after")):
+        picked = pick_columns(table, SCORE_COLUMNS, "scores" if name == "before" else "rescored")
         of_score = picked[picked["score"] == score]
         at = _at(of_score, configurations, k_fraction)
         both.append(at.set_index(keys)["value"].rename(name))
@@ -106,19 +106,19 @@ def score_after_lora(
 
 
 def _at(
-    cells: pd.DataFrame,
+    scores: pd.DataFrame,
     configurations: Mapping[str, tuple[int, float]] | None,
     k_fraction: float,
 ) -> pd.DataFrame:
     """The rows at each model's configuration."""
     if configurations is None:
-        layer = cells.groupby("model")["layer"].transform("max")
-        k = pd.Series(k_fraction, index=cells.index)
+        layer = scores.groupby("model")["layer"].transform("max")
+        k = pd.Series(k_fraction, index=scores.index)
     else:
-        unknown = sorted(set(cells["model"]) - set(configurations))
+        unknown = sorted(set(scores["model"]) - set(configurations))
         if unknown:
             raise DataError(f"configurations lack {', '.join(unknown)}: give layer and k_fraction")
-        layer = cells["model"].map({model: at[0] for model, at in configurations.items()})
-        k = cells["model"].map({model: at[1] for model, at in configurations.items()})
-    same_k = cells["k_fraction"].isna() | ((cells["k_fraction"] - k).abs() < 1e-6)
-    return cells[(cells["layer"] == layer) & same_k]
+        layer = scores["model"].map({model: at[0] for model, at in configurations.items()})
+        k = scores["model"].map({model: at[1] for model, at in configurations.items()})
+    same_k = scores["k_fraction"].isna() | ((scores["k_fraction"] - k).abs() < 1e-6)
+    return scores[(scores["layer"] == layer) & same_k]

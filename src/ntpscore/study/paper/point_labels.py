@@ -1,6 +1,7 @@
-"""Labels of points and of lines that neither overlap each other nor hide a point.
+"""Labels of points that neither overlap each other nor hide a point.
 
-Both functions measure the figure as it stands: its layout must be final.
+adjustText, a library for it, leaves one to five overlaps on each of our figures however long it
+works, and can't leave out names that have no room.
 """
 
 import math
@@ -10,9 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.text import Annotation, Text
-from scipy.optimize import isotonic_regression
 
 from ntpscore.study.statistics.correlation import Values
 
@@ -26,7 +25,6 @@ _GAP = 1.0
 # Square pixels.
 _ROUNDING = 1e-6
 _MARKER = 5.0
-_LEADER_LENGTH = 14.0
 
 
 def settle_layout(figure: Figure) -> None:
@@ -42,7 +40,8 @@ def label_points(
 
     Each name, in the order given, takes the nearest of some hundred places around its point that is
     free of points and of earlier names and within the axes; from a place further off a thin line
-    leads to the point. Where no place is free the name takes the one that hides least.
+    leads to the point. Where no place is free the name takes the one that hides least. The figure
+    is measured as it stands: its layout must be final.
 
     Args:
         ax: holds the points already.
@@ -78,60 +77,6 @@ def label_points(
         taken = np.vstack([taken, [*(centre - size / 2), *(centre + size / 2)]])
         labels.append(_annotate(ax, name, at, (centre - point) / unit, leader=ring > 1))
     return labels
-
-
-def label_line_ends(ax: Axes, lines: Sequence[Line2D], names: Sequence[str]) -> list[Annotation]:
-    """Write names to the right of where lines end, moved apart as far as they must be.
-
-    A thin line of the same colour and dashes leads from each line's end to its name.
-
-    Args:
-        ax: holds the lines, and has room for the names to their right.
-        lines: they end at the same place.
-        names: of the lines.
-
-    Returns:
-        The labels.
-    """
-    figure, unit = _figure_of(ax)
-    ends = np.array([np.asarray(line.get_xydata())[-1] for line in lines])
-    pixels = ax.transData.transform(ends)
-    height = max(_text_size(figure, name, _GAP * unit)[1] for name in names)
-    frame = ax.get_window_extent()
-    order = np.argsort(pixels[:, 1], kind="stable")
-    low, high = frame.y0 + height / 2, frame.y1 - height / 2
-    places = np.empty(len(lines))
-    places[order] = _move_apart(pixels[order, 1], height, low, high)
-    right = pixels[:, 0].max() + _LEADER_LENGTH * unit
-    labels = []
-    for i, place in enumerate(places):
-        style = {"color": lines[i].get_color(), "linestyle": lines[i].get_linestyle()}
-        label = ax.annotate(
-            names[i],
-            tuple(ends[i]),
-            tuple((np.array([right, place]) - pixels[i]) / unit),
-            textcoords="offset points",
-            ha="left",
-            va="center",
-            fontsize=FONT_SIZE,
-            parse_math=False,
-            arrowprops={"arrowstyle": "-", "linewidth": 0.8, "relpos": (0, 0.5), "shrinkA": 0,
-                        "shrinkB": 0, **style},
-        )  # fmt: skip
-        labels.append(label)
-    return labels
-
-
-def _move_apart(wanted: Values, distance: float, low: float, high: float) -> Values:
-    """The heights nearest to rising `wanted` ones that are `distance` apart and within bounds.
-
-    Less the distances the heights need only rise: least squares under that is isotonic regression.
-    Where there is no room for all of them they go beyond `high`.
-    """
-    steps = distance * np.arange(len(wanted))
-    rising = isotonic_regression(wanted - steps).x
-    found: Values = np.maximum(np.minimum(rising, high - steps[-1]), low) + steps
-    return found
 
 
 def _figure_of(ax: Axes) -> tuple[Figure, float]:

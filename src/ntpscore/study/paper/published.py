@@ -25,7 +25,8 @@ _FIGURES = {
     "lora_gain": "ntps_fig3",
 }
 COLUMNS = (
-    "model", "outcome", "without", "n", "r", "low", "high", "p", "r_headroom", "r_given_headroom",
+    "model", "outcome", "without", "n", "r", "low", "high", "p", "r_probe_error",
+    "r_given_probe_error",
 )  # fmt: skip
 
 
@@ -36,7 +37,7 @@ def load_published() -> pd.DataFrame:
         Columns model, data, the score of each figure (`ntps_fig2_accuracy`, `ntps_fig2_mse`,
         `ntps_fig3`), and the outcomes: accuracy (logistic regression, training), mse (least
         squares, training), probe and lora (test accuracies), lora_gain (their difference) and
-        headroom (one minus the probe's accuracy).
+        probe_error (one minus the probe's accuracy).
 
     Source:
         Figures 2 and 3 of Next Token Perception Score; see `data/SOURCES.md` beside this file.
@@ -55,7 +56,7 @@ def load_published() -> pd.DataFrame:
         }
     )
     points["lora_gain"] = points["lora"] - points["probe"]
-    points["headroom"] = 1 - points["probe"]
+    points["probe_error"] = 1 - points["probe"]
     return points
 
 
@@ -64,7 +65,7 @@ def correlate_published(without: str = "medical", *, seed: int = 0) -> pd.DataFr
 
     The authors chose layer and k for each figure by the r that is computed here, so neither p nor
     interval allows for that choice: both are too good. What the points can be asked is whether the
-    score says more of the LoRA gain than the headroom does.
+    score says more of the LoRA gain than the probe's error does.
 
     Args:
         without: a part of a data set's name: every r is given with and without such data sets.
@@ -73,8 +74,8 @@ def correlate_published(without: str = "medical", *, seed: int = 0) -> pd.DataFr
     Returns:
         Two rows per model and outcome (`accuracy`, `mse`, `lora_gain`), `without` being empty in
         the first and naming what is left out in the second: n data sets, r, its 95 % bootstrap
-        interval (low, high) and its permutation p; for the gain also r of the headroom with it, and
-        r of the score with it given the headroom.
+        interval (low, high) and its permutation p; for the gain also r of the probe's error with
+        it, and r of the score with it given that error.
 
     Raises:
         DataError: no data set's name holds that, or fewer than four would be left.
@@ -92,9 +93,9 @@ def correlate_published(without: str = "medical", *, seed: int = 0) -> pd.DataFr
                 row |= {"r": spearman(x, y), "p": permutation_p(x, y, seed=seed)}
                 row |= bootstrap_interval(x, y, seed=seed)._asdict()
                 if outcome == "lora_gain":
-                    headroom = part["headroom"].to_numpy()
-                    row["r_headroom"] = spearman(headroom, y)
-                    row["r_given_headroom"] = partial_spearman(x, y, headroom)
+                    probe_error = part["probe_error"].to_numpy()
+                    row["r_probe_error"] = spearman(probe_error, y)
+                    row["r_given_probe_error"] = partial_spearman(x, y, probe_error)
                 rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -153,8 +154,8 @@ def points_with_gain(without: str = "medical") -> pd.DataFrame:
 
 
 def _named(points: pd.DataFrame, part: str) -> "pd.Series[bool]":
-    found = points["data"].str.contains(part, case=False, regex=False)
-    if not part or not found.any():
+    named = points["data"].str.contains(part, case=False, regex=False)
+    if not part or not named.any():
         names = ", ".join(sorted(points["data"].unique()))
         raise DataError(f"no data set is called {part!r}; there are {names}")
-    return found
+    return named

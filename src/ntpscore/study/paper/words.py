@@ -87,11 +87,11 @@ def project_words(
     if text.task != "classification":
         raise DataError(f"words go with classes: the labels are for {text.task}")
     config = config or ScoreConfig()
-    by_text = [find_words(one) for one in text.texts]
+    by_text = [find_words(content) for content in text.texts]
     counts = Counter(word for words in by_text for word in words)
     if not counts:
         raise DataError("the texts hold no words of letters")
-    words = [word for word, _ in sorted(counts.items(), key=lambda one: (-one[1], one[0]))]
+    words = [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     words = words[:n_words]
     axes = _first_axes(language_model, text, config)
     embedded = torch.stack([_embed(language_model, word) for word in words])
@@ -135,9 +135,9 @@ def over_represented(
     place = {word: i for i, word in enumerate(words)}
     y = np.zeros((len(words), len(text.classes)))
     n = np.zeros(len(text.classes))
-    for found, label in zip(by_text, text.labels.astype(np.int64), strict=True):
-        n[label] += len(found)
-        for word in found:
+    for words_of_text, label in zip(by_text, text.labels.astype(np.int64), strict=True):
+        n[label] += len(words_of_text)
+        for word in words_of_text:
             if word in place:
                 y[place[word], label] += 1
     alpha = _PRIOR_SHARE * y.sum(axis=1, keepdims=True)
@@ -162,8 +162,7 @@ def over_represented(
 
 
 def _log_odds(count: Values, total: Values) -> Values:
-    found: Values = np.log(count / (total - count))
-    return found
+    return np.asarray(np.log(count / (total - count)))
 
 
 def tag_words(words: Sequence[str], by_text: Sequence[Sequence[str]]) -> list[PartOfSpeech]:
@@ -183,7 +182,7 @@ def tag_words(words: Sequence[str], by_text: Sequence[Sequence[str]]) -> list[Pa
     Source:
         Brill 1992, A simple rule-based part of speech tagger, with the lexicon that TextBlob ships.
     """
-    sentences = [" ".join(found) for found in by_text if found]
+    sentences = [" ".join(words_of_text) for words_of_text in by_text if words_of_text]
     # The library leaves the files of its lexicon to the garbage collector to close.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -222,8 +221,8 @@ def _first_axes(language_model: LanguageModel, text: LabelledText, config: Score
 def _embed(language_model: LanguageModel, word: str) -> Tensor:
     """(d,) the mean hidden state at layer 0 of the tokens that the word adds after another."""
     before, both = (
-        language_model.tokenizer(one, add_special_tokens=False)["input_ids"]
-        for one in (_BEFORE, f"{_BEFORE} {word}")
+        language_model.tokenizer(text, add_special_tokens=False)["input_ids"]
+        for text in (_BEFORE, f"{_BEFORE} {word}")
     )
     if both[: len(before)] != before or len(both) == len(before):
         raise ModelError(

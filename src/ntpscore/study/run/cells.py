@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pandas as pd
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.core.scores import GRID_STEPS, SCORES
 from ntpscore.errors import StudyError
-from ntpscore.files import make_folder, without_nan, write_text
-from ntpscore.rank.run import RankResult
+from ntpscore.files import make_folder, read_record, without_nan, write_text
+from ntpscore.rank.result import RankResult
 from ntpscore.scoring.result import ScoreResult
 from ntpscore.study.run.plan import Cell
 
@@ -96,18 +97,44 @@ def read_cell(path: Path) -> dict[str, Any]:
     Raises:
         StudyError: it can't be read, or is no cell of this version.
     """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"the cell {path} can't be read: {error}") from error
-    if not isinstance(record, dict) or record.get("kind") != KIND:
-        raise StudyError(f"{path} is no cell of a study")
-    if record.get("schema_version") != SCHEMA_VERSION:
-        raise StudyError(
-            f"{path} has schema version {record.get('schema_version')}, "
-            f"this ntpscore reads {SCHEMA_VERSION}"
-        )
-    return record
+    return read_record(path, KIND, SCHEMA_VERSION, "cell of a study", StudyError)
+
+
+def load_records(results: str | Path) -> list[dict[str, Any]]:
+    """The cells of a folder of results that are done.
+
+    Raises:
+        StudyError: the folder holds none, or one that can't be read.
+    """
+    records = [read_cell(path) for path in sorted(Path(results).glob("*--*/*.json"))]
+    done = [record for record in records if record["status"] == "done"]
+    if not done:
+        raise StudyError(f"{results} holds no cell that is done: run `ntpscore study run` first")
+    return done
+
+
+def select_records(
+    records: Sequence[dict[str, Any]],
+    *,
+    models: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> list[dict[str, Any]]:
+    """Those of `load_records` that are of these models and seeds; of all if None.
+
+    Raises:
+        StudyError: there is no cell of such a model or seed.
+    """
+    selected = list(records)
+    for column, wanted in (("model", models), ("seed", seeds)):
+        if wanted is None:
+            continue
+        known = {record[column] for record in selected}
+        unknown = [value for value in wanted if value not in known]
+        if unknown:
+            there = ", ".join(str(value) for value in sorted(known))
+            raise StudyError(f"no cell of {column} {unknown[0]!r}: there are cells of {there}")
+        selected = [record for record in selected if record[column] in wanted]
+    return selected
 
 
 def _score_grid(result: ScoreResult) -> dict[str, Any]:
@@ -121,8 +148,8 @@ def _score_grid(result: ScoreResult) -> dict[str, Any]:
     width = result.record["model"]["width"]
     grid: dict[str, Any] = {
         "layer": [int(layer) for layer in layers],
-        "k": [int(one) for one in k],
-        "k_fraction": [nominal_k_fraction(int(one), width) for one in k],
+        "k": [int(number) for number in k],
+        "k_fraction": [nominal_k_fraction(int(number), width) for number in k],
     }
     for score in SCORES:
         rows = frame[frame["score"] == score]

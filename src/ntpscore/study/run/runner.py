@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from ntpscore.errors import StudyError
 from ntpscore.study.run.cells import cell_path, describe_cell, read_cell, write_failure
 from ntpscore.study.run.plan import Cell, Plan
-from ntpscore.study.run.worker import DONE, FAILED, LOCKED, Task, lock_path
+from ntpscore.study.run.worker import DONE, FAILED, LOCKED, Job, lock_path
 
 State = Literal["done", "running", "failed", "missing"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "missing")
@@ -153,19 +153,19 @@ def run_study(
     for number, cell in enumerate(missing, 1):
         say(f"[{number}/{len(missing)}] {cell.name}")
         start = time.perf_counter()
-        outcome = _run_cell(Task(cell, folders.results, folders.work, argv, keep_work))
+        outcome = _run_cell(Job(cell, folders.results, folders.work, argv, keep_work))
         say(f"    {outcome} after {time.perf_counter() - start:.0f} s")
     return study_status(plan, folders)
 
 
-def _run_cell(task: Task) -> str:
+def _run_cell(job: Job) -> str:
     """Run a cell in a process of its own; what came of it, in words."""
     # A module of this package, found where this one was: no other program can take its name.
     run = [sys.executable, "-m", "ntpscore.study.run.worker"]
-    ended = subprocess.run(run, input=task.to_json(), text=True, check=False)  # noqa: S603
+    ended = subprocess.run(run, input=job.to_json(), text=True, check=False)  # noqa: S603
     if ended.returncode == LOCKED:
         return "being run by another process, left to it"
-    path = cell_path(task.results, task.cell)
+    path = cell_path(job.results, job.cell)
     if ended.returncode not in (DONE, FAILED) and not path.exists():
         how = (
             f"killed by signal {-ended.returncode}"
@@ -173,7 +173,7 @@ def _run_cell(task: Task) -> str:
             if ended.returncode < 0
             else f"exit code {ended.returncode}"
         )
-        write_failure(task.results, task.cell, f"its process ended: {how}")
+        write_failure(job.results, job.cell, f"its process ended: {how}")
     record = read_cell(path)
     return "done" if record["status"] == "done" else f"failed: {record['error']}"
 

@@ -1,6 +1,6 @@
 """Runs one cell in a process of its own, so that what kills it kills nothing else.
 
-`python -m ntpscore.study.run.worker` is started by `run_study`, with a task in JSON on
+`python -m ntpscore.study.run.worker` is started by `run_study`, with a job in JSON on
 standard input.
 """
 
@@ -21,7 +21,9 @@ from ntpscore.errors import NtpscoreError, OutputError
 from ntpscore.files import make_folder, write_text
 from ntpscore.models import LanguageModel, load_model
 from ntpscore.progress import Progress
-from ntpscore.rank.run import RankResult, rank_models
+from ntpscore.rank.order import CONSENSUS
+from ntpscore.rank.result import RankResult
+from ntpscore.rank.run import rank_models
 from ntpscore.scoring.result import ScoreResult, load_result
 from ntpscore.scoring.run import score_text
 from ntpscore.study.run.cells import cell_path, describe_cell, write_cell, write_failure
@@ -34,7 +36,7 @@ _CELL_FILE = "cell.json"
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """What a worker is to do.
 
     Attributes:
@@ -56,15 +58,15 @@ class Task:
         return json.dumps(dataclasses.asdict(self), default=str)
 
     @classmethod
-    def from_json(cls, text: str) -> "Task":
+    def from_json(cls, text: str) -> "Job":
         """What `to_json` wrote."""
-        task: dict[str, Any] = json.loads(text)
+        fields: dict[str, Any] = json.loads(text)
         return cls(
-            cell=Cell(**task["cell"]),
-            results=Path(task["results"]),
-            work=Path(task["work"]),
-            command=tuple(task["command"]),
-            keep_work=task["keep_work"],
+            cell=Cell(**fields["cell"]),
+            results=Path(fields["results"]),
+            work=Path(fields["work"]),
+            command=tuple(fields["command"]),
+            keep_work=fields["keep_work"],
         )
 
 
@@ -73,36 +75,36 @@ def lock_path(work: Path, cell: Cell) -> Path:
     return work / f"{cell.name}.lock"
 
 
-def run_task(task: Task) -> int:
+def run_job(job: Job) -> int:
     """Run a cell and write its file, as done or as failed.
 
     Returns:
         `DONE`, `FAILED`, or `LOCKED` if another process is running it.
     """
-    cell = task.cell
-    folder = make_folder(task.work / cell.name)
-    lock = FileLock(lock_path(task.work, cell))
+    cell = job.cell
+    folder = make_folder(job.work / cell.name)
+    lock = FileLock(lock_path(job.work, cell))
     try:
         lock.acquire(timeout=0)
     except Timeout:
         return LOCKED
     with lock:
-        if cell_path(task.results, cell).exists():
+        if cell_path(job.results, cell).exists():
             return DONE
         try:
             result, rescored = _run(cell, folder)
         except NtpscoreError as error:
-            return _fail(task, str(error))
+            return _fail(job, str(error))
         except Exception as error:  # noqa: BLE001 - the other cells go on
-            return _fail(task, f"this is a bug: {type(error).__name__}: {error}")
-        write_cell(task.results, cell, result, rescored)
-        if not task.keep_work:
+            return _fail(job, f"this is a bug: {type(error).__name__}: {error}")
+        write_cell(job.results, cell, result, rescored)
+        if not job.keep_work:
             shutil.rmtree(folder)
         return DONE
 
 
-def _fail(task: Task, error: str) -> int:
-    write_failure(task.results, task.cell, error)
+def _fail(job: Job, error: str) -> int:
+    write_failure(job.results, job.cell, error)
     return FAILED
 
 
@@ -115,8 +117,8 @@ def _run(
     ):
         return finished, None
     splits = _load_text(cell)
-    with Progress(True) as shown:
-        shown.start(f"loading {cell.model}", None)
+    with Progress(True) as bar:
+        bar.start(f"loading {cell.model}", None)
         model = load_model(cell.model, cell.model_options())
     if cell.method == "score":
         result = score_text(
@@ -125,7 +127,9 @@ def _run(
         )  # fmt: skip
         return result, None
     if cell.method == "rank":
-        return rank_models(splits.train, [model], config=cell.config(), progress=True), None
+        return rank_models(
+            splits.train, [model], config=cell.config(), metric=CONSENSUS, progress=True
+        ), None
     fitted = finished or _fit(cell, model, splits, folder)
     if not cell.options.get("rescore"):
         return fitted, None
@@ -172,12 +176,12 @@ def _take_up(cell: Cell, folder: Path) -> ScoreResult | AdaptResult | None:
 
 
 def main() -> None:
-    """Read a task from standard input and run it."""
-    task = Task.from_json(sys.stdin.read())
+    """Read a job from standard input and run it."""
+    job = Job.from_json(sys.stdin.read())
     # Results tell the command that was typed.
-    sys.argv = list(task.command)
+    sys.argv = list(job.command)
     try:
-        code = run_task(task)
+        code = run_job(job)
     except NtpscoreError as error:
         sys.exit(f"ntpscore: error: {error}")
     sys.exit(code)

@@ -7,8 +7,9 @@ import pandas as pd
 from ntpscore.errors import StudyError
 from ntpscore.forecast.evidence import K_FRACTION, SAME, SCORE, Evidence
 from ntpscore.forecast.gain import POINT_COLUMNS, Basis, calibrate_gain
+from ntpscore.study.run.cells import load_records
 from ntpscore.study.statistics.sweep import at_last_layer
-from ntpscore.study.statistics.tables import StudyTables, load_records
+from ntpscore.study.statistics.tables import StudyTables
 
 
 def calibrate_study(

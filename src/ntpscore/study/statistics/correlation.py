@@ -66,6 +66,26 @@ def weighted_kendall(x: Values, y: Values) -> float:
     return float(weightedtau(x, y).statistic)
 
 
+def regret_at_1(score: Values, outcome: Values) -> float:
+    """How much of the outcome is lost by taking the candidate with the highest score.
+
+    The candidates are models on one data set, or data sets under one model. Negate a score or an
+    outcome of which less is better.
+
+    Args:
+        score: (n,).
+        outcome: (n,).
+
+    Returns:
+        The best outcome less that of the choice, in units of the outcome, at least 0. Candidates
+        that share the highest score are chosen with equal chance. NaN where a value is NaN or there
+        is no candidate.
+    """
+    if not len(score) or np.isnan(score).any() or np.isnan(outcome).any():
+        return float("nan")
+    return float(outcome.max() - outcome[score == score.max()].mean())
+
+
 def permutation_p(x: Values, y: Values, *, permutations: int = 10_000, seed: int = 0) -> float:
     """How often |r| of shuffled y is at least as large: two-sided, never zero.
 
@@ -78,24 +98,26 @@ def permutation_p(x: Values, y: Values, *, permutations: int = 10_000, seed: int
     Returns:
         `(1 + count) / (1 + P)`; NaN where r is.
     """
-    found = spearman(x, y)
-    if not np.isfinite(found):
+    r = spearman(x, y)
+    if not np.isfinite(r):
         return float("nan")
     rng = np.random.default_rng(seed)
     ranks = rankdata(y)
     shuffled = rng.permuted(np.tile(ranks, (permutations, 1)), axis=1)
-    count = int((np.abs(_correlations(shuffled, rankdata(x))) >= abs(found) - _TIE).sum())
+    count = int((np.abs(_correlations(shuffled, rankdata(x))) >= abs(r) - _TIE).sum())
     return (1 + count) / (1 + permutations)
 
 
-class Interval(NamedTuple):
+class ConfidenceInterval(NamedTuple):
     """A 95 % interval."""
 
     low: float
     high: float
 
 
-def bootstrap_interval(x: Values, y: Values, *, resamples: int = 10_000, seed: int = 0) -> Interval:
+def bootstrap_interval(
+    x: Values, y: Values, *, resamples: int = 10_000, seed: int = 0
+) -> ConfidenceInterval:
     """Percentile bootstrap of Spearman's r over data sets.
 
     With a dozen data sets it is rough: resamples repeat data sets, and repeated ones are ties.
@@ -108,13 +130,13 @@ def bootstrap_interval(x: Values, y: Values, *, resamples: int = 10_000, seed: i
     """
     rng = np.random.default_rng(seed)
     drawn = rng.integers(len(x), size=(resamples, len(x)))
-    found = _correlations(rankdata(x[drawn], axis=1), rankdata(y[drawn], axis=1))
-    found = found[np.isfinite(found)]
-    if not len(found):
-        return Interval(float("nan"), float("nan"))
+    r = _correlations(rankdata(x[drawn], axis=1), rankdata(y[drawn], axis=1))
+    r = r[np.isfinite(r)]
+    if not len(r):
+        return ConfidenceInterval(float("nan"), float("nan"))
     tail = (1 - _COVERAGE) / 2
-    low, high = np.quantile(found, [tail, 1 - tail])
-    return Interval(float(low), float(high))
+    low, high = np.quantile(r, [tail, 1 - tail])
+    return ConfidenceInterval(float(low), float(high))
 
 
 def _correlations(rows: Values, others: Values) -> Values:
@@ -123,5 +145,5 @@ def _correlations(rows: Values, others: Values) -> Values:
     b = others - others.mean(axis=-1, keepdims=True)
     norms = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
     products = (a * b).sum(axis=-1)
-    found: Values = np.divide(products, norms, out=np.full(len(rows), np.nan), where=norms > _TIE)
-    return found
+    r: Values = np.divide(products, norms, out=np.full(len(rows), np.nan), where=norms > _TIE)
+    return r

@@ -19,12 +19,12 @@ from ntpscore.study.statistics.selection import (
     leave_one_out_selection,
     max_statistic_test,
 )
-from ntpscore.study.statistics.sweep import OUTCOMES, Sweep, make_sweep
+from ntpscore.study.statistics.sweep import FEWEST_DATA_SETS, OUTCOMES, Sweep, make_sweep
 from ntpscore.study.statistics.tables import (
     KEYS,
     mean_over_seeds,
     outcomes_table,
-    score_rows,
+    score_grid,
     scores_table,
 )
 
@@ -38,7 +38,7 @@ RULE_COLUMNS = ("model", "score", "outcome", "n", "rule", "r", "p")
 BEST, LEFT_OUT = "best of the sweep", "left out"
 
 
-Place = tuple[int, float]
+LayerAndK = tuple[int, float]
 
 
 def _last(layers: pd.DataFrame) -> int:
@@ -56,34 +56,34 @@ def _best_fit(layers: pd.DataFrame) -> int:
     return int(layers.index[int(np.nanargmax(explained))])
 
 
-def _z_peak(found: pd.DataFrame, _: pd.DataFrame) -> Place:
-    z = found["z"].to_numpy(dtype=np.float64)
+def _z_peak(of_score: pd.DataFrame, _: pd.DataFrame) -> LayerAndK:
+    z = of_score["z"].to_numpy(dtype=np.float64)
     if np.isnan(z).all():
         raise ValueError("the score has no spread under shuffles")
-    row = found.iloc[int(np.nanargmax(z))]
+    row = of_score.iloc[int(np.nanargmax(z))]
     return int(row["layer"]), float(row["k_fraction"])
 
 
-def _place(choose: Callable[[pd.DataFrame], int], *, k90: bool) -> "Rule":
-    def rule(_: pd.DataFrame, layers: pd.DataFrame) -> Place:
+def _rule(choose: Callable[[pd.DataFrame], int], *, k90: bool) -> "Rule":
+    def rule(_: pd.DataFrame, layers: pd.DataFrame) -> LayerAndK:
         layer = choose(layers)
         return layer, float(layers["k90"][layer]) if k90 else _MIDDLE
 
     return rule
 
 
-Rule = Callable[[pd.DataFrame, pd.DataFrame], Place]
+Rule = Callable[[pd.DataFrame, pd.DataFrame], LayerAndK]
 # The layer: the last, which the probe reads; two thirds of the way up; the one that explains most
 # of the labels (`r2_adjusted`). k: the middle of the grid; the smallest that keeps 90 % of that
 # layer's next-token eigenvalues. Or both at once: where the score stands farthest above its
 # shuffles.
 RULES: Mapping[str, Rule] = {
-    "last layer, k/d 0.5": _place(_last, k90=False),
-    "last layer, k90": _place(_last, k90=True),
-    "depth 2/3, k/d 0.5": _place(_deep, k90=False),
-    "depth 2/3, k90": _place(_deep, k90=True),
-    "r2 layer, k/d 0.5": _place(_best_fit, k90=False),
-    "r2 layer, k90": _place(_best_fit, k90=True),
+    "last layer, k/d 0.5": _rule(_last, k90=False),
+    "last layer, k90": _rule(_last, k90=True),
+    "depth 2/3, k/d 0.5": _rule(_deep, k90=False),
+    "depth 2/3, k90": _rule(_deep, k90=True),
+    "r2 layer, k/d 0.5": _rule(_best_fit, k90=False),
+    "r2 layer, k90": _rule(_best_fit, k90=True),
     "z peak": _z_peak,
 }
 
@@ -117,19 +117,19 @@ def chosen_scores(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
         )
         # The grid of k ends below d.
         layers["k90"] = layers["k90"].clip(1 / GRID_STEPS, 1 - 1 / GRID_STEPS)
-        frame = pd.DataFrame(score_rows(keys, record))
+        grid = score_grid(record)
         for score in SCORES:
-            found = frame[frame["score"] == score]
+            of_score = grid[grid["score"] == score]
             for rule, choose in RULES.items():
                 try:
-                    layer, k_fraction = choose(found, layers)
+                    layer, k_fraction = choose(of_score, layers)
                 except ValueError:
                     continue
-                at = (found["layer"] == layer) & np.isclose(found["k_fraction"], k_fraction)
+                at = (of_score["layer"] == layer) & np.isclose(of_score["k_fraction"], k_fraction)
                 rows += [
                     {**keys, "score": score, "rule": rule, "layer": layer,
                      "k_fraction": k_fraction, "value": value}
-                    for value in found.loc[at, "value"]
+                    for value in of_score.loc[at, "value"]
                 ]  # fmt: skip
     columns = [*KEYS, "score", "rule", "layer", "k_fraction", "value"]
     return pd.DataFrame(rows, columns=columns)
@@ -164,36 +164,39 @@ def compare_rules(
             f"there is no outcome {', '.join(unknown)}: choose from {', '.join(OUTCOMES)}"
         )
     records = list(records)
-    chosen = chosen_scores(records)
-    # A rule may choose another layer for each seed; what it is judged by is the mean.
-    values = mean_over_seeds(chosen.drop(columns=["layer", "k_fraction"]))
     scored = [record for record in records if record["method"] == "score"]
     if not scored:
         raise DataError("there is no cell of the method score that is done")
-    cells = mean_over_seeds(scores_table(scored))
+    too_few = DataError(
+        f"no score and {' or '.join(outcomes)} are known of four data sets: run more cells"
+    )
+    if len({record["data"] for record in scored}) < FEWEST_DATA_SETS:
+        raise too_few
+    chosen = chosen_scores(scored)
+    # A rule may choose another layer for each seed; what it is judged by is the mean.
+    values = mean_over_seeds(chosen.drop(columns=["layer", "k_fraction"]))
+    scores = mean_over_seeds(scores_table(scored))
     reached = mean_over_seeds(outcomes_table(records))
     rows: list[dict[str, Any]] = []
-    for model in cells["model"].unique():
+    for model in scores["model"].unique():
         for score in SCORES:
             for outcome in outcomes:
                 rows += _compare(
                     values[(values["model"] == model) & (values["score"] == score)],
-                    cells[(cells["model"] == model) & (cells["score"] == score)],
+                    scores[(scores["model"] == model) & (scores["score"] == score)],
                     reached[reached["model"] == model],
                     {"model": model, "score": score, "outcome": outcome},
                     permutations,
                     seed,
                 )
     if not rows:
-        raise DataError(
-            f"no score and {' or '.join(outcomes)} are known of four data sets: run more cells"
-        )
+        raise too_few
     return pd.DataFrame(rows, columns=list(RULE_COLUMNS))
 
 
 def _compare(
     values: pd.DataFrame,
-    cells: pd.DataFrame,
+    scores: pd.DataFrame,
     outcomes: pd.DataFrame,
     keys: dict[str, Any],
     permutations: int,
@@ -205,7 +208,7 @@ def _compare(
         sweep = _sweep(at.assign(layer=np.nan, k_fraction=np.nan), outcomes, keys)
         if sweep is not None:
             rows.append(_row(keys, sweep, rule, *_tested(sweep, permutations, seed)))
-    sweep = _sweep(cells, outcomes, keys)
+    sweep = _sweep(scores, outcomes, keys)
     if sweep is not None:
         rows.append(_row(keys, sweep, BEST, *_tested(sweep, permutations, seed)))
         left_out = leave_one_out_selection(
@@ -215,10 +218,10 @@ def _compare(
     return rows
 
 
-def _sweep(cells: pd.DataFrame, outcomes: pd.DataFrame, keys: dict[str, Any]) -> Sweep | None:
+def _sweep(scores: pd.DataFrame, outcomes: pd.DataFrame, keys: dict[str, Any]) -> Sweep | None:
     """None where there are too few data sets, or nothing varies."""
     try:
-        return make_sweep(cells, outcomes, score=keys["score"], outcome=keys["outcome"])
+        return make_sweep(scores, outcomes, score=keys["score"], outcome=keys["outcome"])
     except DataError:
         return None
 

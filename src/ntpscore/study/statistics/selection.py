@@ -20,7 +20,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from ntpscore.errors import DataError
-from ntpscore.study.statistics.correlation import Interval, Values
+from ntpscore.study.statistics.correlation import Values
 from ntpscore.study.statistics.sweep import Sweep
 
 # Rounding of a sum of products of ranks, relative to the largest r.
@@ -88,8 +88,8 @@ def max_statistic_test(
     if not sweeps or len({sweep.data for sweep in sweeps}) > 1:
         raise DataError("sweeps that are tested together must be over the same data sets")
     orders = data_set_orders(len(sweeps[0].data), permutations, seed)
-    found = [correlations(sweep).mean(axis=0) for sweep in sweeps]
-    counts = [np.zeros(len(r), dtype=np.int64) for r in found]
+    observed = [correlations(sweep).mean(axis=0) for sweep in sweeps]
+    counts = [np.zeros(len(r), dtype=np.int64) for r in observed]
     ranks = [(_flat(_standard_ranks(s.values)), _standard_ranks(s.outcomes)) for s in sweeps]
     peaks = np.empty((len(sweeps), len(orders)))
     for part, rows in _chunks(orders):
@@ -97,7 +97,7 @@ def max_statistic_test(
             x, y = ranks[i]
             shuffled = y[:, rows].transpose(1, 0, 2).reshape(len(rows), -1)
             permuted = sweep.sign * (x @ shuffled.T) / len(sweep.models)
-            counts[i] += (permuted >= found[i][:, None] - _TIE).sum(axis=1)
+            counts[i] += (permuted >= observed[i][:, None] - _TIE).sum(axis=1)
             peaks[i, part] = permuted.max(axis=0)
     overall = peaks.max(axis=0)
     return [
@@ -106,7 +106,7 @@ def max_statistic_test(
             p_best=float((peak >= r.max() - _TIE).mean()),
             p_family=float((overall >= r.max() - _TIE).mean()),
         )
-        for r, count, peak in zip(found, counts, peaks, strict=True)
+        for r, count, peak in zip(observed, counts, peaks, strict=True)
     ]
 
 
@@ -236,67 +236,6 @@ def leave_one_model_out(sweep: Sweep, *, permutations: int = 1_000, seed: int = 
     )
 
 
-def resampled_correlations(sweep: Sweep, *, resamples: int = 2_000, seed: int = 0) -> Values:
-    """Oriented r of every configuration over data sets drawn anew with replacement.
-
-    The draw is the same for all configurations and models. A data set drawn twice ties with itself.
-
-    Returns:
-        (resamples, C), the mean over models; NaN where a draw leaves one side constant.
-    """
-    n = len(sweep.data)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
-    total = np.zeros((resamples, sweep.values.shape[1]))
-    for values, outcome in zip(sweep.values, sweep.outcomes, strict=True):
-        y = _resampled_ranks(outcome[None], weights)[:, 0]
-        for start in range(0, len(values), 64):
-            part = slice(start, start + 64)
-            x = _resampled_ranks(values[part], weights)
-            products = np.einsum("bcn,bn,bn->bc", x, y, weights, optimize=True)
-            left = np.einsum("bcn,bcn,bn->bc", x, x, weights, optimize=True)
-            norms = np.sqrt(left * (y * y * weights).sum(axis=1, keepdims=True))
-            total[:, part] += np.divide(
-                products, norms, out=np.full_like(products, np.nan), where=norms > _TIE
-            )
-    return sweep.sign * total / len(sweep.models)
-
-
-def percentile_interval(draws: Values) -> Interval:
-    """95 % percentile interval of one configuration that was fixed in advance.
-
-    Args:
-        draws: (resamples,) a column of `resampled_correlations`.
-    """
-    tail = (1 - _COVERAGE) / 2
-    low, high = np.nanquantile(draws, [tail, 1 - tail])
-    return Interval(float(low), float(high))
-
-
-def selected_interval(draws: Values, r: Values) -> Interval:
-    """95 % interval for the configuration with the largest r, the choice taken into account.
-
-    It is the simultaneous interval of all configurations, `r ± q`, with q the 95 % quantile over
-    resamples of the largest `|r* − r|` of any configuration. What holds for all holds for the one
-    that was chosen, however it was. It is wide, and careful: with twelve data sets and 100 to 400
-    configurations it held the true r in every one of 80 to 150 simulated studies; with a single
-    configuration in 87 to 94 %.
-
-    Percentiles of the best r of each resample are no such interval: where nothing is correlated
-    they held the truth in none of 150 studies, since repeated data sets make the best r larger
-    still. The bootstrap of the chosen one's error, reversed, held it in 78 to 93 %.
-
-    Args:
-        draws: (resamples, C) from `resampled_correlations`.
-        r: (C,) the correlations found.
-    """
-    off = np.abs(draws - r)
-    some = ~np.isnan(off).all(axis=1)
-    reach = float(np.quantile(np.nanmax(off[some], axis=1), _COVERAGE))
-    best = float(r.max())
-    return Interval(max(-1.0, best - reach), min(1.0, best + reach))
-
-
 def data_set_orders(n: int, permutations: int, seed: int) -> npt.NDArray[np.int64]:
     """Orders of n data sets, the one that was found first.
 
@@ -344,13 +283,3 @@ def _unit(ranks: Values) -> Values:
 def _flat(ranks: Values) -> Values:
     """(m, C, n) as (C, m n)."""
     return ranks.transpose(1, 0, 2).reshape(ranks.shape[1], -1)
-
-
-def _resampled_ranks(values: Values, weights: Values) -> Values:
-    """Centred mid-ranks (resamples, rows, n) of each value in each weighted sample."""
-    rows, n = values.shape
-    one, other = values[:, :, None], values[:, None, :]
-    below = (one < other) + 0.5 * (one == other)
-    flat = weights @ below.transpose(1, 0, 2).reshape(n, rows * n)
-    ranks: Values = flat.reshape(len(weights), rows, n) - n / 2
-    return ranks

@@ -8,8 +8,17 @@ import numpy as np
 import pandas as pd
 
 from ntpscore.errors import DataError
-from ntpscore.study.statistics.correlation import Values, partial_spearman, weighted_kendall
-from ntpscore.study.statistics.regret import regret_at_1
+from ntpscore.study.statistics.bootstrap import (
+    percentile_interval,
+    resampled_correlations,
+    selected_interval,
+)
+from ntpscore.study.statistics.correlation import (
+    Values,
+    partial_spearman,
+    regret_at_1,
+    weighted_kendall,
+)
 from ntpscore.study.statistics.selection import (
     MaxStatistic,
     best_configuration,
@@ -17,9 +26,6 @@ from ntpscore.study.statistics.selection import (
     leave_one_model_out,
     leave_one_out_selection,
     max_statistic_test,
-    percentile_interval,
-    resampled_correlations,
-    selected_interval,
 )
 from ntpscore.study.statistics.sweep import OUTCOMES, Sweep, check_tables, make_sweep
 
@@ -30,10 +36,10 @@ _ZERO = 1e-12
 COLUMNS = (
     "model", "score", "outcome", "without", "n", "expected", "configurations", "undefined",
     "fixed_layer", "fixed_k_fraction", "r_fixed", "fixed_low", "fixed_high", "p_fixed",
-    "tau_fixed", "regret_fixed", "r_fixed_given_headroom", "r_fixed_given_r2",
+    "tau_fixed", "regret_fixed", "r_fixed_given_probe_error", "r_fixed_given_r2",
     "best_layer", "best_k_fraction", "r_best", "best_low", "best_high", "p_best", "p_family",
     "r_left_out", "p_left_out", "r_left_out_model", "p_left_out_model",
-    "share_expected", "r_best_given_headroom", "reason",
+    "share_expected", "r_best_given_probe_error", "reason",
 )  # fmt: skip
 
 
@@ -84,7 +90,8 @@ def summary_row(
         choosing a model (of one model: of choosing a data set). `share_expected` is the share of
         configurations (and models) whose r has the expected sign. The fixed columns are NaN where
         that configuration is not in the sweep, those of models left out where there is one, those
-        given headroom or r2 where that is not known, fixes the order by itself, or is the outcome.
+        given the probe's error or r2 where that is not known, fixes the order by itself, or is the
+        outcome.
     """
     config = config or SummaryConfig()
     if test is None:
@@ -113,7 +120,7 @@ def summary_row(
         "p_best": test.p_best,
         "p_family": test.p_family,
         "share_expected": float((by_model > _ZERO).mean()),
-        "r_best_given_headroom": _given_headroom(sweep, best),
+        "r_best_given_probe_error": _given_probe_error(sweep, best),
     }
     left_out = leave_one_out_selection(
         sweep, permutations=config.left_out_permutations, seed=config.seed
@@ -136,17 +143,17 @@ def summary_row(
             "p_fixed": float(test.p[fixed]),
             "tau_fixed": _weighted_tau(sweep, fixed),
             "regret_fixed": _regret(sweep, fixed),
-            "r_fixed_given_headroom": _given_headroom(sweep, fixed),
+            "r_fixed_given_probe_error": _given_probe_error(sweep, fixed),
             "r_fixed_given_r2": _given(sweep, fixed, sweep.r2),
         }
     return row
 
 
 def summary_table(
-    cells: pd.DataFrame,
+    scores: pd.DataFrame,
     outcomes: pd.DataFrame,
     *,
-    scores: Sequence[str] | None = None,
+    only: Sequence[str] | None = None,
     without: Sequence[str] = (),
     score_signs: Mapping[str, int] | None = None,
     config: SummaryConfig | None = None,
@@ -158,9 +165,9 @@ def summary_table(
     outcomes; it is missing where the models' data sets differ, which one permutation can't serve.
 
     Args:
-        cells: see `ntpscore.study.statistics.sweep`.
+        scores: see `ntpscore.study.statistics.sweep`.
         outcomes: likewise.
-        scores: of which scores; of all in `cells` if None.
+        only: of which scores; of all if None.
         without: data sets to leave out, one at a time, beside the rows that leave out none: such as
             one of two that share their sentences.
         score_signs: -1 for a score that is low where a frozen model does well; 1 by default.
@@ -175,29 +182,29 @@ def summary_table(
             to leave out isn't there, or a sign is neither 1 nor -1.
     """
     config = config or SummaryConfig()
-    check_tables(cells, outcomes)
+    check_tables(scores, outcomes)
     wrong = {score: sign for score, sign in (score_signs or {}).items() if sign not in (1, -1)}
     if wrong:
         raise DataError(f"score_signs holds {wrong}: a score counts up (1) or down (-1)")
-    unknown = [data for data in without if not (cells["data"] == data).any()]
+    unknown = [data for data in without if not (scores["data"] == data).any()]
     if unknown:
-        raise DataError(f"can't leave out {', '.join(unknown)}: no such data set in the cells")
+        raise DataError(f"can't leave out {', '.join(unknown)}: no such data set in the scores")
     present = [name for name in OUTCOMES if (outcomes["outcome"] == name).any()]
     if not present:
         raise DataError(f"the outcomes hold none of {', '.join(OUTCOMES)}")
     rows = []
-    names = cells["score"].unique() if scores is None else scores
+    names = scores["score"].unique() if only is None else only
     for score, outcome, omitted in product(names, present, ("", *without)):
-        kept = cells[cells["score"].isin([score, "r2"]) & (cells["data"] != omitted)]
+        of_score_and_r2 = scores[scores["score"].isin([score, "r2"]) & (scores["data"] != omitted)]
         reached = outcomes[outcomes["data"] != omitted]
         sign = (score_signs or {}).get(score, 1)
-        found = _rows_of(kept, reached, score, outcome, sign, config)
-        rows += [row | {"without": omitted} for row in found]
+        of_score = _rows_of(of_score_and_r2, reached, score, outcome, sign, config)
+        rows += [row | {"without": omitted} for row in of_score]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _rows_of(
-    cells: pd.DataFrame,
+    scores: pd.DataFrame,
     outcomes: pd.DataFrame,
     score: str,
     outcome: str,
@@ -208,11 +215,11 @@ def _rows_of(
 
     def sweep_of(models: list[str] | None) -> Sweep:
         return make_sweep(
-            cells, outcomes, score=score, outcome=outcome, models=models, score_sign=score_sign
+            scores, outcomes, score=score, outcome=outcome, models=models, score_sign=score_sign
         )
 
     keys: dict[str, object] = {"score": score, "outcome": outcome}
-    models = cells.loc[cells["score"] == score, "model"].unique()
+    models = scores.loc[scores["score"] == score, "model"].unique()
     sweeps, failed = [], []
     for model in models:
         try:
@@ -248,8 +255,8 @@ def fixed_configuration(sweep: Sweep, k_fraction: float) -> int | None:
     """The place of the last layer and this k/d in the sweep; None where it isn't there."""
     at_last = (sweep.layers == sweep.last).all(axis=1)
     at_k = np.isnan(sweep.k_fractions) | (np.abs(sweep.k_fractions - k_fraction) < 1e-6)
-    found = np.flatnonzero(at_last & at_k)
-    return int(found[0]) if len(found) else None
+    places = np.flatnonzero(at_last & at_k)
+    return int(places[0]) if len(places) else None
 
 
 def _layer(sweep: Sweep, configuration: int) -> float:
@@ -262,10 +269,10 @@ def _oriented(interval: tuple[float, float], sign: int) -> tuple[float, float]:
     return (low, high) if sign > 0 else (-high, -low)
 
 
-def _given_headroom(sweep: Sweep, configuration: int) -> float:
+def _given_probe_error(sweep: Sweep, configuration: int) -> float:
     if sweep.outcome == "probe_accuracy":
         return float("nan")
-    return _given(sweep, configuration, sweep.headroom)
+    return _given(sweep, configuration, sweep.probe_error)
 
 
 def _given(sweep: Sweep, configuration: int, held: Values | None) -> float:

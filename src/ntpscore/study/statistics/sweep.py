@@ -1,6 +1,6 @@
 """A sweep: one score at every layer and k, of one or more models, against one outcome.
 
-Two tidy tables go in, made by whoever ran the study. *cells* holds a value per `model`, `data`,
+Two tidy tables go in, made by whoever ran the study. *scores* holds a value per `model`, `data`,
 `layer`, `k_fraction` and `score` in the column `value`; layer and k_fraction are missing where a
 score has none. *outcomes* holds one per `model`, `data` and `outcome`.
 """
@@ -24,7 +24,7 @@ OUTCOMES = {
     "lora_accuracy": 1,
     "lora_gain": -1,
 }
-CELL_COLUMNS = ("model", "data", "layer", "k_fraction", "score", "value")
+SCORE_COLUMNS = ("model", "data", "layer", "k_fraction", "score", "value")
 OUTCOME_COLUMNS = ("model", "data", "outcome", "value")
 # Values closer than this, relative to the larger, are one value, and what is this small beside the
 # largest of its row is nothing: rounding has no order that a rank may see.
@@ -48,7 +48,7 @@ class Sweep:
         k_fractions: (C,) k/d; NaN where the score has none.
         values: (m, C, n) without NaN; what differs by rounding alone over the data sets is equal.
         outcomes: (m, n) without NaN; likewise.
-        headroom: (m, n) one minus the accuracy of the linear probe; None where it is not known.
+        probe_error: (m, n) one minus the accuracy of the linear probe; None where it is not known.
         r2: (m, n) what least squares explains of the labels on the last layer; likewise.
         undefined: configurations left out since they have no value on some data set, or the same
             on all.
@@ -65,14 +65,14 @@ class Sweep:
     k_fractions: Values
     values: Values
     outcomes: Values
-    headroom: Values | None
+    probe_error: Values | None
     r2: Values | None
     undefined: int
     dropped: tuple[str, ...]
 
 
 def make_sweep(
-    cells: pd.DataFrame,
+    scores: pd.DataFrame,
     outcomes: pd.DataFrame,
     *,
     score: str,
@@ -93,75 +93,75 @@ def make_sweep(
     one on every data set, and the last digits of it are no order.
 
     Args:
-        cells: see the module; the score `r2`, where it is there, gives `Sweep.r2`.
-        outcomes: see the module; `probe_accuracy`, where it is there, gives the headroom.
+        scores: see the module; the score `r2`, where it is there, gives `Sweep.r2`.
+        outcomes: see the module; `probe_accuracy`, where it is there, gives `Sweep.probe_error`.
         score: which score.
         outcome: one of `OUTCOMES`.
-        models: which models; all in `cells` by default.
+        models: which models; all in `scores` by default.
         score_sign: -1 for a score that is *low* where a frozen model does well.
 
     Raises:
         DataError: columns or names are missing, a value stands twice, an outcome does not vary, or
             fewer than four data sets or no configuration is left.
     """
-    check_tables(cells, outcomes)
+    check_tables(scores, outcomes)
     if outcome not in OUTCOMES:
         raise DataError(f"there is no outcome {outcome!r}: choose from {', '.join(OUTCOMES)}")
     if score_sign not in (1, -1):
         raise DataError(f"score_sign is {score_sign}: a score counts up (1) or down (-1)")
-    explained = cells[cells["score"] == "r2"]
-    cells = cells[cells["score"] == score]
-    names = tuple(dict.fromkeys(cells["model"] if models is None else models))
-    missing = [name for name in names if not (cells["model"] == name).any()]
+    explained = scores[scores["score"] == "r2"]
+    scores = scores[scores["score"] == score]
+    names = tuple(dict.fromkeys(scores["model"] if models is None else models))
+    missing = [name for name in names if not (scores["model"] == name).any()]
     if not names or missing:
         whose = f" of {', '.join(missing)}" if missing else ""
-        raise DataError(f"the cells hold no score {score!r}{whose}")
+        raise DataError(f"the scores hold no score {score!r}{whose}")
     targets = _wide(outcomes[outcomes["outcome"] == outcome], names)
     probe = _wide(outcomes[outcomes["outcome"] == "probe_accuracy"], names)
     # Rows: layer and k; columns: data sets.
-    by_model = [_grid(cells[cells["model"] == name], name) for name in names]
+    by_model = [_grid(scores[scores["model"] == name], name) for name in names]
     every = sorted(set(targets.columns) | set().union(*(grid.columns for grid in by_model)))
-    kept = [
+    data_sets = [
         data
         for data in every
         if data in targets.columns
         and targets[data].notna().all()
         and all(data in grid.columns and grid[data].notna().any() for grid in by_model)
     ]
-    if len(kept) < FEWEST_DATA_SETS:
+    if len(data_sets) < FEWEST_DATA_SETS:
         raise DataError(
-            f"{len(kept)} data sets have both {score!r} and {outcome!r} under "
+            f"{len(data_sets)} data sets have both {score!r} and {outcome!r} under "
             f"{', '.join(names)}: correlations need {FEWEST_DATA_SETS}"
         )
-    layers, k_fractions, values = _side_by_side([grid[kept] for grid in by_model])
+    layers, k_fractions, values = _side_by_side([grid[data_sets] for grid in by_model])
     values = tie_rounding(values)
     varies = (values != values[:, :, :1]).any(axis=2).all(axis=0)
     defined = varies & ~np.isnan(values).any(axis=(0, 2))
     if not defined.any():
         raise DataError(
-            f"no configuration of {score!r} is defined on, and differs over, the {len(kept)} data "
-            "sets"
+            f"no configuration of {score!r} is defined on, and differs over, the {len(data_sets)} "
+            "data sets"
         )
-    reached = tie_rounding(targets[kept].to_numpy(dtype=np.float64))
+    reached = tie_rounding(targets[data_sets].to_numpy(dtype=np.float64))
     for model, row in zip(names, reached, strict=True):
         if (row == row[0]).all():
             raise DataError(f"{outcome} of {model} is {row[0]} on every data set: nothing to order")
-    headroom = _all_known(1 - probe.reindex(columns=kept))
+    probe_error = _all_known(1 - probe.reindex(columns=data_sets))
     return Sweep(
         score=score,
         outcome=outcome,
         sign=OUTCOMES[outcome] * score_sign,
         models=names,
-        data=tuple(kept),
+        data=tuple(data_sets),
         layers=layers[defined],
         last=layers[-1],
         k_fractions=k_fractions[defined],
         values=values[:, defined],
         outcomes=reached,
-        headroom=headroom,
-        r2=_all_known(_wide(at_last_layer(explained), names).reindex(columns=kept)),
+        probe_error=probe_error,
+        r2=_all_known(_wide(at_last_layer(explained), names).reindex(columns=data_sets)),
         undefined=int((~defined).sum()),
-        dropped=tuple(data for data in every if data not in kept),
+        dropped=tuple(data for data in every if data not in data_sets),
     )
 
 
@@ -191,13 +191,13 @@ def tie_rounding(values: Values) -> Values:
     return tied
 
 
-def check_tables(cells: pd.DataFrame, outcomes: pd.DataFrame) -> None:
+def check_tables(scores: pd.DataFrame, outcomes: pd.DataFrame) -> None:
     """Check that the tables of a study are what the module says.
 
     Raises:
         DataError: columns are missing, or a value stands twice.
     """
-    _check_table(cells, CELL_COLUMNS, "cells")
+    _check_table(scores, SCORE_COLUMNS, "scores")
     _check_table(outcomes, OUTCOME_COLUMNS, "outcomes")
 
 
@@ -216,9 +216,9 @@ def _all_known(table: pd.DataFrame) -> Values | None:
     return None if table.isna().any(axis=None) else tie_rounding(table.to_numpy(dtype=np.float64))
 
 
-def at_last_layer(cells: pd.DataFrame) -> pd.DataFrame:
+def at_last_layer(scores: pd.DataFrame) -> pd.DataFrame:
     """The rows of each model's last layer."""
-    return cells[cells["layer"] == cells.groupby("model")["layer"].transform("max")]
+    return scores[scores["layer"] == scores.groupby("model")["layer"].transform("max")]
 
 
 def _wide(chosen: pd.DataFrame, models: tuple[str, ...]) -> pd.DataFrame:
@@ -226,9 +226,11 @@ def _wide(chosen: pd.DataFrame, models: tuple[str, ...]) -> pd.DataFrame:
     return chosen.set_index(["model", "data"])["value"].unstack("data").reindex(list(models))
 
 
-def _grid(cells: pd.DataFrame, model: str) -> pd.DataFrame:
+def _grid(scores: pd.DataFrame, model: str) -> pd.DataFrame:
     """Configurations, sorted by layer and k, by data sets."""
-    filled = cells.assign(layer=cells["layer"].fillna(-1), k_fraction=cells["k_fraction"].round(6))
+    filled = scores.assign(
+        layer=scores["layer"].fillna(-1), k_fraction=scores["k_fraction"].round(6)
+    )
     # A missing k would drop out of the index.
     filled["k_fraction"] = filled["k_fraction"].fillna(-1.0)
     grid = filled.set_index(["layer", "k_fraction", "data"])["value"].unstack("data")

@@ -1,20 +1,24 @@
 """The tables of a study, from its cells' files: scores, outcomes, losses."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 
 from ntpscore.core.scores import SCORES
-from ntpscore.errors import StudyError
+from ntpscore.errors import DataError, StudyError
 from ntpscore.metrics import METRICS
-from ntpscore.study.run.cells import read_cell
+from ntpscore.study.run.cells import load_records, select_records
 from ntpscore.study.statistics.summary import SummaryConfig, summary_table
 from ntpscore.study.statistics.sweep import OUTCOMES
 
 KEYS = ["model", "data", "seed"]
+# What a ridge probe reaches on texts left out one by one: `probe_accuracy` is an outcome here, that
+# of the linear probe on the test texts.
+_RIVAL_NAMES = {"probe_accuracy": "ridge_accuracy", "headroom": "ridge_error"}
 # Of layers, beside the scores.
 _LAYER_SCORES = ("r2", "r2_adjusted")
 
@@ -89,13 +93,13 @@ class StudyTables:
         chosen = chosen[chosen["outcome"].isin([*OUTCOMES])]
         if not len(chosen):
             raise StudyError(f"no outcome to correlate with: choose from {', '.join(OUTCOMES)}")
-        # The probe gives the headroom whatever is looked at.
+        # The probe gives its error whatever is looked at.
         probe = self.outcomes[self.outcomes["outcome"] == "probe_accuracy"]
-        kept = pd.concat([chosen, probe]).drop_duplicates()
+        chosen_and_probe = pd.concat([chosen, probe]).drop_duplicates()
         table = summary_table(
             self.scores,
-            kept,
-            scores=names,
+            chosen_and_probe,
+            only=names,
             without=without,
             score_signs={name: _sign(name) for name in names},
             config=config,
@@ -117,46 +121,9 @@ def _chosen(table: pd.DataFrame, column: str, names: Sequence[str] | None) -> pd
 def _sign(score: str) -> int:
     """Whether it is high (1) or low (-1) where a frozen model does well."""
     # What is left to be gained is much where the frozen model does badly.
-    if score == "headroom":
+    if score == "ridge_error":
         return -1
     return -1 if score in METRICS and METRICS[score].higher_is_better is False else 1
-
-
-def load_records(results: str | Path) -> list[dict[str, Any]]:
-    """The cells of a folder of results that are done.
-
-    Raises:
-        StudyError: the folder holds none, or one that can't be read.
-    """
-    records = [read_cell(path) for path in sorted(Path(results).glob("*--*/*.json"))]
-    done = [record for record in records if record["status"] == "done"]
-    if not done:
-        raise StudyError(f"{results} holds no cell that is done: run `ntpscore study run` first")
-    return done
-
-
-def select_records(
-    records: Sequence[dict[str, Any]],
-    *,
-    models: Sequence[str] | None = None,
-    seeds: Sequence[int] | None = None,
-) -> list[dict[str, Any]]:
-    """Those of `load_records` that are of these models and seeds; of all if None.
-
-    Raises:
-        StudyError: there is no cell of such a model or seed.
-    """
-    kept = list(records)
-    for column, wanted in (("model", models), ("seed", seeds)):
-        if wanted is None:
-            continue
-        known = {record[column] for record in kept}
-        unknown = [value for value in wanted if value not in known]
-        if unknown:
-            there = ", ".join(str(value) for value in sorted(known))
-            raise StudyError(f"no cell of {column} {unknown[0]!r}: there are cells of {there}")
-        kept = [record for record in kept if record[column] in wanted]
-    return kept
 
 
 def scores_table(records: Iterable[dict[str, Any]], *, rescored: bool = False) -> pd.DataFrame:
@@ -170,45 +137,57 @@ def scores_table(records: Iterable[dict[str, Any]], *, rescored: bool = False) -
         The columns model, data, seed, layer, k_fraction, score, value and z; k_fraction and z are
         missing where a score has no k, and for rivals the layer too.
     """
-    rows: list[dict[str, Any]] = []
+    parts = [pd.DataFrame(columns=["layer", "k_fraction", "score", "value", "z"])]
     # The scores stand before their rivals.
     for record in sorted(records, key=lambda record: record["method"] != "score"):
-        keys = {key: record[key] for key in KEYS}
         if rescored:
-            if "rescored" in record:
-                rows += score_rows(keys, record["rescored"])
+            part = score_grid(record["rescored"]) if "rescored" in record else None
         elif record["method"] == "score":
-            rows += score_rows(keys, record)
-        elif record["method"] == "rank":
-            rows += _rival_rows(keys, record["record"])
-    columns = [*KEYS, "layer", "k_fraction", "score", "value", "z"]
-    return pd.DataFrame(rows, columns=columns)
+            part = score_grid(record)
+        else:
+            part = _rivals(record["record"]) if record["method"] == "rank" else None
+        if part is not None:
+            parts.append(part.assign(**{key: record[key] for key in KEYS}))
+    table = pd.concat(parts[1:] or parts, ignore_index=True)
+    return table.reindex(columns=[*KEYS, "layer", "k_fraction", "score", "value", "z"])
 
 
-def score_rows(keys: dict[str, Any], content: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of `scores_table` of one cell.
+def score_grid(content: dict[str, Any]) -> pd.DataFrame:
+    """The rows of `scores_table` of one cell, without model, data set and seed.
 
     Args:
-        keys: what the rows begin with.
         content: of a cell, or what it has under `rescored`.
     """
     grid = content["scores"]
-    for score in SCORES:
-        table = grid[score]
-        for i, layer in enumerate(grid["layer"]):
-            for j, k_fraction in enumerate(grid["k_fraction"]):
-                at = {column: table[column][i][j] for column in ("value", "z")}
-                yield {**keys, "layer": layer, "k_fraction": k_fraction, "score": score, **at}
-    for row in content["record"]["layers"]:
-        for name in _LAYER_SCORES:
-            yield {**keys, "layer": row["layer"], "score": name, "value": row[name]}
+    layers, k_fractions = grid["layer"], grid["k_fraction"]
+    n = len(SCORES)
+    parts = [
+        pd.DataFrame(
+            {
+                "layer": np.tile(np.repeat(layers, len(k_fractions)), n),
+                "k_fraction": np.tile(k_fractions, n * len(layers)),
+                "score": np.repeat(SCORES, len(layers) * len(k_fractions)),
+                **{
+                    column: np.array([grid[score][column] for score in SCORES], np.float64).ravel()
+                    for column in ("value", "z")
+                },
+            }
+        )
+    ]
+    rows = pd.DataFrame(content["record"]["layers"])
+    parts += [
+        pd.DataFrame({"layer": rows["layer"], "score": name, "value": rows[name]})
+        for name in _LAYER_SCORES
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
-def _rival_rows(keys: dict[str, Any], record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _rivals(record: dict[str, Any]) -> pd.DataFrame:
     """The rivals on the last layer.
 
     `alpha_req`, which is best nearest to 1, stands as less its distance from 1.
     """
+    rows = []
     for row in record["rows"]:
         name, value = row["metric"], row["value"]
         # The scores and r2 are known of every layer.
@@ -216,7 +195,8 @@ def _rival_rows(keys: dict[str, Any], record: dict[str, Any]) -> Iterator[dict[s
             continue
         metric = METRICS[name]
         turned = metric.merit(value) if metric.higher_is_better is None else value
-        yield {**keys, "score": name, "value": turned}
+        rows.append({"score": _RIVAL_NAMES.get(name, name), "value": turned})
+    return pd.DataFrame(rows)
 
 
 def outcomes_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
@@ -244,22 +224,22 @@ def outcomes_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _outcomes(record: dict[str, Any]) -> dict[str, float | None]:
-    found = record["record"]
+    result = record["record"]
     method = record["method"]
     if method == "score":
-        return {"ols_mse": found["layers"][-1]["ols_mse"]}
+        return {"ols_mse": result["layers"][-1]["ols_mse"]}
     if method == "logistic":
         return {
-            "logistic_accuracy": found["train"]["accuracy"],
-            "logistic_test_accuracy": _accuracy(found["converged"]),
+            "logistic_accuracy": result["train"]["accuracy"],
+            "logistic_test_accuracy": _test_accuracy(result["converged"]),
         }
     if method in ("probe", "lora", "scratch"):
-        return {f"{method}_accuracy": _accuracy(found)}
+        return {f"{method}_accuracy": _test_accuracy(result)}
     return {}
 
 
-def _accuracy(found: dict[str, Any]) -> float | None:
-    test = found["test"]
+def _test_accuracy(result: dict[str, Any]) -> float | None:
+    test = result["test"]
     return None if test is None else test["accuracy"]
 
 
@@ -284,4 +264,26 @@ def losses_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
 def mean_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """One value in place of one per seed: the mean of those there are."""
     keys = [c for c in table.columns if c not in ("seed", "value", "z")]
-    return table.groupby(keys, dropna=False, sort=False)["value"].mean().reset_index()
+    means = table.groupby(keys, dropna=False, sort=False)["value"].mean().reset_index()
+    # Names are compared hundreds of times, on few rows: plain objects take half of Arrow's time.
+    return means.astype({c: object for c in means.columns if means[c].dtype == "str"})
+
+
+def pick_columns(table: pd.DataFrame, columns: Sequence[str], name: str) -> pd.DataFrame:
+    """Those columns, and one value in place of one per seed: the mean of those there are.
+
+    Args:
+        table: cells or outcomes of a study.
+        columns: `value` and what tells one value from another but the seed.
+        name: of the table, for the message.
+
+    Raises:
+        DataError: the table is empty or lacks a column.
+    """
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise DataError(f"the {name} lack the columns {', '.join(missing)}")
+    picked = mean_over_seeds(table[list(columns)].dropna(subset="value"))
+    if picked.empty:
+        raise DataError(f"the {name} hold no value: nothing was run yet")
+    return picked

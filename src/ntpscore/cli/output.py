@@ -1,0 +1,62 @@
+"""What a command prints on standard output: JSON or CSV for programs, tables for people."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+
+from ntpscore.errors import NtpscoreError
+from ntpscore.options import option
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Output:
+    """In what form a command prints what it found.
+
+    Attributes:
+        json: the record, or the rows as a list of objects.
+        csv: the rows.
+    """
+
+    json: bool = option(False, "Print JSON, and nothing else.")
+    csv: bool = option(False, "Print CSV, and nothing else.")
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            NtpscoreError: both are wanted.
+        """
+        if self.json and self.csv:
+            raise NtpscoreError(
+                "--json and --csv can't both have standard output: give one of them"
+            )
+
+    def show(
+        self,
+        tables: Callable[[Console], None],
+        *,
+        record: dict[str, Any] | None = None,
+        rows: "Callable[[], pd.DataFrame] | None" = None,
+    ) -> None:
+        """Print in the form that was asked for.
+
+        Args:
+            tables: prints for people.
+            record: for JSON; the rows if None.
+            rows: for CSV.
+        """
+        from ntpscore.files import to_json, without_nan
+
+        if self.json:
+            found = rows().to_dict(orient="records") if record is None and rows else record
+            typer.echo(to_json(without_nan(found)), nl=False)
+        elif self.csv and rows is not None:
+            typer.echo(rows().to_csv(index=False, lineterminator="\n"), nl=False)
+        else:
+            tables(Console())

@@ -1,0 +1,178 @@
+"""`ntpscore study figures`, `words` and `published`: the paper's figures, tables and points."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ntpscore.cli import options
+from ntpscore.cli.options import Only, takes_options
+from ntpscore.cli.study.layout import (
+    decimals,
+    print_blocks,
+    print_frame,
+    refuse_two_outputs,
+    signed,
+    text_table,
+)
+from ntpscore.models.options import ModelOptions
+from ntpscore.scoring.config import ScoreConfig
+from ntpscore.text.options import TextOptions
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+
+def figures_command(
+    results: Annotated[Path, typer.Argument(help="A study's folder of results.")],
+    out: Annotated[Path, typer.Option(help="Folder for the figures and tables.")],
+    score: Annotated[str, typer.Option(help="The score that is drawn.")] = "published",
+    choice: Annotated[
+        Literal["best", "fixed"],
+        typer.Option(
+            help="Layer and k: with the largest r, as in the paper, or last layer and k/d 0.5."
+        ),
+    ] = "best",
+    model: Annotated[
+        list[str] | None, typer.Option(help="Only this model; may be given more than once.")
+    ] = None,
+    format: Annotated[Literal["png", "svg", "pdf"], typer.Option(help="Of the figures.")] = "png",
+) -> None:
+    """Draw the paper's Figures 2, 3 and S1 and write its Tables 1 and 2, from a study's results.
+
+    Also draws r of every layer and k, with the fixed and the best configuration marked. What the
+    results don't hold yet is left out, and said.
+
+    [b]Examples[/b]
+
+      ntpscore study figures results/smollm2 --out figures
+
+      ntpscore study figures results/smollm2 --score retained --choice fixed --out figures
+    """
+    from ntpscore.study.paper.drawing import draw_study
+    from ntpscore.study.statistics.tables import StudyTables
+
+    tables = StudyTables.load(results, models=model)
+    drawn, missing = draw_study(tables, out, score=score, choice=choice, format=format)
+    for path in drawn:
+        typer.echo(str(path))
+    for name, reason in missing.items():
+        typer.echo(f"left out: {name}: {reason}", err=True)
+
+
+@takes_options
+def words_command(
+    model: options.Model,
+    data: options.Data,
+    text_options: TextOptions,
+    model_options: ModelOptions,
+    config: Annotated[ScoreConfig, Only("max_length", "batch_tokens", "seed", "skip_sanity_check")],
+    out: Annotated[Path, typer.Option(help="Picture file; its ending gives the format.")],
+    words: Annotated[int, typer.Option(help="How many of the most frequent words.", min=2)] = 300,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Print the words and their projections as CSV.")
+    ] = False,
+) -> None:
+    """Draw words at the embedding layer on the first two columns of U and V, as the paper's Fig. 1.
+
+    Coloured by the label each word is over-represented under, and by part of speech.
+
+    [b]Examples[/b]
+
+      ntpscore study words smollm2-135m helpdesk --out words.png
+
+      ntpscore study words Qwen/Qwen2-0.5B dair-ai/emotion --words 200 --out words.svg --csv
+    """
+    from ntpscore.files import write_figure
+    from ntpscore.models import load_model
+    from ntpscore.study.paper.word_plot import plot_word_projection
+    from ntpscore.study.paper.words import project_words
+    from ntpscore.text import load_text
+
+    text = load_text(data, text_options, seed=config.seed)
+    table = project_words(load_model(model, model_options), text, n_words=words, config=config)
+    figure = plot_word_projection(
+        table["word"].tolist(),
+        {"U": table[["u1", "u2"]], "V": table[["v1", "v2"]]},
+        table["emotion"].tolist(),
+        table["part_of_speech"].tolist(),
+    )
+    write_figure(out, figure)
+    if csv:
+        typer.echo(table.to_csv(index=False, lineterminator="\n"), nl=False)
+
+
+def published_command(
+    without: Annotated[
+        str, typer.Option(help="Give r also without data sets whose name holds this.")
+    ] = "medical",
+    seed: Annotated[int, typer.Option(help="Of permutations and bootstrap.", min=0)] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print a list of rows as JSON.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the rows as CSV.")] = False,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw score against LoRA gain into this picture file.")
+    ] = None,
+) -> None:
+    """Correlate the 96 published points of the paper's Figures 2 and 3, model by model.
+
+    [b]Examples[/b]
+
+      ntpscore study published
+
+      ntpscore study published --without sst2 --csv > published.csv
+
+      ntpscore study published --figure published.png
+    """
+    refuse_two_outputs(json, csv)
+    from ntpscore.study.paper.published import correlate_published, draw_published
+
+    table = correlate_published(without, seed=seed)
+    if figure is not None:
+        draw_published(table, figure)
+    if json or csv:
+        print_frame(table, csv=csv)
+    else:
+        print_blocks(published_blocks(table))
+
+
+_PUBLISHED_NOTE = """\
+Spearman's r of the published score with each outcome over the data sets; every second line leaves
+out those with {without!r} in their name. error: r of one minus the probe's accuracy with the LoRA
+gain; given it: r of the score with the gain, that error held fixed. The authors chose layer and k
+for each r: neither p nor interval allows for that.
+
+Mean over models of r with the LoRA gain:"""
+
+
+def published_blocks(table: "pd.DataFrame") -> "list[Table | str]":
+    """The correlations of the published points.
+
+    Args:
+        table: as `correlate_published` returns it.
+    """
+    rows, last = [], None
+    for row in table.to_dict(orient="records"):
+        model = str(row["model"]).rpartition("/")[2]
+        rows.append(
+            [
+                "" if model == last else model,
+                "" if row["without"] else str(row["outcome"]),
+                str(row["n"]),
+                signed(row["r"]),
+                f"{signed(row['low'])} … {signed(row['high'])}",
+                decimals(row["p"]),
+                signed(row["r_probe_error"]),
+                signed(row["r_given_probe_error"]),
+            ]
+        )
+        last = model
+    headings = ("model", "outcome", "n", "r", "95 %", "p", "error", "given it")
+    lines = [_PUBLISHED_NOTE.format(without=str(table["without"].iloc[-1]))]
+    for omitted, part in table[table["outcome"] == "lora_gain"].groupby("without"):
+        lines.append(
+            f"  {'without ' + str(omitted) if omitted else 'all data sets'}: score "
+            f"{signed(part['r'].mean())}, error {signed(part['r_probe_error'].mean())}, score "
+            f"given error {signed(part['r_given_probe_error'].mean())}"
+        )
+    return [text_table(headings, rows, names=2), "\n".join(lines)]

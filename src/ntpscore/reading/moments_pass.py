@@ -1,0 +1,256 @@
+"""The forward pass over all texts that adds their moments, with checkpoints."""
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ntpscore.clock import Clock
+from ntpscore.core.controls import shuffled_labels
+from ntpscore.core.grouping import Grouping
+from ntpscore.core.moments import Moments, read_note
+from ntpscore.core.prefix_products import Precision
+from ntpscore.errors import MomentsError
+from ntpscore.models import LanguageModel
+from ntpscore.progress import Progress
+from ntpscore.reading.adaptive_reading import AdaptiveReading
+from ntpscore.reading.consumers import AddMoments, Consumer, InOrder
+from ntpscore.reading.features import (
+    FEATURES,
+    POOLINGS,
+    Features,
+    KeepFeatures,
+    Place,
+    choose_texts,
+)
+from ntpscore.reading.memory import sums_device
+from ntpscore.reading.reader import BatchReader, passes_at_once
+from ntpscore.reading.tokens import TokenizedText, plan_shares, tokens_per_batch
+from ntpscore.text import LabelledText
+
+CHECKPOINT = "checkpoint.safetensors"
+# Writing checkpoints may take at most this share of the time between them.
+_CHECKPOINT_SHARE = 0.05
+
+
+def sums_at_once(
+    language_model: LanguageModel, n_layers: int, n_outputs: int, n_shuffles: int
+) -> int:
+    """How many passes run at once, each with moments of its own."""
+    n_bytes = Moments.n_bytes(n_layers, language_model.width, n_outputs, n_shuffles)
+    return passes_at_once(language_model, n_bytes)
+
+
+class MomentsPass:
+    """Moments of labelled text, in one forward pass.
+
+    Args:
+        language_model: the model.
+        text: n texts.
+        tokens: theirs.
+        layers: hidden-state indices.
+        shuffles: P, label permutations.
+        seed: of the permutations and of the order of adaptive reading.
+        batch_tokens: tokens per batch, padding included; None means what suits the device.
+        precision: of the products that are added.
+        until: see `ScoreConfig`; None reads all.
+        until_scores: see `ScoreConfig`.
+        folder: where checkpoints go; one that is there already is gone on from. None keeps none.
+        checkpoint_seconds: least time between two.
+        clock: counts the stages `forward`, `moments`, `solve` and `write`.
+        bar: shows how far it is.
+        feature_texts: most texts whose features are kept; 0 keeps none.
+
+    Attributes:
+        adaptive: where `until` is given.
+        warnings: what a reader of the result should know.
+    """
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        text: LabelledText,
+        tokens: TokenizedText,
+        layers: tuple[int, ...],
+        *,
+        shuffles: int,
+        seed: int,
+        batch_tokens: int | None,
+        precision: Precision,
+        until: float | None,
+        until_scores: Sequence[str],
+        folder: Path | None,
+        checkpoint_seconds: float,
+        clock: Clock,
+        bar: Progress,
+        feature_texts: int = 0,
+    ) -> None:
+        width, n_outputs = language_model.width, len(text.classes)
+        self._layers = layers
+        self._folder, self._checkpoint_seconds = folder, checkpoint_seconds
+        self._clock, self._bar = clock, bar
+        self._features: KeepFeatures | None = None
+        if feature_texts:
+            places = [Place(layer, pooling) for layer in layers for pooling in POOLINGS]
+            chosen = choose_texts(text, feature_texts, seed)
+            self._features = KeepFeatures(folder, language_model, tokens, places, chosen)
+        device = sums_device(language_model.device)
+        batch_tokens = tokens_per_batch(batch_tokens, language_model.device)
+        self._labels = torch.from_numpy(np.ascontiguousarray(text.labels)).to(device)
+        groups = torch.from_numpy(text.groups)
+        grouping = Grouping.of(groups, self._labels)
+        self._permutations = shuffled_labels(len(text), shuffles, seed, groups, self._labels).to(
+            device
+        )
+        n_shares = sums_at_once(language_model, len(layers), n_outputs, shuffles)
+        lengths = [len(ids) for ids in tokens.ids]
+        self.adaptive: AdaptiveReading | None = None
+        if until is None:
+            self._rounds = [plan_shares(lengths, batch_tokens, n_shares)]
+        else:
+            self.adaptive = AdaptiveReading(
+                lengths, text.groups, batch_tokens=batch_tokens, n_shares=n_shares, seed=seed,
+                half_width=until, names=until_scores, layer=layers[-1], width=width,
+                n_outputs=n_outputs, grouping=grouping, device=device,
+            )  # fmt: skip
+            self._rounds = self.adaptive.rounds
+        self._reader = BatchReader(language_model, text.texts, tokens.ids, clock, "moments")
+        self._sums = [
+            Moments(
+                layers, width, n_outputs, shuffles, device, precision=precision, grouping=grouping
+            )
+            for _ in range(n_shares)
+        ]
+        # The round, and how many batches of each share of it were read.
+        self._round = self._done = 0
+        # Two runs that have all of this in common add the same sums batch by batch. Token ids,
+        # since a changed tokenizer changes them, whatever else stays the same.
+        run = [language_model.identity, text.source.content_hash, text.task, text.classes, layers,
+               tokens.ids, text.labels.tolist(), text.groups.tolist(), shuffles, seed, batch_tokens,
+               precision, until, until_scores, n_shares]  # fmt: skip
+        self._fingerprint = hashlib.sha256(json.dumps(run).encode()).hexdigest()
+        self.warnings: list[str] = []
+
+    def read(self) -> Moments:
+        """Run what is left to run; to be called once.
+
+        Raises:
+            MomentsError: a hidden state is NaN or infinite.
+            ModelError: a single text is too large for the memory.
+        """
+        n = len(self._labels)
+        if self._folder is not None and self._resume(self._folder):
+            self.warnings.append(
+                f"went on from a checkpoint after {self._sums[0].n_texts} of {n} texts"
+            )
+        elif self._features is not None:
+            self._features.start()
+        self._next_checkpoint = time.perf_counter() + self._checkpoint_seconds
+        self._bar.start("reading", n, "texts", self._sums[0].n_texts)
+        for number in range(self._round, len(self._rounds)):
+            self._read_round(number)
+            if self.adaptive is not None:
+                with self._clock("solve"):
+                    if self.adaptive.end_round(number):
+                        break
+        if self._reader.largest_batch < sys.maxsize:
+            self.warnings.append(
+                f"memory ran out: batches were cut to {self._reader.largest_batch} tokens"
+            )
+        moments = self._sums[0]
+        for others in self._sums[1:]:
+            moments.add(others)
+        del self._sums[1:]
+        return moments
+
+    def keep_features(self) -> Features | None:
+        """The features of those texts that were read, in their file, if any were to be kept."""
+        if self._folder is not None:
+            # An earlier record must not stand beside features of another run.
+            (self._folder / "result.json").unlink(missing_ok=True)
+            (self._folder / FEATURES).unlink(missing_ok=True)
+        if self._features is None:
+            return None
+        read = self._rounds[: self._round + 1]
+        return self._features.finish(
+            text for shares in read for share in shares for batch in share for text in batch
+        )
+
+    def _read_round(self, number: int) -> None:
+        shares = self._rounds[number]
+        self._done = self._done if number == self._round else 0
+        self._round = number
+        while self._done < max(map(len, shares)):
+            self._done += self._reader.read(
+                [share[self._done :] for share in shares],
+                self._layers,
+                self._pass_on(),
+                on_batch=self._bar.advance,
+                go_on=lambda: self._folder is None or time.perf_counter() < self._next_checkpoint,
+            )
+            if self._folder is not None and time.perf_counter() >= self._next_checkpoint:
+                with self._clock("write"):
+                    self._checkpoint(self._folder)
+
+    def _pass_on(self) -> list[Consumer]:
+        """A consumer for each share."""
+        consumers: list[Consumer] = []
+        for i, moments in enumerate(self._sums):
+            sums = [moments] if self.adaptive is None else [moments, self.adaptive.added[i]]
+            add = AddMoments(sums, self._labels, self._permutations)
+            consumers.append(add if self._features is None else InOrder(self._features, add))
+        return consumers
+
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    def _checkpoint(self, folder: Path) -> None:
+        start, name = time.perf_counter(), f"{self._round}-{self._done}"
+        note = {
+            "run": self._fingerprint,
+            "round": str(self._round),
+            "done": str(self._done),
+            "seconds": json.dumps(self._clock.seconds()),
+        }
+        if self.adaptive is not None:
+            note["next_look"] = str(self.adaptive.next_look)
+            self.adaptive.save(folder, name)
+        sum(self._sums[1:], start=self._sums[0]).save(folder / CHECKPOINT, note)
+        AdaptiveReading.forget(folder, but=name)
+        now = time.perf_counter()
+        wait = max(self._checkpoint_seconds, (now - start) / _CHECKPOINT_SHARE)
+        self._next_checkpoint = now + wait
+
+    def _resume(self, folder: Path) -> bool:
+        """Take over the sums of an interrupted run of the same kind, if there are any."""
+        try:
+            note = read_note(folder / CHECKPOINT)
+            if note.get("run") != self._fingerprint:
+                return False
+            moments = Moments.load(folder / CHECKPOINT, self._sums[0].device)
+            number, done = int(note["round"]), int(note["done"])
+            if self.adaptive is not None:
+                self.adaptive.load(folder, f"{number}-{done}", number)
+                self.adaptive.next_look = int(note["next_look"])
+            if self._features is not None and not self._features.start(resume=True):
+                return False
+        except MomentsError:
+            return False
+        moments.precision = self._sums[0].precision
+        self._sums[0], self._round, self._done = moments, number, done
+        for stage, seconds in json.loads(note["seconds"]).items():
+            if stage not in ("load_data", "load_model", "sanity_check", "tokenize"):
+                self._clock.add(stage, seconds)
+        return True
+
+    def forget(self) -> None:
+        """Delete the checkpoint, once there is a result."""
+        if self._folder is not None:
+            (self._folder / CHECKPOINT).unlink(missing_ok=True)
+            AdaptiveReading.forget(self._folder)
+        if self._features is not None:
+            self._features.forget()

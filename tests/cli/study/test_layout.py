@@ -1,0 +1,36 @@
+"""Tables of a study as text."""
+
+import io
+
+import pytest
+
+from ntpscore.cli.study.layout import (
+    decimals,
+    print_blocks,
+    refuse_two_outputs,
+    signed,
+    text_table,
+)
+from ntpscore.errors import NtpscoreError
+
+
+def test_a_table_is_as_wide_as_it_is_and_a_text_is_not_wrapped() -> None:
+    file = io.StringIO()
+    table = text_table(["name", "value"], [["a" * 150, "1.000"], ["b", "–"]], title="what it is")
+    print_blocks([table, "words " * 40], file)
+    lines = [line.rstrip() for line in file.getvalue().splitlines()]
+    assert f" {'a' * 150}  1.000" in lines
+    assert f" b{' ' * 155}–" in lines
+    assert ("words " * 40).rstrip() in lines
+    assert any(line.strip() == "what it is" for line in lines)
+
+
+def test_numbers_that_are_not_known_are_dashes() -> None:
+    assert [decimals(0.12345), decimals(2.0, 0), decimals(float("nan"))] == ["0.123", "2", "–"]
+    assert [signed(0.5), signed(-0.126), signed(float("nan"))] == ["+0.50", "-0.13", "–"]
+
+
+def test_two_outputs_are_refused() -> None:
+    refuse_two_outputs(True, False)
+    with pytest.raises(NtpscoreError, match="give one of them"):
+        refuse_two_outputs(True, True)

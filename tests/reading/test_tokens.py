@@ -1,0 +1,40 @@
+"""How texts are put into batches."""
+
+import numpy as np
+import pytest
+
+from ntpscore.reading.tokens import plan_batches, plan_shares
+
+
+def test_plan_batches_keeps_budget_and_every_text() -> None:
+    lengths = [5, 1, 9, 3, 3, 7, 20, 2]
+    batches = plan_batches(lengths, 18)
+    assert sorted(i for batch in batches for i in batch) == list(range(8))
+    in_order = [lengths[i] for batch in batches for i in batch]
+    assert in_order == sorted(lengths, reverse=True)
+    for batch in batches:
+        longest = max(lengths[i] for i in batch)
+        assert len(batch) * longest <= 18 or len(batch) == 1
+    assert plan_batches([5], 15) == [[0]]
+    assert plan_batches([], 15) == []
+
+
+def test_a_part_of_the_texts_is_planned_as_if_there_were_no_others() -> None:
+    lengths, chosen = [5, 1, 9, 3, 3, 7, 20, 2], [7, 0, 5, 3]
+    alone = plan_batches([lengths[i] for i in sorted(chosen)], 18)
+    expected = [[sorted(chosen)[i] for i in batch] for batch in alone]
+    assert plan_batches(lengths, 18, chosen) == expected
+
+
+@pytest.mark.parametrize("n_shares", [1, 2, 3, 8])
+def test_shares_hold_every_text_and_are_of_one_size(n_shares: int) -> None:
+    lengths = np.random.default_rng(0).integers(3, 40, 301).tolist()
+    shares = plan_shares(lengths, 512, n_shares)
+    assert len(shares) == n_shares
+    assert sorted(i for share in shares for batch in share for i in batch) == list(range(301))
+    sizes = [sum(lengths[i] for batch in share for i in batch) for share in shares]
+    # Dealt by length, they differ by less than the longest text.
+    assert max(sizes) - min(sizes) < 40
+    numbers = [len(share) for share in shares]
+    assert max(numbers) - min(numbers) <= 1
+    assert plan_shares(lengths, 512, 1) == [plan_batches(lengths, 512)]

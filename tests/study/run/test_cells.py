@@ -1,0 +1,33 @@
+"""Files of cells."""
+
+from pathlib import Path
+
+import pytest
+
+from ntpscore.errors import StudyError
+from ntpscore.study.run.cells import nominal_k_fraction, read_cell, select_records
+
+
+@pytest.mark.parametrize("width", [8, 20, 32, 576, 640, 2048])
+def test_nominal_k_fractions_are_the_steps_that_k_came_from(width: int) -> None:
+    for step in range(1, 20):
+        k = step * width // 20
+        if k and (width >= 20 or k > (step - 1) * width // 20):
+            assert nominal_k_fraction(k, width) == pytest.approx(step / 20)
+
+
+def test_a_file_that_is_no_cell_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "cell.json"
+    for text, message in (
+        ("{", "can't be read"), ("[]", "is no cell"), ('{"kind": "score"}', "is no cell"),
+        ('{"kind": "study cell", "schema_version": 99}', "schema version 99"),
+    ):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(StudyError, match=message):
+            read_cell(path)
+
+
+def test_a_seed_that_the_model_does_not_have_is_named() -> None:
+    records = [{"model": "a", "seed": 0}, {"model": "b", "seed": 1}]
+    with pytest.raises(StudyError, match="no cell of seed 1"):
+        select_records(records, models=["a"], seeds=[1])

@@ -38,7 +38,7 @@ class OlsConfig(FrozenConfig):
     layers: tuple[int, ...] | str | None = option(
         None, "ols: hidden states, such as 0,4,8-last; default all.", panel=_FIT, typed=str | None
     )
-    ridge: bool = option(False, "ols: penalty by generalised cross-validation.", panel=_FIT)
+    ridge: bool = option(False, "ols: penalty by cross-validation.", panel=_FIT)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -44,6 +44,8 @@ def test_the_next_command_repeats_what_was_asked_for() -> None:
     assert next_command(record()) == (
         "ntpscore adapt a/model 'my data.csv' --layer 1 --pooling mean"
     )
+    lora = next_command(record(forecast={"gain": 0.08}))
+    assert lora == "ntpscore adapt a/model 'my data.csv' --method lora --out lora"
     settings = {"label_column": "the stars", "skip_bad_rows": True, "max_texts": 5, "dtype": "auto"}
     assert next_command(record(settings=settings)) == (
         "ntpscore adapt a/model 'my data.csv' --label-column 'the stars' --skip-bad-rows --layer 1 "

@@ -28,7 +28,7 @@ def frozen(value: float, low: float) -> dict[str, Any]:
     ("changes", "words"),
     [
         ({}, "Start with the frozen model: one linear map of layer 1 (mean token)"),
-        ({"forecast": {"gain": 0.08}}, "LoRA is likely to be worth its training here, about 8"),
+        ({"forecast": {"gain": 0.08}}, "LoRA is likely to be worth its training: about 8"),
         ({"forecast": {"gain": 0.01}}, "Start with the frozen model"),
         ({"forecast": {"gain": None}}, "Start with the frozen model"),
         ({"accuracy": frozen(0.4, 0.3)}, "Don't use this model frozen"),

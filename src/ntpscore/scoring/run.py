@@ -224,6 +224,7 @@ def score_text(
     result = ScoreResult(
         record, table=table, held_out=judged.held_out, moments=moments, features=features
     )
+    record["seconds"] = clock.seconds()  # the forecast tells a price by them
     if evidence is not None:
         record["forecast"] = forecast_lora(record, evidence)
     record["advice"] = write_advice(record)

@@ -7,7 +7,7 @@ import pytest
 
 from ntpscore.errors import DataError
 from ntpscore.text import load_text
-from tests.text.conftest import ROWS
+from tests.support.text_rows import ROWS
 
 TEXTS = [row["text"] for row in ROWS]
 

@@ -19,7 +19,7 @@ from ntpscore.text.options import SplitOptions
 METHODS = ("score", "rank", *FITS)
 # What the plan says itself, once for all.
 _NOT_OPTIONS = {"seed"}
-_TEST_ONLY = {"test_split", "max_test_texts"}
+_TEST_ONLY = {"test_split", "max_test_texts", "test_data"}
 _RUN_KEYS = {"methods", "models", "data", "seeds"}
 
 

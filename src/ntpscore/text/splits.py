@@ -65,7 +65,7 @@ def load_splits(
     try:
         test = load_text(data, _test_options(train, options, wanted), seed=seed)
     except MissingSplitError as error:
-        raise DataError(
+        raise MissingSplitError(
             f"there is no test split {shown(wanted)} ({error}). Name one with --test-split, name "
             "another file with --test-data, or hold a share of the train split out with "
             "--hold-out 0.2"

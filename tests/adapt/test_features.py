@@ -9,7 +9,7 @@ import torch
 
 from ntpscore import LanguageModel, load_model
 from ntpscore.adapt import features as features_module
-from ntpscore.adapt.features import Features, cache_key, collect_features
+from ntpscore.adapt.features import Features, Place, cache_key, collect_features
 from ntpscore.adapt.result import STAGES
 from ntpscore.clock import Clock
 from ntpscore.errors import ModelError, MomentsError, OutputError
@@ -21,28 +21,46 @@ from ntpscore.text import LabelledText, Splits
 def collect(
     model: LanguageModel,
     text: LabelledText,
-    layers: tuple[int, ...],
+    places: tuple[int | Place, ...],
     cache: Path | None = None,
     max_length: int | None = None,
     batch_tokens: int = 300,
 ) -> Features:
     tokens = tokenize(text.texts, model, max_length)
     return collect_features(
-        model, text, tokens, layers, batch_tokens=batch_tokens, clock=Clock(STAGES), cache=cache
+        model,
+        text.texts,
+        tokens,
+        [place if isinstance(place, Place) else Place(place) for place in places],
+        batch_tokens=batch_tokens,
+        clock=Clock(STAGES),
+        cache=cache,
     )
 
 
-def test_features_equal_means_of_single_texts(tiny: LanguageModel, splits: Splits) -> None:
-    found = collect(tiny, splits.test, (0, 3))
+def test_features_equal_means_and_last_tokens_of_single_texts(
+    tiny: LanguageModel, splits: Splits
+) -> None:
+    found = collect(tiny, splits.test, (0, Place(3, "last"), 3))
     assert not found.from_cache
-    assert list(found.by_layer) == [0, 3]
+    assert list(found.by_place) == [(0, "mean"), (3, "last"), (3, "mean")]
     for i, text in enumerate(splits.test.texts):
         ids = torch.tensor([tiny.tokenizer(text)["input_ids"]])
         with torch.inference_mode():
             whole = tiny.model(input_ids=ids, output_hidden_states=True).hidden_states
         for layer in (0, 3):
             # Batched and single float32 passes differ in the last digits.
-            np.testing.assert_allclose(found.by_layer[layer][i], whole[layer][0].mean(0), atol=1e-5)
+            mean = found.by_place[Place(layer)][i]
+            np.testing.assert_allclose(mean, whole[layer][0].mean(0), atol=1e-5)
+        last = found.by_place[Place(3, "last")][i]
+        np.testing.assert_allclose(last, whole[3][0, -1], atol=1e-5)
+
+
+def test_features_of_a_narrow_model_are_float32(tiny_model_dir: Path, splits: Splits) -> None:
+    model = load_model(tiny_model_dir, dtype="bfloat16")
+    found = collect(model, splits.test, (Place(2, "mean"), Place(2, "last")))
+    assert all(tensor.dtype == torch.float32 for tensor in found.by_place.values())
+    assert not torch.equal(*found.by_place.values())
 
 
 def test_cache_spares_the_pass_and_grows_by_layer(
@@ -52,13 +70,13 @@ def test_cache_spares_the_pass_and_grows_by_layer(
     assert not first.from_cache
     (path,) = tmp_path.iterdir()
     assert cache_key(tiny, tokenize(splits.test.texts, tiny, None))[:16] in path.name
-    both = collect(tiny, splits.test, (1, 3), tmp_path)
+    both = collect(tiny, splits.test, (1, Place(1, "last"), 3), tmp_path)
     assert not both.from_cache
     monkeypatch.setattr(features_module, "_read_features", None)
-    again = collect(tiny, splits.test, (1,), tmp_path)
+    again = collect(tiny, splits.test, (1, Place(1, "last")), tmp_path)
     assert again.from_cache
-    torch.testing.assert_close(again.by_layer[1], both.by_layer[1], rtol=0, atol=0)
-    torch.testing.assert_close(first.by_layer[3], both.by_layer[3], rtol=0, atol=0)
+    torch.testing.assert_close(again.by_place[Place(1)], both.by_place[Place(1)], rtol=0, atol=0)
+    torch.testing.assert_close(first.by_place[Place(3)], both.by_place[Place(3)], rtol=0, atol=0)
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -79,7 +97,7 @@ def test_a_damaged_file_is_computed_anew_with_a_warning(
     tiny: LanguageModel, splits: Splits, tmp_path: Path, damage: bytes | None
 ) -> None:
     first = collect(tiny, splits.test, (3,), tmp_path)
-    expected = first.by_layer[3].clone()
+    expected = first.by_place[Place(3)].clone()
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     # A new file, since the old one is mapped into memory.
@@ -88,7 +106,7 @@ def test_a_damaged_file_is_computed_anew_with_a_warning(
     again = collect(tiny, splits.test, (3,), tmp_path)
     assert not again.from_cache
     assert "is damaged" in again.warnings[0]
-    torch.testing.assert_close(again.by_layer[3], expected, rtol=0, atol=0)
+    torch.testing.assert_close(again.by_place[Place(3)], expected, rtol=0, atol=0)
     assert collect(tiny, splits.test, (3,), tmp_path).from_cache
 
 

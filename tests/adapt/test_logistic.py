@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from ntpscore import LanguageModel
 from ntpscore.adapt import LogisticConfig, fit_logistic, load_adapt_result
 from ntpscore.adapt import logistic as logistic_module
-from ntpscore.adapt.features import collect_features
+from ntpscore.adapt.features import Place, collect_features
 from ntpscore.adapt.logistic import LBFGS, SAGA, fit_classes, fit_label
 from ntpscore.adapt.result import STAGES
 from ntpscore.clock import Clock
@@ -27,9 +27,9 @@ def test_both_fits_equal_those_of_scikit_learn(
     result = fit_logistic(tiny, splits.train, splits.test, folder=tmp_path)
     X, X_test = (
         collect_features(
-            tiny, text, tokenize(text.texts, tiny, None), (3,), batch_tokens=4096,
+            tiny, text.texts, tokenize(text.texts, tiny, None), [Place(3)], batch_tokens=4096,
             clock=Clock(STAGES),
-        ).by_layer[3].numpy()
+        ).by_place[Place(3)].numpy()
         for text in splits
     )  # fmt: skip
     solvers = {

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ntpscore.adapt.config import OlsConfig
 from ntpscore.adapt.evaluation import Evaluation
-from ntpscore.adapt.frozen import FittedHeads, fit_on_features
+from ntpscore.adapt.features import Place
+from ntpscore.adapt.frozen import Features, FittedHeads, fit_on_features
 from ntpscore.adapt.head import TEXTS_AT_ONCE, LinearHead
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.core.geneig import factor_metric
@@ -157,10 +158,11 @@ def fit_ols(
     if moments is not None:
         _check_moments(moments, model, train, layers)
 
-    def fit(features: dict[int, Tensor]) -> FittedHeads:
+    def fit(features: Features) -> FittedHeads:
+        by_place = {} if moments else features.of([Place(layer) for layer in layers])
         fits = [
             solve_least_squares(
-                accumulate(features[layer], train, layer)
+                accumulate(by_place[Place(layer)], train, layer)
                 if moments is None
                 else moments.layer(layer),
                 ridge=config.ridge,
@@ -177,18 +179,19 @@ def fit_ols(
             Evaluation(split, n, r2=squares.r2, mse=squares.mse, loss=squares.mse)
             for squares in fits
         ]
+        best = _best_layer(statistics)
         return FittedHeads(
             heads,
             statistics,
-            chosen=len(heads) - 1,
-            describe=lambda rows: {"fits": rows, "best_layer": _best_layer(rows)},
+            chosen=layers.index(best) if best is not None else len(heads) - 1,
+            describe=lambda rows: {"fits": rows, "best_layer": best},
             on_train=() if moments is None else on_train,
             warnings=_warnings(train, model.width),
         )
 
     return fit_on_features(
         "ols", fit, model, train, test, config,
-        layers=layers, folder=folder, cache=cache, progress=progress, needs_train=moments is None,
+        folder=folder, cache=cache, progress=progress,
     )  # fmt: skip
 
 

@@ -285,45 +285,71 @@ def _rates(d: int, n: int, device: str) -> dict[str, Any]:
     return {**rates, **failed}
 
 
-def _digit_steps(d: int, n: int) -> dict[str, float]:
-    """Milliseconds of the steps around the products of digits, each by plain torch."""
+def _digit_steps(d: int, n: int) -> dict[str, Any]:
+    """Milliseconds of the steps of the sums of one layer and batch, in float64 and by digits."""
     import torch
 
-    rows = torch.randn(n // 64, 64, d, device="cuda", dtype=torch.bfloat16)
-    wide = rows.double()
-    exact = torch.randint(-(2**23), 2**23, (n, d), device="cuda", dtype=torch.int32)
-    sums = torch.zeros(d, d, dtype=torch.float64, device="cuda")
-    product = torch.randint(-(2**30), 2**30, (d, d), device="cuda", dtype=torch.int32)
-    narrow = exact.to(torch.int8)
+    from ntpscore.core import digit_products as digits
+    from ntpscore.core import prefix_kernels as kernels
+    from ntpscore.core import prefix_products as sums_of
 
-    def add() -> None:
-        sums.add_(product, alpha=0.5)
+    generator = torch.Generator("cuda").manual_seed(0)
+    states = torch.randn(n // 128, 128, d, device="cuda", dtype=torch.bfloat16, generator=generator)
+    states[:, 0] *= 30
+    lengths = torch.full((n // 128,), 128, device="cuda")
+    both = sums_of._pairs(states, lengths)  # noqa: SLF001
+    prefix, following = both[:, :d], both[:, d:]
+    sums, tokens = sums_of._cut(states, lengths, 0)  # noqa: SLF001
+    judges = prefix.T @ prefix, prefix.T @ following
+    products = digits.digit_product(sums, sums), digits.digit_product(sums, tokens)
+    scales = [prefix.norm(dim=0)[:, None] * one.norm(dim=0) for one in (prefix, following)]
+    C = torch.zeros(d, d, dtype=torch.float64, device="cuda")
+    half = d // 2
 
-    from ntpscore.core.digit_products import add_digit_product, cut_into_digits
+    def halves() -> None:
+        C[:half].addmm_(prefix[:, :half].T, prefix)
+        C[half:, half:].addmm_(prefix[:, half:].T, prefix[:, half:])
 
-    prefix = wide.cumsum(1).view(-1, d)
-    left, right = cut_into_digits(prefix, 4), cut_into_digits(wide.view(-1, d), 3)
-    found = torch.zeros_like(sums)
-    add_digit_product(found, left, right)
-    judge = prefix.T @ wide.view(-1, d)
-    scale = prefix.norm(dim=0)[:, None] * wide.view(-1, d).norm(dim=0)
-    error = float(((found - judge).abs() / scale).max())
+    def quarters() -> None:
+        for start in range(0, d, d // 4):
+            C[start : start + d // 4, start:].addmm_(
+                prefix[:, start : start + d // 4].T, prefix[:, start:]
+            )
+
+    C1 = torch.zeros_like(C)
+
+    def whole(precision: Any) -> Callable[[], None]:
+        def run() -> None:
+            sums_of.prepare_prefix_products(states, lengths, C, C1, precision)()
+
+        return run
+
+    rows, columns = sums.digits.flatten(0, 1), tokens.digits.flatten(0, 1)
+    few = rows[: 4 * 1024]
+    parts = torch._int_mm(few, columns.T)  # noqa: SLF001
+    units = sums.units[:1024]
     times = interleaved({
-        "float64 product": lambda: torch.mm(prefix.T, wide.view(-1, d)),
-        "cut into 4 digits": lambda: cut_into_digits(prefix, 4),
-        "cut into 3 digits": lambda: cut_into_digits(wide.view(-1, d), 3),
-        "add product of 4 and 3 digits": lambda: add_digit_product(sums, left, right),
-        "add product of 4 and 4 digits": lambda: add_digit_product(sums, left, left),
-        "to float64": rows.double,
-        "prefix sums in float64": lambda: wide.cumsum(1),
-        "largest of each column": lambda: wide.abs().amax((0, 1)),
-        "scale, round, to int32": lambda: (wide * 3.0).round().to(torch.int32),
-        "one digit": lambda: (exact >> 8).to(torch.int8),
-        "turn int8": narrow.T.contiguous,
-        "add int32 to float64": add,
+        "survey": lambda: kernels.survey(states, lengths),
+        "totals": lambda: sums_of.prefix_totals(states, lengths),
+        "pairs": lambda: sums_of._pairs(states, lengths),  # noqa: SLF001
+        "cut into digits": lambda: sums_of._cut(states, lengths, 0),  # noqa: SLF001
+        "C0 in float64": lambda: C.addmm_(prefix.T, prefix),
+        "C0 in float64, upper half of 2 blocks": halves,
+        "C0 in float64, upper half of 4 blocks": quarters,
+        "C0 and C1 in float64": lambda: prefix.T @ both,
+        "12 products of 1024 columns of digits": lambda: torch._int_mm(few, columns.T),  # noqa: SLF001
+        "combine those": lambda: kernels.combine_digits(parts, (4, 3), units, tokens.units),
+        "C0 by digits": lambda: digits.digit_product(sums, sums),
+        "C1 by digits": lambda: digits.digit_product(sums, tokens),
+        **{f"all in {one}": whole(one) for one in _precisions()},
     }, 3)  # fmt: skip
-    steps = {f"{name}, ms": 1e3 * statistics.median(took) for name, took in times.items()}
-    return {**steps, "error of 4 and 3 digits": error}
+    found: dict[str, Any] = {
+        f"{name}, ms": 1e3 * statistics.median(took) for name, took in times.items()
+    }
+    found["triton"] = digits.HAS_TRITON
+    for name, product, judge, scale in zip(("C0", "C1"), products, judges, scales, strict=True):
+        found[f"error of {name} by digits"] = float(((product - judge).abs() / scale).max())
+    return found
 
 
 def tests_part(step: Step, seconds: float) -> None:
@@ -440,15 +466,15 @@ def pass_with_sums(model: Any, moments: Any, batch: tuple[Any, Any, Any, Any]) -
 
 
 def _precisions() -> list[str]:
-    return ["float64"]
+    from ntpscore.core.prefix_products import PRECISIONS
+
+    return list(PRECISIONS)
 
 
-def _moments(model: Any, layers: Any, precision: str, shuffles: int = SHUFFLES) -> Any:
+def _moments(model: Any, layers: Any, precision: Any, shuffles: int = SHUFFLES) -> Any:
     from ntpscore import Moments
 
-    if precision != "float64":
-        raise ValueError(f"no such precision: {precision}")
-    return Moments(layers, model.width, CLASSES, shuffles, model.device)
+    return Moments(layers, model.width, CLASSES, shuffles, model.device, precision=precision)
 
 
 def _compare_passes(model: Any, tokens: int) -> dict[str, Any]:

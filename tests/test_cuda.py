@@ -18,9 +18,17 @@ import torch
 from ntpscore import LanguageModel, ScoreConfig, ScoreResult, load_model, rank_models
 from ntpscore import score as score_data
 from ntpscore.adapt import LoraConfig, OlsConfig, ProbeConfig, fit_lora, fit_ols, fit_probe
+from ntpscore.core import digit_products, prefix_products
 from ntpscore.core.controls import shuffled_labels
 from ntpscore.core.moments import _SHAPES, Moments, NonFiniteError
-from ntpscore.core.prefix_products import prefix_totals, prepare_prefix_products, symmetric
+from ntpscore.core.precision import choose_precision
+from ntpscore.core.prefix_products import (
+    PRECISIONS,
+    Precision,
+    prefix_totals,
+    prepare_prefix_products,
+    symmetric,
+)
 from ntpscore.core.scores import SCORES, score_moments
 from ntpscore.errors import ModelError, MomentsError
 from ntpscore.reading import reader
@@ -112,6 +120,59 @@ def test_prefix_products_are_those_of_the_processor(d: int) -> None:
     for expected, found in zip(sums["cpu"], sums[DEVICE], strict=True):
         size = float(expected.abs().max())
         torch.testing.assert_close(found, expected, rtol=0, atol=MOMENTS_FLOAT64 * size)
+
+
+@needs_card
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize(("d", "t"), [(1, 2), (40, 130), (200, 64), (8, 1)])
+def test_kernels_do_what_plain_torch_does(
+    d: int, t: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not digit_products.HAS_TRITON:
+        pytest.skip("no Triton for this system")
+    generator = torch.Generator().manual_seed(d)
+    states = torch.randn(7, t, d, generator=generator) * torch.logspace(0, -2, d)
+    lengths = torch.tensor([t, 1, max(1, t // 2), t, 1, max(1, t - 1), t], device=DEVICE)
+    states = states.to(DEVICE, dtype)
+    states[1, 1:] = torch.nan  # padding
+
+    def added(precision: Precision) -> list[torch.Tensor]:
+        C0, C1 = torch.zeros(2, d, d, dtype=torch.float64, device=DEVICE)
+        with no_waiting():
+            prepare_prefix_products(states, lengths, C0, C1, precision)()
+        return [symmetric(C0), C1, *prefix_totals(states, lengths)]
+
+    by_triton, judge = added("exact-int8"), added("float64")
+    for module in (digit_products, prefix_products):
+        monkeypatch.setattr(module, "triton_takes", lambda _: False)
+    by_torch = added("exact-int8")
+    # Sums in another order may fall on the other side of half a unit.
+    for tolerance, others in ((1e-9, by_torch), (1e-6, judge)):
+        for found, expected in zip(by_triton, others, strict=True):
+            atol = tolerance * float(expected.abs().max())
+            torch.testing.assert_close(found, expected, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_sums_in_every_precision_give_the_scores_of_float64(precision: Precision) -> None:
+    tables = []
+    for one in ("float64", precision):
+        moments = Moments(1, 48, 3, 0, DEVICE, one)
+        states, mask = (x.to(DEVICE) for x in batch_of(48, torch.bfloat16, holes=False))
+        moments.update(states[None], mask, torch.arange(len(states), device=DEVICE) % 3)
+        tables.append(score_moments(moments).by_layer[0])
+    judge, found = tables
+    tolerance = {"float64": 0.0, "exact-int8": 1e-6, "float32": 1e-3}[precision]
+    for name in SCORES:
+        free = judge.basis_dependent[name]
+        change = (found.values[name] - judge.values[name]).masked_fill(free, 0.0).abs().max()
+        assert float(change) <= tolerance
+
+
+def test_the_precision_is_chosen_by_a_probe() -> None:
+    chosen = choose_precision("auto", DEVICE, 256)
+    assert chosen in ("float64", "exact-int8")
+    assert choose_precision("auto", "cpu", 256) == "float64"
 
 
 def test_moments_move_between_devices_by_file_and_by_addition(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from sklearn.preprocessing import StandardScaler
 from ntpscore import LanguageModel
 from ntpscore.adapt import LogisticConfig, fit_logistic, load_adapt_result
 from ntpscore.adapt import logistic as logistic_module
-from ntpscore.adapt.features import Place, collect_features
 from ntpscore.adapt.logistic import LBFGS, SAGA, fit_classes, fit_label
 from ntpscore.adapt.result import STAGES
 from ntpscore.clock import Clock
 from ntpscore.errors import NtpscoreError
+from ntpscore.reading.features import Place, collect_features
 from ntpscore.reading.tokens import tokenize
 from ntpscore.text import Splits
 
@@ -29,7 +29,7 @@ def test_both_fits_equal_those_of_scikit_learn(
         collect_features(
             tiny, text.texts, tokenize(text.texts, tiny, None), [Place(3)], batch_tokens=4096,
             clock=Clock(STAGES),
-        ).by_place[Place(3)].numpy()
+        ).get(3).float().numpy()
         for text in splits
     )  # fmt: skip
     solvers = {

@@ -14,9 +14,9 @@ from sklearn.preprocessing import StandardScaler
 
 from ntpscore import LanguageModel
 from ntpscore.adapt import RidgeConfig, fit_ridge, load_adapt_result, ridge
-from ntpscore.adapt.features import Place
 from ntpscore.adapt.ridge import cross_validate, fit_sharpness, solve_ridge
 from ntpscore.errors import ModelError, MomentsError, NtpscoreError
+from ntpscore.reading.features import Place, collect_features
 from ntpscore.text import LabelledText, Splits, hold_out_texts, load_text
 from tests.tolerances import CLOSED_FORM
 
@@ -151,20 +151,19 @@ def test_a_sample_chooses_for_many_texts(
 
 
 def tiny_features(tiny: LanguageModel, text: LabelledText, place: Place) -> torch.Tensor:
-    from ntpscore.adapt.features import collect_features
     from ntpscore.clock import Clock
     from ntpscore.reading.tokens import tokenize
 
     tokens = tokenize(text.texts, tiny, None)
     clock = Clock(("forward", "fit", "total"))
-    return collect_features(
-        tiny, text.texts, tokens, [place], batch_tokens=2048, clock=clock
-    ).by_place[place]
+    return collect_features(tiny, text.texts, tokens, [place], batch_tokens=2048, clock=clock).get(
+        *place
+    )
 
 
 def test_the_same_text_is_never_on_both_sides() -> None:
     frame = pd.DataFrame({"text": ["a", "b", "c", "a", "d", "b"] * 3, "label": ["x", "y"] * 9})
-    folds = ridge._folds(load_text(frame), None, 0).tolist()
+    folds = ridge._folds(load_text(frame), range(18), 0).tolist()
     for text in "abcd":
         assert (
             len({fold for fold, row in zip(folds, frame["text"], strict=True) if row == text}) == 1

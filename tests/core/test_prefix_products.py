@@ -1,6 +1,7 @@
 """The products of prefix sums against loops over tokens, by torch and by the compiled kernel."""
 
 import importlib
+import itertools
 import sys
 import sysconfig
 from pathlib import Path
@@ -13,13 +14,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import ntpscore.core
+from ntpscore.core import digit_products
 from ntpscore.core import prefix_products as module
+from ntpscore.core.moments import Moments
 from ntpscore.core.prefix_products import (
+    PRECISIONS,
+    SAFE_CONDITION,
+    Precision,
     prefix_totals,
     prepare_gram,
     prepare_prefix_products,
     symmetric,
 )
+from ntpscore.core.scores import SCORES, LayerScores, score_layer
 from tests.reference import cases
 from tests.support.feeding import pad_texts
 from tests.tolerances import MOMENTS_FLOAT64
@@ -142,6 +149,170 @@ def test_large_directions_do_not_drown_the_others() -> None:
             assert np.linalg.norm(error, 2) <= 1e-6
 
 
+def rotated_states(d: int, size: float, dtype: torch.dtype, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Texts (400, 12, d) of which three rotated directions are larger, and classes in their means.
+
+    Each token depends on the mean of those before it, so that V has directions to find.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rotation = torch.linalg.qr(torch.randn(d, d, generator=generator).double()).Q
+    sizes = torch.ones(d, dtype=torch.float64)
+    sizes[:3] = size
+    tokens = torch.randn(400, 12, d, generator=generator).double()
+    for i in range(1, 12):
+        tokens[:, i] += 0.3 * tokens[:, :i].mean(1).roll(1, 1)
+    labels = (tokens.mean(1) @ torch.randn(d, 3, generator=generator).double()).argmax(1)
+    return (tokens @ (rotation * sizes).T).to(dtype), labels
+
+
+def scores_of(states: Tensor, labels: Tensor, precision: Precision) -> LayerScores:
+    moments = Moments(1, states.shape[2], 3, 2, precision=precision)
+    for start in range(0, len(states), 100):
+        batch = states[start : start + 100]
+        at = labels[start : start + 100]
+        moments.update(batch[None], torch.ones(batch.shape[:2]), at, torch.stack([at.flip(0)] * 2))
+    return score_layer(moments.layer(0))
+
+
+def largest_change(one: LayerScores, other: LayerScores) -> float:
+    """Of any score for any k that does not hang on an arbitrary basis."""
+    return max(
+        float((one.values[name] - other.values[name])[~one.basis_dependent[name]].abs().max())
+        for name in SCORES
+        if bool((~one.basis_dependent[name]).any())
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("size", [1.0, 1000.0])
+@pytest.mark.parametrize("d", [24, 64])
+def test_exact_products_move_no_score_by_more_than_1e_6(
+    dtype: torch.dtype, size: float, d: int
+) -> None:
+    states, labels = rotated_states(d, size, dtype)
+    judge = scores_of(states, labels, "float64")
+    assert judge.condition_C0 < SAFE_CONDITION
+    assert (judge.condition_C0 > 1e6) == (size > 1)
+    assert largest_change(judge, scores_of(states, labels, "exact-int8")) <= 1e-6
+
+
+def test_float32_moves_scores_by_what_its_name_lets_expect() -> None:
+    """Little where no direction dominates; where some do, more than any rounding of the data."""
+    plain, rotated = (
+        largest_change(scores_of(states, labels, "float64"), scores_of(states, labels, "float32"))
+        for states, labels in (rotated_states(64, size, torch.float32) for size in (1.0, 1000.0))
+    )
+    assert plain <= 1e-6
+    assert 1e-5 < rotated <= 3e-2
+
+
+@pytest.mark.parametrize("precision", ["exact-int8", "float32"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_other_precisions_add_what_float64_adds(precision: Precision, dtype: torch.dtype) -> None:
+    states, lengths = random_states(5, 9, 29, dtype), torch.tensor([9, 1, 2, 8, 5])
+    sums = []
+    for one in ("float64", precision):
+        C0, C1 = torch.ones(2, 29, 29, dtype=torch.float64)
+        prepare_prefix_products(states, lengths, C0, C1, one)()
+        sums.append((symmetric(C0), C1))
+    for found, expected in zip(*sums, strict=True):
+        # float32 rounds entries and sums to 24 bits, digits round to 31 or what bfloat16 holds.
+        allowed = 1e-5 if precision == "float32" else 1e-8
+        assert float((found - expected).abs().max()) <= allowed * float(expected.abs().max())
+
+
+def test_texts_of_one_token_add_nothing_in_any_precision() -> None:
+    for precision in PRECISIONS:
+        C0, C1 = torch.zeros(2, 6, 6, dtype=torch.float64)
+        prepare_prefix_products(random_states(3, 1, 6), torch.ones(3).long(), C0, C1, precision)()
+        assert not C0.any()
+        assert not C1.any()
+
+
+def test_more_rows_than_are_exact_at_once_come_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    states, lengths = random_states(6, 30, 8), torch.tensor([30, 4, 17, 30, 1, 29])
+    sums = []
+    for most in (10**6, 48):
+        monkeypatch.setattr(module, "MOST_ROWS", most)
+        C0, C1 = torch.zeros(2, 8, 8, dtype=torch.float64)
+        prepare_prefix_products(states, lengths, C0, C1, "exact-int8")()
+        sums.append((C0.triu(), C1))
+    for whole, parts in zip(*sums, strict=True):
+        # Each part has units of its own.
+        torch.testing.assert_close(parts, whole, rtol=0, atol=1e-6 * float(whole.abs().max()))
+
+
+class TorchKernels:
+    """The kernels for graphics cards by plain torch, as their docstrings describe them."""
+
+    @staticmethod
+    def pairs(states: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = states.double()
+        has_next = (torch.arange(1, tokens.shape[1]) < lengths[:, None])[:, :, None]
+        return tokens[:, :-1].cumsum(1) * has_next, tokens[:, 1:] * has_next
+
+    @classmethod
+    def survey(cls, states: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        prefix, following = cls.pairs(states, lengths)
+        total = states[:, 0].double() + following.sum(1)
+        largest = prefix.abs().amax(1), following.abs().amax(1)
+        return total, following.square().sum(1), *largest
+
+    @classmethod
+    def write_digits(
+        cls,
+        states: Tensor,
+        lengths: Tensor,
+        first_row: int,
+        n_rows: int,
+        sums: tuple[Tensor, Tensor],
+        tokens: tuple[Tensor, Tensor],
+    ) -> None:
+        both = cls.pairs(states, lengths)
+        for rows, (digits, units) in zip(both, (sums, tokens), strict=True):
+            chosen = rows.flatten(0, 1)[first_row : first_row + n_rows]
+            left = (chosen / units + 0.5).floor()
+            for place in reversed(range(digits.shape[1])):
+                digit = (left + 128).remainder(256) - 128
+                digits[: len(units), place, :n_rows] = digit.T.to(torch.int8)
+                left = (left - digit) / 256
+
+    @classmethod
+    def prefix_pairs(cls, states: Tensor, lengths: Tensor) -> Tensor:
+        return torch.cat(cls.pairs(states, lengths), 2).flatten(0, 1)
+
+    @staticmethod
+    def combine_digits(
+        parts: Tensor, digits: tuple[int, int], left_units: Tensor, right_units: Tensor
+    ) -> Tensor:
+        by_digit = parts.double().unflatten(0, (-1, digits[0])).unflatten(2, (-1, digits[1]))
+        weights = [256.0 ** torch.arange(n).flip(0).double() for n in digits]
+        product = torch.einsum("ipjq,p,q->ij", by_digit, *weights)
+        return product[: len(left_units), : len(right_units)] * left_units[:, None] * right_units
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_kernels_for_graphics_cards_are_called_as_they_are_described(
+    precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states, lengths = random_states(5, 40, 20, torch.bfloat16), torch.tensor([40, 1, 12, 33, 40])
+    monkeypatch.setattr(module, "MOST_ROWS", 64)
+    monkeypatch.setattr(module, "HAS_KERNEL", False)
+
+    def added() -> list[Tensor]:
+        C0, C1 = torch.zeros(2, 20, 20, dtype=torch.float64)
+        prepare_prefix_products(states, lengths, C0, C1, precision)()
+        return [C0.triu(), C1, *prefix_totals(states, lengths)]
+
+    expected = added()
+    monkeypatch.setitem(sys.modules, "ntpscore.core.prefix_kernels", TorchKernels)
+    for one in (digit_products, module):
+        monkeypatch.setattr(one, "triton_takes", lambda _: True)
+    for found, judge in zip(added(), expected, strict=True):
+        # Each part has units of its own where plain torch cuts, and those of the batch here.
+        torch.testing.assert_close(found, judge, rtol=0, atol=1e-6 * float(judge.abs().max()))
+
+
 @pytest.mark.parametrize("value", [0.0, 1e30, torch.nan, torch.inf])
 @pytest.mark.usefixtures("way")
 def test_padding_is_not_read(value: float) -> None:
@@ -230,6 +401,15 @@ def test_gram_is_added_to_the_upper_triangle(n: int, d: int) -> None:
     torch.testing.assert_close(
         symmetric(C), rows.T @ rows + 1, rtol=MOMENTS_FLOAT64, atol=MOMENTS_FLOAT64 * (n + 1)
     )
+
+
+@pytest.mark.parametrize(("d", "n"), [(1, 1), (896, 1), (2048, 2), (3584, 3), (4096, 4), (8192, 4)])
+def test_blocks_for_graphics_cards_fill_them(d: int, n: int) -> None:
+    blocks = module._blocks(d, torch.device("cuda"))
+    assert len(blocks) == n
+    assert (blocks[0][0], blocks[-1][1]) == (0, d)
+    assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(blocks))
+    assert all(start % 16 == 0 for start, _ in blocks)
 
 
 def test_products_are_made_on_other_devices() -> None:

@@ -103,6 +103,8 @@ def test_source_is_plain_json(write_jsonl):
             "merged": {},
             "not_taken": {},
             "exact_labels": False,
+            "repeated": 0,
+            "contradicting": 0,
         },
     }
 

@@ -49,25 +49,25 @@ def test_stratified_sample_has_the_size_and_shares_in_row_order(case, seed, rand
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     random.shuffle(labels)
     classes = np.array(labels)
-    rows = draw_stratified_sample(classes, size, seed)
+    rows = draw_stratified_sample(classes, np.arange(len(classes)), size, seed)
     assert len(rows) == size
     assert rows == sorted(set(rows))
     assert np.bincount(classes[rows]).tolist() == share_out(size, counts)
-    assert rows == draw_stratified_sample(classes, size, seed)
+    assert rows == draw_stratified_sample(classes, np.arange(len(classes)), size, seed)
 
 
 @given(st.integers(1, 100), st.data(), st.integers(0, 2**32))
 def test_simple_sample_has_the_size_in_row_order(n_rows, data, seed):
     size = data.draw(st.integers(1, n_rows))
-    rows = draw_sample(n_rows, size, seed)
+    rows = draw_sample(np.arange(n_rows), size, seed)
     assert len(rows) == size
     assert rows == sorted(set(rows))
     assert set(rows) <= set(range(n_rows))
-    assert rows == draw_sample(n_rows, size, seed)
+    assert rows == draw_sample(np.arange(n_rows), size, seed)
 
 
 def test_simple_sample_draws_every_row_about_equally_often():
-    drawn = np.bincount([row for seed in range(400) for row in draw_sample(10, 3, seed)])
+    drawn = np.bincount([row for seed in range(400) for row in draw_sample(np.arange(10), 3, seed)])
     # Each count is binomial, mean 120 and standard deviation 9.2: this is 5 of them.
     assert np.abs(drawn - 120).max() < 46
 

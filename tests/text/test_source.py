@@ -12,7 +12,8 @@ def _frame(labels, **columns):
 
 
 def test_columns_and_classes_are_told():
-    frame = pd.DataFrame({"Review Text": ["what a day"] * 120, "Title": ["x"] * 120,
+    texts = [f"what a day it was on {i}" for i in range(120)]
+    frame = pd.DataFrame({"Review Text": texts, "Title": ["x"] * 120,
                           "Rating": ["bad"] * 61 + ["good"] * 59})  # fmt: skip
     lines = describe_reading(load_text(frame))
     assert lines[0] == "text = 'Review Text', label = 'Rating': 2 classes: bad 61, good 59"

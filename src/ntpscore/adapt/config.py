@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from ntpscore.errors import NtpscoreError
 from ntpscore.models.layers import read_layers
 from ntpscore.options import check_options, option
-from ntpscore.reading import BATCH_TOKENS
+from ntpscore.reading import BATCH_TOKENS_HELP
 
 PoolingChoice = Literal["mean", "last"]
 _FIT, _TRAINING, _MODEL = "Fit", "Training (probe, lora, scratch)", "Model"
@@ -26,9 +26,7 @@ class FrozenConfig:
     """What every fit on frozen features is told."""
 
     max_length: int | None = option(None, _MAX_LENGTH, panel=_MODEL, least=1)
-    batch_tokens: int = option(
-        BATCH_TOKENS, "Tokens per batch of frozen features.", panel=_MODEL, least=1
-    )
+    batch_tokens: int | None = option(None, BATCH_TOKENS_HELP, panel=_MODEL, least=1)
     seed: int = option(0, _SEED, least=0)
 
     def __post_init__(self) -> None:

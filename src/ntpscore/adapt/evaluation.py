@@ -68,6 +68,7 @@ def evaluate(
     task: Task,
     split: str,
     train_labels: npt.NDArray[Any],
+    groups: npt.NDArray[np.int64] | None = None,
     kind: Outputs = "logits",
     seed: int = 0,
     bootstrap: int = BOOTSTRAP,
@@ -80,11 +81,13 @@ def evaluate(
         task: what the labels are for.
         split: the split's name, to be kept with the figures.
         train_labels: those of the train split, which say what the majority is.
+        groups: (n,) numbers from 0 on, equal for texts that are no independent ones, which the
+            bootstrap draws together; None where all are.
         kind: `logits` of classes, which have a cross entropy, or estimates of `targets` (one-hot
             columns where there are classes), which have a squared error. Regression is always of
             targets.
         seed: of the bootstrap.
-        bootstrap: how many times the texts are drawn anew; 0 for no intervals.
+        bootstrap: how many times the groups are drawn anew; 0 for no intervals.
 
     Raises:
         DataError: outputs and labels don't fit together, there are none, or an output is not
@@ -101,10 +104,11 @@ def evaluate(
         )
     targets = target_rows(labels, task, outputs.shape[1])
     figures: dict[str, Any] = {}
+    groups = np.arange(n) if groups is None else groups
     if task != "regression":
         predicted = predictions(outputs, task, kind)
         right = (predicted == labels).reshape(n, -1).mean(axis=1)
-        resampled = _resampled_means(right[:, None], bootstrap, seed)
+        resampled = _resampled_means(right[:, None], groups, bootstrap, seed)
         figures |= {
             "accuracy": float(right.mean()),
             "accuracy_interval": _interval(resampled[:, 0]),
@@ -112,7 +116,7 @@ def evaluate(
             "macro_f1": _macro_f1(predicted, labels, task),
         }
     if task == "regression" or kind == "targets":
-        figures |= _squared_errors(outputs, targets, bootstrap, seed)
+        figures |= _squared_errors(outputs, targets, groups, bootstrap, seed)
         figures["loss"] = figures["mse"]
     elif task == "multilabel":
         figures["loss"] = float(
@@ -173,6 +177,7 @@ def _macro_f1(predicted: npt.NDArray[Any], labels: npt.NDArray[Any], task: Task)
 def _squared_errors(
     outputs: npt.NDArray[np.floating[Any]],
     targets: npt.NDArray[np.float64],
+    groups: npt.NDArray[np.int64],
     bootstrap: int,
     seed: int,
 ) -> dict[str, Any]:
@@ -184,7 +189,7 @@ def _squared_errors(
     powers = np.square(centred).sum(axis=1)
     error, spread = float(errors.mean()), float(powers.mean())
     columns = np.column_stack([errors, powers, centred])
-    resampled = _resampled_means(columns, bootstrap, seed)
+    resampled = _resampled_means(columns, groups, bootstrap, seed)
     spreads = resampled[:, 1] - np.square(resampled[:, 2:]).sum(axis=1)
     # Resamples of a single text, drawn again and again, have no variance to explain.
     varied = spreads > _NO_VARIANCE * spread
@@ -197,15 +202,21 @@ def _squared_errors(
 
 
 def _resampled_means(
-    columns: npt.NDArray[np.float64], bootstrap: int, seed: int
+    columns: npt.NDArray[np.float64],
+    groups: npt.NDArray[np.int64],
+    bootstrap: int,
+    seed: int,
 ) -> npt.NDArray[np.float64]:
-    """(bootstrap, m) means of (n, m) columns over texts drawn anew with replacement."""
-    n = len(columns)
+    """(bootstrap, m) means of (n, m) columns over groups of texts drawn anew with replacement."""
+    sizes = np.bincount(groups)
+    n_groups = len(sizes)
+    sums = np.zeros((n_groups, columns.shape[1]))
+    np.add.at(sums, groups, columns)
     rng = np.random.default_rng(seed)
     means = np.empty((bootstrap, columns.shape[1]))
     for i in range(bootstrap):
-        counts = np.bincount(rng.integers(n, size=n), minlength=n)
-        means[i] = counts @ columns / n
+        counts = np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups)
+        means[i] = counts @ sums / (counts @ sizes)
     return means
 
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ntpscore.adapt.config import FrozenConfig
 from ntpscore.adapt.evaluation import BOOTSTRAP, Evaluation, evaluate
-from ntpscore.adapt.features import Place, collect_features
 from ntpscore.adapt.head import LinearHead
 from ntpscore.adapt.readout import Readout
 from ntpscore.adapt.result import (
@@ -27,6 +26,7 @@ from ntpscore.adapt.result import (
 )
 from ntpscore.clock import Clock
 from ntpscore.models import LanguageModel
+from ntpscore.reading.features import Features, Place, collect_features
 from ntpscore.reading.reader import check_layers
 from ntpscore.reading.tokens import TokenizedText
 from ntpscore.text import LabelledText
@@ -67,13 +67,13 @@ def find_layer(layer: int | str | None, model: LanguageModel) -> int:
     return check_layers(layers, model, "--layer")[0]
 
 
-class Features:
+class SplitFeatures:
     """The features of one split, read when they are wanted, and no place twice.
 
     Args:
         model: from `load_model`.
         split: of which.
-        batch_tokens: tokens per batch, padding included.
+        batch_tokens: tokens per batch, padding included; None chooses.
         clock: counts the stages `forward` and `fit`.
         cache: where they are kept; None keeps them in memory only.
         progress: show a bar.
@@ -87,7 +87,7 @@ class Features:
         self,
         model: LanguageModel,
         split: Split,
-        batch_tokens: int,
+        batch_tokens: int | None,
         clock: Clock,
         cache: Path | None,
         progress: bool | None,
@@ -102,11 +102,12 @@ class Features:
             progress=progress,
         )
         self._by_place: dict[Place, Tensor] = {}
+        self._files: list[Features] = []
         self.warnings: list[str] = []
         self.seconds = 0.0
 
     def of(self, places: Sequence[Place], rows: Sequence[int] | None = None) -> dict[Place, Tensor]:
-        """(n, d) features by place, of all texts or of some rows.
+        """(n, d) features by place, of all texts or of some rows, in the number format of the pass.
 
         Raises:
             NtpscoreError: as `collect_features`.
@@ -118,17 +119,18 @@ class Features:
             texts = [texts[row] for row in rows]
             tokens = TokenizedText([tokens.ids[row] for row in rows], tokens.truncated)
             known = {}
-        missing = [place for place in places if place not in known]
-        features = self._collect(texts, tokens, missing)
-        known |= features.by_place
-        self.warnings += features.warnings
+        if missing := [place for place in places if place not in known]:
+            features = self._collect(texts, tokens, missing)
+            self._files.append(features)  # a temporary one is deleted with its last reference
+            known |= {place: features.get(*place) for place in missing}
+            self.warnings += features.warnings
         self.seconds += time.perf_counter() - start
         return {place: known[place] for place in places}
 
 
 def fit_on_features(
     method: str,
-    fit: Callable[[Features], FittedHeads],
+    fit: Callable[[SplitFeatures], FittedHeads],
     model: LanguageModel,
     train: LabelledText,
     test: LabelledText | None,
@@ -157,7 +159,7 @@ def fit_on_features(
     clock = Clock(STAGES)
     splits = tokenize_splits(model, train, test, config.max_length, clock)
     features = [
-        Features(model, split, config.batch_tokens, clock, cache or folder, progress)
+        SplitFeatures(model, split, config.batch_tokens, clock, cache or folder, progress)
         for split in splits
     ]
     start = time.perf_counter()
@@ -181,6 +183,7 @@ def fit_on_features(
                         task=train.task,
                         split=split.text.source.split,
                         train_labels=train.labels,
+                        groups=split.text.groups,
                         kind=head.kind,
                         seed=config.seed,
                         # Only where they are shown: intervals take longer than the fit.

@@ -13,12 +13,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from ntpscore.adapt.config import LogisticConfig
-from ntpscore.adapt.features import Place
-from ntpscore.adapt.frozen import Features, FittedHeads, find_layer, fit_on_features
+from ntpscore.adapt.frozen import FittedHeads, SplitFeatures, find_layer, fit_on_features
 from ntpscore.adapt.head import LinearHead
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.errors import NtpscoreError
 from ntpscore.models import LanguageModel
+from ntpscore.reading.features import Place
 from ntpscore.text import LabelledText
 
 # A class of the data that no text to fit has gets no probability.
@@ -86,7 +86,7 @@ def fit_logistic(
         raise NtpscoreError("logistic regression is for classes: fit targets with --method ols")
     layer = find_layer(config.layer, model)
 
-    def fit(features: Features) -> FittedHeads:
+    def fit(features: SplitFeatures) -> FittedHeads:
         scaler = StandardScaler()
         X = features.of([Place(layer)])[Place(layer)].double().numpy()
         X = scaler.fit_transform(X)

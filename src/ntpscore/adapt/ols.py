@@ -11,14 +11,14 @@ from torch import Tensor
 
 from ntpscore.adapt.config import OlsConfig
 from ntpscore.adapt.evaluation import Evaluation
-from ntpscore.adapt.features import Place
-from ntpscore.adapt.frozen import Features, FittedHeads, fit_on_features
+from ntpscore.adapt.frozen import FittedHeads, SplitFeatures, fit_on_features
 from ntpscore.adapt.head import TEXTS_AT_ONCE, LinearHead
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.core.geneig import factor_metric
 from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.errors import MomentsError
 from ntpscore.models import LanguageModel
+from ntpscore.reading.features import Place
 from ntpscore.reading.reader import check_layers
 from ntpscore.text import LabelledText
 
@@ -158,11 +158,11 @@ def fit_ols(
     if moments is not None:
         _check_moments(moments, model, train, layers)
 
-    def fit(features: Features) -> FittedHeads:
+    def fit(features: SplitFeatures) -> FittedHeads:
         by_place = {} if moments else features.of([Place(layer) for layer in layers])
         fits = [
             solve_least_squares(
-                accumulate(by_place[Place(layer)], train, layer)
+                accumulate(by_place[Place(layer)].float(), train, layer)
                 if moments is None
                 else moments.layer(layer),
                 ridge=config.ridge,

@@ -12,7 +12,6 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import ClassifierTags, RegressorTags, Tags
 
-from ntpscore.adapt.features import collect_features
 from ntpscore.adapt.readout import Readout, load_readout
 from ntpscore.adapt.result import STAGES, load_adapt_result
 from ntpscore.clock import Clock
@@ -21,6 +20,7 @@ from ntpscore.models import LanguageModel, load_model
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
 from ntpscore.reading import BATCH_TOKENS
+from ntpscore.reading.features import collect_features
 from ntpscore.reading.tokens import TokenizedText, tokenize
 from ntpscore.text.unlabelled import load_unlabelled
 
@@ -172,7 +172,7 @@ class Predictor(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
                 model, texts, tokens, [head.place], batch_tokens=BATCH_TOKENS,
                 clock=Clock(STAGES), progress=False,
             )  # fmt: skip
-            return head.outputs(features.by_place[head.place])
+            return head.outputs(features.get(*head.place))
 
         if readout.method != "lora":
             yield outputs_of_features
@@ -181,9 +181,9 @@ class Predictor(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         from ntpscore.adapt.training import predict
 
         with load_classifier(model, Path(self.folder), head) as classifier:
-            yield lambda texts: predict(
-                classifier, model, tokens_of(texts), progress=False
-            ).astype(np.float64)
+            yield lambda texts: predict(classifier, model, tokens_of(texts), progress=False).astype(
+                np.float64
+            )
 
     def _find_model(self) -> LanguageModel:
         fitted = self.readout.model

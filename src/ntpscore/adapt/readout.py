@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from scipy.special import expit, softmax
 
 from ntpscore.adapt.evaluation import Outputs, predictions
-from ntpscore.adapt.features import POOLINGS
 from ntpscore.adapt.head import LinearHead
 from ntpscore.errors import NtpscoreError, OutputError
 from ntpscore.files import write_tensors
 from ntpscore.models import LanguageModel
+from ntpscore.reading.features import POOLINGS
 from ntpscore.reading.provenance import describe_model
 from ntpscore.text import TASKS, LabelledText, Task
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from ntpscore.adapt.config import RidgeConfig
 from ntpscore.adapt.evaluation import evaluate, target_rows
-from ntpscore.adapt.features import POOLINGS, Place
-from ntpscore.adapt.frozen import Features, FittedHeads, find_layer, fit_on_features
+from ntpscore.adapt.frozen import FittedHeads, SplitFeatures, find_layer, fit_on_features
 from ntpscore.adapt.head import LinearHead
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.core.cross_validation import HeldOut, held_out_ridge, stratified_folds
 from ntpscore.errors import MomentsError
 from ntpscore.models import LanguageModel
+from ntpscore.reading.features import POOLINGS, Place, choose_texts
 from ntpscore.text import LabelledText, Task
 
 # Layer, pooling and penalty are chosen on at most so many texts, drawn at random.
@@ -68,12 +68,11 @@ def fit_ridge(
     places = [Place(layer, pooling) for layer in layers for pooling in poolings]
     targets = torch.from_numpy(target_rows(train.labels, train.task, len(train.classes)))
 
-    def fit(features: Features) -> FittedHeads:
-        rows = _draw(len(train), config.seed)
-        sample = slice(None) if rows is None else rows
+    def fit(features: SplitFeatures) -> FittedHeads:
+        rows = choose_texts(train, MOST_CHOSEN_ON, config.seed, train.groups.tolist())
         candidates = cross_validate(
-            features.of(places, rows),
-            targets[sample],
+            features.of(places, rows if len(rows) < len(train) else None),
+            targets[rows],
             _folds(train, rows, config.seed),
             config.penalty,
         )
@@ -86,7 +85,7 @@ def fit_ridge(
             targets,
             held_out.penalty,
             best.place,
-            sharpness=fit_sharpness(predicted, targets[sample].numpy(), train.task),
+            sharpness=fit_sharpness(predicted, targets[rows].numpy(), train.task),
         )
         table = [
             {
@@ -96,7 +95,7 @@ def fit_ridge(
                 "r2": found.r2,
                 "accuracy": evaluate(
                     found.predictions.numpy(),
-                    train.labels[sample],
+                    train.labels[rows],
                     task=train.task,
                     split="cross-validation",
                     train_labels=train.labels,
@@ -210,20 +209,9 @@ def fit_sharpness(
     return math.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x)
 
 
-def _draw(n: int, seed: int) -> list[int] | None:
-    """Rows to choose on; None for all."""
-    if n <= MOST_CHOSEN_ON:
-        return None
-    rng = np.random.default_rng(seed)
-    return sorted(rng.choice(n, MOST_CHOSEN_ON, replace=False).tolist())
-
-
-def _folds(train: LabelledText, rows: Sequence[int] | None, seed: int) -> Tensor:
-    """The fold of each text; the same text twice is in one fold."""
-    rows = range(len(train)) if rows is None else rows
-    numbers: dict[Any, int] = {}
-    groups = torch.tensor([numbers.setdefault(train.texts[row], len(numbers)) for row in rows])
+def _folds(train: LabelledText, rows: Sequence[int], seed: int) -> Tensor:
+    """The fold of each of these texts; those of one group are in one fold."""
     classes = None
     if train.task == "classification":
-        classes = torch.from_numpy(train.labels[list(rows)].astype(np.int64))
-    return stratified_folds(classes, groups, seed=seed)
+        classes = torch.from_numpy(train.labels[rows].astype(np.int64))
+    return stratified_folds(classes, torch.from_numpy(train.groups[rows]), seed=seed)

@@ -397,6 +397,7 @@ def fit_classifier(
                 task=train.task,
                 split=split.text.source.split,
                 train_labels=train.labels,
+                groups=split.text.groups,
                 seed=config.seed,
             )
             for split, of_split in zip(splits, outputs, strict=True)

@@ -79,11 +79,79 @@ def interpolate(
     return heights[left] + share * (heights[right] - heights[left])
 
 
-def shuffled_labels(n_texts: int, n_shuffles: int, seed: int) -> Int[Tensor, "P n"]:
-    """P random permutations of the texts, drawn beforehand from a seed.
+def shuffled_labels(
+    n_texts: int,
+    n_shuffles: int,
+    seed: int,
+    groups: Int[Tensor, " n"] | None = None,
+    labels: Tensor | None = None,
+) -> Int[Tensor, "P n"]:
+    """P random reassignments of the labels to the texts, drawn beforehand from a seed.
 
     Shuffle p gives text i the label of text `result[p, i]`.
+
+    Texts of a group (the same text again, or of one patient) are no independent ones, so that
+    groups exchange their labels as wholes. Where each group has one label, any two groups may:
+    under the null that a group's label says nothing of its texts, all assignments of labels to
+    groups are equally likely, whatever the groups' sizes. (Shuffles then differ in how many texts
+    have a class.) Else a group's labels are a row of them, and only groups of the same size
+    exchange theirs, text by text, which is exact if labels are alike distributed in groups of a
+    size. A group that is the only one of its size then keeps its labels, which makes the test
+    conservative; see `share_kept`.
+
+    Args:
+        n_texts: n.
+        n_shuffles: P.
+        seed: the same seed draws the same, and fewer shuffles are the first of more.
+        groups: (n,) numbers 0 … G − 1 in the order of their first texts; None where each text is a
+            group of its own.
+        labels: (n,) or (n, c), which tell whether each group has one label; None means they don't.
     """
     generator = torch.Generator().manual_seed(seed)
-    rows = [torch.randperm(n_texts, generator=generator) for _ in range(n_shuffles)]
+    if groups is None:
+        groups = torch.arange(n_texts)
+    groups = groups.cpu()
+    blocks = _exchangeable(groups, labels)
+    rows = []
+    for _ in range(n_shuffles):
+        source = torch.arange(n_texts)
+        if blocks is None:
+            first = _members(groups)[1]
+            source = first[torch.randperm(len(first), generator=generator)][groups]
+        else:
+            for block in blocks:
+                source[block] = block[torch.randperm(len(block), generator=generator)]
+        rows.append(source)
     return torch.stack(rows) if rows else torch.empty(0, n_texts, dtype=torch.long)
+
+
+def share_kept(groups: Int[Tensor, " n"], labels: Tensor) -> float:
+    """The share of texts that keep their labels in all of `shuffled_labels`."""
+    blocks = _exchangeable(groups.cpu(), labels)
+    kept = sum(block.numel() for block in blocks or [] if len(block) == 1)
+    return kept / len(groups)
+
+
+def _members(
+    groups: Int[Tensor, " n"],
+) -> tuple[Int[Tensor, " n"], Int[Tensor, " G"], Int[Tensor, " G"]]:
+    """Rows sorted by group, the first row of each group, and the groups' sizes."""
+    order = torch.argsort(groups, stable=True)
+    sizes = torch.bincount(groups)
+    return order, order[sizes.cumsum(0) - sizes], sizes
+
+
+def _exchangeable(
+    groups: Int[Tensor, " n"], labels: Tensor | None
+) -> "list[Int[Tensor, 'G m']] | None":
+    """Rows of groups that may exchange labels, by size; None where all groups may."""
+    order, first, sizes = _members(groups)
+    if labels is not None:
+        same = labels.cpu()[first[groups]] == labels.cpu()
+        if bool(same.all()):
+            return None
+    starts = sizes.cumsum(0) - sizes
+    return [
+        order[starts[sizes == size][:, None] + torch.arange(size)]
+        for size in sizes.unique().tolist()
+    ]

@@ -11,6 +11,7 @@ using fast routines of matrix multiplication" (Numerical Algorithms 59); Ootomo,
 "DGEMM on integer matrix multiplication unit" (arXiv 2306.11975).
 """
 
+import importlib.util
 import sys
 from dataclasses import dataclass
 
@@ -18,14 +19,16 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
-MOST_DIGITS = 4
-# Sums of so many products of digits, each at most 2^14, stay within 32 bits.
-MOST_PRODUCTS = 2**31 // 2**14 - 1
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+FEWEST_DIGITS, MOST_DIGITS = 2, 4
+# Rows that may be summed over: products of digits are at most 2^14, their sums stay below 2^31.
+MOST_ROWS = 2**17 - 16
 # A number below this, times 256 to the power of its further digits, has a first digit of 8 bits.
 _FIRST_DIGIT = 127.4
 # `torch._int_mm` is wrong for a single column on processors; on graphics cards it wants multiples
-# of 8, more than 16 rows, and is fast where rows begin at multiples of 16 bytes.
-_MULTIPLE, _FEWEST = 16, 32
+# of 8, more than 16 rows, both factors with what is summed over side by side, and is fast where
+# rows begin at multiples of 16 bytes.
+MULTIPLE, _FEWEST = 16, 32
 # Added, and taken away bit by bit, it turns the bytes of an integer into signed digits.
 _HALVES = 0x808080
 
@@ -35,22 +38,32 @@ class Digits:
     """The columns of a matrix (n, d), rounded and cut into digits.
 
     Attributes:
-        first_to_last: (d', D·n') the digits of each column: all its first ones, all its second
-            ones, …; zeros fill up d and n.
-        last_to_first: the same digits with the last ones in front.
+        digits: (d', D, n') the digits of each column, the first ones first; zeros fill up d and n.
         units: (d,) the value of 1 in the last digit, a power of two.
-        n_digits: D.
     """
 
-    first_to_last: Int8[Tensor, "d_ m"]
-    last_to_first: Int8[Tensor, "d_ m"]
+    digits: Int8[Tensor, "d_ D n_"]
     units: Float[Tensor, " d"]
-    n_digits: int
 
-    @property
-    def n_rows(self) -> int:
-        """Rows n' of the matrix, filled up."""
-        return self.first_to_last.shape[1] // self.n_digits
+    @classmethod
+    def empty(cls, largest: Float[Tensor, " d"], n: int, n_digits: int) -> "Digits":
+        """Zeros in place of the digits of n rows, with the units that fit the largest entries.
+
+        Raises:
+            ValueError: there are too many rows or digits for sums of 32 bits.
+        """
+        d = len(largest)
+        wide, long = (max(_FEWEST, -(-size // MULTIPLE) * MULTIPLE) for size in (d, n))
+        if not FEWEST_DIGITS <= n_digits <= MOST_DIGITS or n > MOST_ROWS:
+            raise ValueError(f"{n} rows of {n_digits} digits don't fit into sums of 32 bits")
+        exponents = torch.log2(largest / _FIRST_DIGIT).ceil() - 8 * (n_digits - 1)
+        units = torch.exp2(torch.where(largest > 0, exponents, 0.0))
+        return cls(largest.new_zeros(wide, n_digits, long, dtype=torch.int8), units)
+
+
+def triton_takes(values: Tensor) -> bool:
+    """Whether the kernels of `ntpscore.core.prefix_kernels` run where these values are."""
+    return HAS_TRITON and values.device.type == "cuda"
 
 
 def rounding(n_digits: int) -> float:
@@ -62,52 +75,49 @@ def cut_into_digits(rows: Float[Tensor, "n d"], n_digits: int) -> Digits:
     """Round the columns of a float64 matrix to so many digits.
 
     Args:
-        rows: (n, d) with n · n_digits at most `MOST_PRODUCTS`.
-        n_digits: 1 to `MOST_DIGITS`.
+        rows: (n, d), n at most `MOST_ROWS`.
+        n_digits: `FEWEST_DIGITS` to `MOST_DIGITS`.
 
     Raises:
-        ValueError: there are too many rows or digits for sums in 32 bits.
+        ValueError: as `Digits.empty`.
     """
     n, d = rows.shape
-    wide, long = (max(_FEWEST, -(-size // _MULTIPLE) * _MULTIPLE) for size in (d, n))
-    if not 1 <= n_digits <= MOST_DIGITS or long * n_digits > MOST_PRODUCTS:
-        raise ValueError(f"{n} rows of {n_digits} digits don't fit into sums of 32 bits")
-    largest = rows.abs().amax(0) if n else rows.new_zeros(d)
-    exponents = torch.log2(largest / _FIRST_DIGIT).ceil() - 8 * (n_digits - 1)
-    units = torch.exp2(torch.where(largest > 0, exponents, 0.0))
-    integers = (rows / units).round_().to(torch.int32)
+    cut = Digits.empty(rows.abs().amax(0) if n else rows.new_zeros(d), n, n_digits)
+    integers = (rows / cut.units).add_(0.5).floor_().to(torch.int32)
     # Bytes of v + 128·(1 + 256 + …), less 128 each: of the last byte the sign is there already.
     signed = integers.add_(_HALVES).bitwise_xor_(_HALVES)
     parts = signed.view(torch.int8).view(n, d, MOST_DIGITS)
-    if sys.byteorder == "big":
+    if sys.byteorder == "little":
         parts = parts.flip(2)
-    first_to_last = rows.new_zeros(wide, n_digits, long, dtype=torch.int8)
-    last_to_first = torch.zeros_like(first_to_last)
-    last_to_first[:d, :, :n] = parts[:, :, :n_digits].permute(1, 2, 0)
-    first_to_last[:d, :, :n] = last_to_first[:d, :, :n].flip(1)
-    return Digits(first_to_last.flatten(1), last_to_first.flatten(1), units, n_digits)
+    cut.digits[:d, :, :n] = parts[:, :, MOST_DIGITS - n_digits :].permute(1, 2, 0)
+    return cut
 
 
-def add_digit_product(C: Float[Tensor, "d e"], left: Digits, right: Digits) -> None:
-    """Add `leftᵀ right` of two matrices of as many rows to C, in place.
+def digit_product(
+    left: Digits, right: Digits, first: int = 0, last: int | None = None, start: int = 0
+) -> Float[Tensor, "d e"]:
+    """A block of `leftᵀ right`, exact but for the last rounding in float64.
 
     Args:
-        C: (d, e), float64; rows and columns of a block of the product may be left out at the end.
-        left: of (n, d).
-        right: of (n, e).
+        left: of a matrix (n, d).
+        right: of a matrix (n, e).
+        first: row of the product, a multiple of 16.
+        last: row of the product, the first that is left out; None means d.
+        start: column of the product, a multiple of 16; all from there on are made.
     """
-    d, e, n = len(left.units), len(right.units), left.n_rows
-    total: Tensor | None = None
-    # Digits count from the first; those whose weights are equal lie side by side in both factors.
-    for both in reversed(range(left.n_digits + right.n_digits - 1)):
-        first, last = max(0, both - right.n_digits + 1), min(both, left.n_digits - 1)
-        start = right.n_digits - 1 - (both - first)
-        columns = (last - first + 1) * n
-        exact = torch._int_mm(  # noqa: SLF001  # the only product of 8-bit integers that torch has
-            left.first_to_last[:, first * n : first * n + columns],
-            right.last_to_first[:, start * n : start * n + columns].T,
-        )[:d, :e]
-        total = exact.double() if total is None else torch.add(exact, total, alpha=2.0**-8)
-    assert total is not None  # noqa: S101  # there is a digit
-    weight = 256.0 ** (left.n_digits + right.n_digits - 2)
-    C.addcmul_(total.mul_((left.units * weight)[:, None]), right.units)
+    left_units, right_units = left.units[first:last], right.units[start:]
+    D, E = left.digits.shape[1], right.digits.shape[1]
+    rows, columns = left.digits[first:last].flatten(0, 1), right.digits[start:].flatten(0, 1)
+    # Every digit with every other.
+    parts = torch._int_mm(rows, columns.T)  # noqa: SLF001  # torch has no other exact product
+    if triton_takes(parts):
+        from ntpscore.core.prefix_kernels import combine_digits
+
+        return combine_digits(parts, (D, E), left_units, right_units)
+    by_digit = parts.view(-1, D, len(columns) // E, E)[: len(left_units), :, : len(right_units)]
+    product = torch.zeros_like(by_digit[:, 0, :, 0], dtype=torch.float64)
+    for both in reversed(range(D + E - 1)):
+        product *= 1 / 256
+        for i in range(max(0, both - E + 1), min(both, D - 1) + 1):
+            product += by_digit[:, i, :, both - i]
+    return product.mul_((left_units * 256.0 ** (D + E - 2))[:, None]).mul_(right_units)

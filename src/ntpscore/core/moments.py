@@ -16,8 +16,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ntpscore.core.grouping import Grouping
 from ntpscore.core.prefix_products import (
     DTYPE,
+    Precision,
     prefix_totals,
     prepare_gram,
     prepare_prefix_products,
@@ -61,6 +63,7 @@ class LayerMoments:
         p_shuffled: (P, c) `E[Y_π]`.
         Y_shuffled_power: (P,) `E[‖Y_π‖²]`.
         n_texts: how many texts the means are over.
+        grouping: of the texts, None where each is independent of the others.
     """
 
     N: Float[Tensor, "d d"]
@@ -75,6 +78,21 @@ class LayerMoments:
     p_shuffled: Float[Tensor, "P c"]
     Y_shuffled_power: Float[Tensor, " P"]
     n_texts: int
+    grouping: Grouping | None = None
+
+    def chance_r2(self, rank: int) -> float:
+        """The mean R² of least squares on labels that have nothing to do with the features.
+
+        Args:
+            rank: the numerical rank of the centred features.
+
+        Returns:
+            1 where any labels are fitted perfectly; NaN for one text.
+        """
+        n = self.n_texts
+        if self.grouping is not None:
+            return self.grouping.chance_r2(rank, n)
+        return min(1.0, rank / (n - 1)) if n > 1 else float("nan")
 
     @property
     def width(self) -> int:
@@ -140,6 +158,8 @@ class Moments:
         n_outputs: c, the number of classes or of target columns.
         n_shuffles: P, how many label permutations are accumulated beside the labels.
         device: where the sums live; updates may come from the same device only.
+        precision: of the products that are added; the sums themselves are always in float64.
+        grouping: of the texts, None where each is independent of the others.
 
     Example:
         >>> import torch
@@ -169,7 +189,11 @@ class Moments:
         n_outputs: int,
         n_shuffles: int = 0,
         device: torch.device | str = "cpu",
+        *,
+        precision: Precision = "float64",
+        grouping: Grouping | None = None,
     ) -> None:
+        self.precision: Precision = precision
         self.layers = tuple(range(layers)) if isinstance(layers, int) else tuple(layers)
         if not self.layers or len(set(self.layers)) != len(self.layers):
             raise MomentsError(f"layers must be distinct and at least one, got {self.layers}")
@@ -183,6 +207,7 @@ class Moments:
         self.n_shuffles = n_shuffles
         self.n_texts = 0
         self.n_tokens = 0
+        self.grouping = grouping
         for name, shape in self._shapes().items():
             setattr(self, name, torch.zeros(shape, dtype=DTYPE, device=device))
 
@@ -304,7 +329,7 @@ class Moments:
         M_all = M_all.view(self.width, -1, self.n_outputs).permute(1, 0, 2)
         sum_of_means = mean.sum(0)
         add_products = prepare_prefix_products(
-            hidden_states, batch.lengths, self.sum_C0[i], self.sum_C1[i]
+            hidden_states, batch.lengths, self.sum_C0[i], self.sum_C1[i], self.precision
         )
         add_to_N = prepare_gram(mean, self.sum_N[i])
         return partial(self._add, i, (add_products, add_to_N), M_all, sum_of_means, next_power)
@@ -331,8 +356,10 @@ class Moments:
             NonFiniteError: a hidden state of the batch was not finite, and `add_layer` did not wait
                 to see it: these moments are spoilt.
         """
-        for layer, finite in batch.unchecked:
-            _check_finite(layer, finite)
+        # One look at all layers, since each waits for the graphics card.
+        if batch.unchecked and not bool(torch.stack([one for _, one in batch.unchecked]).all()):
+            for layer, finite in batch.unchecked:
+                _check_finite(layer, finite)
         self.sum_Y += batch.Y.sum(0)
         self.sum_YY += batch.Y.T @ batch.Y
         self.sum_Y_shuffled += batch.Y_shuffled.sum(1)
@@ -408,6 +435,7 @@ class Moments:
             getattr(self, name).add_(getattr(other, name).to(self.device))
         self.n_texts += other.n_texts
         self.n_tokens += other.n_tokens
+        self.grouping = self.grouping or other.grouping
 
     def __add__(self, other: "Moments") -> "Moments":
         """The moments of both sets of texts together."""
@@ -441,6 +469,7 @@ class Moments:
             p_shuffled=self.sum_Y_shuffled / n,
             Y_shuffled_power=self.sum_Y_shuffled_power / n,
             n_texts=n,
+            grouping=self.grouping,
         )
 
     # -- files ----------------------------------------------------------------------------------
@@ -476,6 +505,7 @@ class Moments:
             "n_shuffles": self.n_shuffles,
             "n_texts": self.n_texts,
             "n_tokens": self.n_tokens,
+            "grouping": None if self.grouping is None else self.grouping.record,
         }
         temporary = path.with_name(f".{path.name}.part")
         try:
@@ -523,6 +553,7 @@ class Moments:
                     setattr(moments, name, value.to(device))
                 moments.n_texts = header["n_texts"]
                 moments.n_tokens = header["n_tokens"]
+                moments.grouping = Grouping.of_record(header.get("grouping"))
         except FileNotFoundError as error:
             raise MomentsError(f"no moments at {path}: no such file") from error
         except (

@@ -21,6 +21,7 @@ from ntpscore.core.geneig import (
     factor_metric,
     label_directions_of_each,
 )
+from ntpscore.core.grouping import adjusted_r2
 from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.core.subspaces import (
     Subspaces,
@@ -51,7 +52,8 @@ class LayerScores:
         basis_dependent: (d,) per score, whether the value hangs on an arbitrary choice of basis.
         n_label_directions: r, the numerical rank of M.
         r2: the centred in-sample R² of ordinary least squares on this layer.
-        r2_adjusted: r2 corrected for the number of features; NaN where n ≤ rank + 1.
+        r2_adjusted: r2 corrected for the number of features; NaN where n ≤ rank + 1, n being the
+            number of groups of texts.
         r2_chance: the mean r2 of labels that have nothing to do with the features.
         r2_shuffled: (P,) r2 under each label permutation.
         ols_mse: mean squared error per label column of ordinary least squares with intercept, in
@@ -158,10 +160,9 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
     basis_dependent["algorithm1"] = (k > rank) & (rank < m_N)
     # Ascending, U's arbitrary columns come first: all m_N of them are safe only together.
     basis_dependent["published"] = (fraction_N < m_N) & (rank < m_N)
-    n = moments.n_texts
+    chance_r2 = moments.chance_r2(probe.rank)
     variance = float(moments.Y_variances[0])
     r2 = float(probe.r2[0])
-    freedom = n - 1 - probe.rank
     return LayerScores(
         values={name: values[0] for name, values in by_name.items()},
         chance=chance,
@@ -169,8 +170,8 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
         basis_dependent=basis_dependent,
         n_label_directions=rank,
         r2=r2,
-        r2_adjusted=1 - (1 - r2) * (n - 1) / freedom if freedom > 0 else float("nan"),
-        r2_chance=min(1.0, probe.rank / (n - 1)) if n > 1 else float("nan"),
+        r2_adjusted=adjusted_r2(r2, chance_r2),
+        r2_chance=chance_r2,
         r2_shuffled=probe.r2[1:],
         ols_mse=variance * max(0.0, 1 - r2) / moments.M.shape[1],
         rank_N=m_N,

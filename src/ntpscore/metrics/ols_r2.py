@@ -1,6 +1,7 @@
 """R² of ordinary least squares on the features."""
 
 from ntpscore.core.geneig import factor_metric
+from ntpscore.core.grouping import adjusted_r2
 from ntpscore.core.moments import LayerMoments
 from ntpscore.errors import MetricError
 
@@ -27,8 +28,8 @@ def r2(moments: LayerMoments) -> float:
 def r2_adjusted(moments: LayerMoments) -> float:
     """R² of least squares corrected for the number of features, `1 − (1 − R²)(n − 1)/(n − 1 − r)`.
 
-    r is the numerical rank of the features' covariance. At most 1, zero on average for meaningless
-    labels; higher is better.
+    r is the numerical rank of the features' covariance. At most 1, zero
+    on average for meaningless labels; higher is better.
 
     Args:
         moments: of one layer.
@@ -41,12 +42,14 @@ def r2_adjusted(moments: LayerMoments) -> float:
         Ezekiel 1930, "Methods of Correlation Analysis".
     """
     value, rank = _fit(moments)
-    n = moments.n_texts
-    if n - 1 - rank < 1:
+    chance = moments.chance_r2(rank)
+    if not chance < 1:
+        groups = "" if moments.grouping is None else " in too few different groups"
         raise MetricError(
-            f"r2_adjusted needs more texts than features: {n} texts span {rank} dimensions"
+            f"r2_adjusted needs more texts than features: {moments.n_texts} texts{groups} span "
+            f"{rank} dimensions"
         )
-    return 1 - (1 - value) * (n - 1) / (n - 1 - rank)
+    return adjusted_r2(value, chance)
 
 
 def _fit(moments: LayerMoments) -> tuple[float, int]:

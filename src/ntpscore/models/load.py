@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gguf
 import torch
 import transformers
 from safetensors import safe_open
@@ -408,6 +407,8 @@ def _gguf_parsed_once() -> Iterator[None]:
     It parses the header for the configuration and again for the weights (seconds each, for a large
     vocabulary), and builds the table of tensor names anew for each of the model's modules.
     """
+    import gguf
+
     reader, name_map = gguf.GGUFReader, gguf.get_tensor_name_map
     gguf.GGUFReader = functools.cache(reader)  # type: ignore[misc,assignment]
     gguf.get_tensor_name_map = functools.cache(name_map)

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import psutil
 import torch
 
 from ntpscore.clock import Clock
 from ntpscore.core.scores import SCORES
-from ntpscore.errors import MetricError, ModelError, NtpscoreError
+from ntpscore.errors import MetricError, NtpscoreError
 from ntpscore.files import make_folder, to_json, without_nan, write_text
 from ntpscore.metrics import METRICS, Metric
 from ntpscore.models import LanguageModel, NextTokenDistributions
@@ -24,7 +23,6 @@ from ntpscore.models.failures import is_out_of_memory
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import refuse_late, with_keywords
 from ntpscore.progress import Progress
-from ntpscore.reading.consumers import KeepLastTokens, KeepMeanTokens
 from ntpscore.reading.reader import check_layers
 from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.config import ScoreConfig
@@ -34,6 +32,7 @@ from ntpscore.text import LabelledText
 from ntpscore.text.options import TextOptions
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
 
 SCHEMA_VERSION = 1
@@ -45,7 +44,6 @@ Place = Literal["last", "best", "chosen"]
 # Values closer than this, relative to the larger, are one value: what the rounding of a pass in
 # float32 leaves apart.
 _TIE = 1e-6
-_MEMORY_MARGIN = 0.9
 # What `_reason` may find to be no bug.
 _FAILURES = (NtpscoreError, RuntimeError, MemoryError, np.linalg.LinAlgError)
 
@@ -337,14 +335,11 @@ def _judge(
     last = language_model.n_layers
     wanted = [layer] if isinstance(layer, int) else [last] if layer == "last" else None
     layers = check_layers(wanted, language_model, "--layer")
-    _check_memory(len(layers), len(text), language_model.width)
-    size = len(text), language_model.width
-    means = KeepMeanTokens(layers, *size)
-    last_tokens = KeepLastTokens(last, *size, language_model.dtype) if last in layers else None
     result = score_text(
         language_model, text, config=dataclasses.replace(config, layers=layers), clock=clock,
-        progress=progress, consumers=[means, *([] if last_tokens is None else [last_tokens])],
+        progress=progress,
     )  # fmt: skip
+    labels = text.labels[result.features.texts]
     start = time.perf_counter()
     layer_of = {at: _layer_at(at, layer, last, result) for at in _places(layer)}
     whole: dict[str, _Value] = {}  # what no layer changes
@@ -363,7 +358,7 @@ def _judge(
             compute = partial(metric.function, language_model.model)
             whole[metric.name] = _value_of(metric, None, compute)
         elif metric.needs == "next_token":
-            compute = partial(_from_next_token, metric, language_model, last_tokens, text)
+            compute = partial(_from_next_token, metric, language_model, result, labels)
             whole[metric.name] = _value_of(metric, last, compute)
     values: dict[Place, dict[str, _Value]] = {}
     with Progress(progress) as bar:
@@ -374,7 +369,7 @@ def _judge(
         for at, index in layer_of.items():
             if index not in by_layer:
                 by_layer[index] = {
-                    metric.name: _on_layer(metric, index, result, means, text, bar)
+                    metric.name: _on_layer(metric, index, result, labels, bar)
                     for metric in on_layers
                 }
             values[at] = {name: (whole | by_layer[index])[name] for name in RANKED_BY}
@@ -414,8 +409,7 @@ def _on_layer(
     metric: Metric,
     layer: int | None,
     result: ScoreResult,
-    means: KeepMeanTokens,
-    text: LabelledText,
+    labels: "npt.NDArray[Any]",
     bar: Progress,
 ) -> _Value:
     if layer is None:
@@ -427,7 +421,7 @@ def _on_layer(
     def compute() -> float:
         if metric.needs == "moments":
             return metric.function(result.moments.layer(layer))
-        return metric.function(means.by_layer[layer].numpy(), text.labels)
+        return metric.function(result.features.get(layer).float().numpy(), labels)
 
     value = _value_of(metric, layer, compute)
     bar.advance(1)
@@ -435,14 +429,13 @@ def _on_layer(
 
 
 def _from_next_token(
-    metric: Metric,
-    language_model: LanguageModel,
-    last_tokens: KeepLastTokens | None,
-    text: LabelledText,
+    metric: Metric, language_model: LanguageModel, result: ScoreResult, labels: "npt.NDArray[Any]"
 ) -> float:
-    if last_tokens is None:
+    last = language_model.n_layers
+    if last not in result.features.layers:
         raise MetricError(f"{metric.name} is a metric of the last layer, which was not read")
-    return metric.function(NextTokenDistributions(language_model, last_tokens.states), text.labels)
+    last_tokens = result.features.get(last, "last")
+    return metric.function(NextTokenDistributions(language_model, last_tokens), labels)
 
 
 def _value_of(metric: Metric, layer: int | None, compute: Callable[[], float]) -> _Value:
@@ -453,22 +446,6 @@ def _value_of(metric: Metric, layer: int | None, compute: Callable[[], float]) -
     if math.isinf(value):
         return _Value(value, layer, reason=f"{metric.name} has no bound: least squares fits all")
     return _Value(value, layer)
-
-
-def _check_memory(n_layers: int, n_texts: int, width: int) -> None:
-    """Check that the features fit beside the sums.
-
-    Raises:
-        ModelError: they don't.
-    """
-    needed = 4 * n_layers * n_texts * width
-    free = psutil.virtual_memory().available
-    if needed > _MEMORY_MARGIN * free:
-        raise ModelError(
-            f"the features of {n_texts} texts on {n_layers} layers of width {width} need "
-            f"{needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free: use --max-texts, or "
-            "--layer last"
-        )
 
 
 # -- ranks ----------------------------------------------------------------------------------------

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ntpscore.core.folds import FEWEST_FOLDS, Estimate, Folds
+from ntpscore.core.grouping import Grouping
 from ntpscore.core.moments import Moments
 from ntpscore.errors import MomentsError
 from ntpscore.reading.tokens import plan_shares
@@ -26,6 +28,8 @@ class AdaptiveReading:
 
     Args:
         lengths: tokens of each text.
+        groups: (n,) numbers from 0 on, equal for texts that are read one after the other, since
+            they are no independent ones.
         batch_tokens: tokens per batch, padding included.
         n_shares: how many passes run at once.
         seed: of the order.
@@ -34,6 +38,7 @@ class AdaptiveReading:
         layer: the hidden-state index that is looked at.
         width: d.
         n_outputs: c, columns of the labels.
+        grouping: the same, for the moments.
         device: of the sums.
 
     Attributes:
@@ -48,6 +53,7 @@ class AdaptiveReading:
     def __init__(
         self,
         lengths: Sequence[int],
+        groups: npt.NDArray[np.int64],
         *,
         batch_tokens: int,
         n_shares: int,
@@ -57,15 +63,19 @@ class AdaptiveReading:
         layer: int,
         width: int,
         n_outputs: int,
+        grouping: Grouping | None,
         device: torch.device,
     ) -> None:
         self._n = len(lengths)
         self._half_width, self._names = half_width, names
         self._width, self._n_outputs, self._device = width, n_outputs, device
+        self._grouping = grouping
         self.layer = layer
         self.k = max(1, width // 2)
         self._round = max(1, -(-_TEXTS_PER_WIDTH * width // FEWEST_FOLDS))
-        order = np.random.default_rng(seed).permutation(self._n)
+        # Groups in random order, and the texts of each in theirs.
+        places = np.argsort(np.random.default_rng(seed).permutation(int(groups.max()) + 1))
+        order = np.argsort(places[groups], kind="stable")
         self.rounds = [
             plan_shares(
                 lengths, batch_tokens, n_shares, order[start : start + self._round].tolist()
@@ -78,7 +88,10 @@ class AdaptiveReading:
         self.next_look = 0
 
     def _empty(self) -> Moments:
-        return Moments([self.layer], self._width, self._n_outputs, 0, self._device)
+        return Moments(
+            [self.layer], self._width, self._n_outputs, 0, self._device,
+            grouping=self._grouping,
+        )  # fmt: skip
 
     def end_round(self, number: int) -> bool:
         """Say that a round was read; returns whether reading can stop.

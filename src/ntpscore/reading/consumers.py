@@ -1,4 +1,4 @@
-"""What is done with hidden states: added to moments, or pooled and kept."""
+"""Who sees the hidden states of a pass."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -6,8 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ntpscore.core.moments import Batch, Moments, NonFiniteError
-from ntpscore.core.pooling import mean_tokens
+from ntpscore.core.moments import Batch, Moments
 
 
 class Consumer(Protocol):
@@ -76,75 +75,6 @@ class AddMoments:
         """See `Consumer.end`."""
         for moments, part in zip(self._moments, batch, strict=True):
             moments.add_labels(part)
-
-
-class KeepMeanTokens:
-    """Keeps the mean token of every text.
-
-    Args:
-        layers: hidden-state indices; others are passed over.
-        n_texts: n.
-        width: d.
-
-    Attributes:
-        by_layer: (n, d) float32 per layer.
-    """
-
-    def __init__(self, layers: Sequence[int], n_texts: int, width: int) -> None:
-        self.by_layer = {layer: torch.empty(n_texts, width) for layer in layers}
-
-    def begin(self, texts: list[int], attention_mask: Tensor) -> tuple[list[int], Tensor]:
-        """See `Consumer.begin`."""
-        return texts, attention_mask
-
-    def take(self, batch: tuple[list[int], Tensor], layer: int, hidden_states: Tensor) -> None:
-        """See `Consumer.take`.
-
-        Raises:
-            NonFiniteError: a text's mean token is not finite.
-        """
-        if layer in self.by_layer:
-            texts, attention_mask = batch
-            mean = mean_tokens(hidden_states, attention_mask)
-            finite = torch.isfinite(mean).all(1)
-            if not bool(finite.all()):
-                raise NonFiniteError(layer, int((~finite).nonzero()[0]))
-            self.by_layer[layer][texts] = mean.cpu()
-
-    def end(self, batch: tuple[list[int], Tensor]) -> None:
-        """See `Consumer.end`."""
-
-
-class KeepLastTokens:
-    """Keeps the last token of every text in one layer.
-
-    Args:
-        layer: hidden-state index; others are passed over.
-        n_texts: n.
-        width: d.
-        dtype: of the model's pass.
-
-    Attributes:
-        states: (n, d) of that type.
-    """
-
-    def __init__(self, layer: int, n_texts: int, width: int, dtype: torch.dtype) -> None:
-        self._layer = layer
-        self.states = torch.empty(n_texts, width, dtype=dtype)
-
-    def begin(self, texts: list[int], attention_mask: Tensor) -> tuple[list[int], Tensor]:
-        """See `Consumer.begin`."""
-        return texts, attention_mask.sum(1) - 1
-
-    def take(self, batch: tuple[list[int], Tensor], layer: int, hidden_states: Tensor) -> None:
-        """See `Consumer.take`."""
-        if layer == self._layer:
-            texts, last = batch
-            rows = torch.arange(len(texts), device=hidden_states.device)
-            self.states[texts] = hidden_states[rows, last.to(hidden_states.device)].cpu()
-
-    def end(self, batch: tuple[list[int], Tensor]) -> None:
-        """See `Consumer.end`."""
 
 
 class InOrder:

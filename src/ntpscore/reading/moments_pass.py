@@ -12,15 +12,18 @@ import torch
 
 from ntpscore.clock import Clock
 from ntpscore.core.controls import shuffled_labels
+from ntpscore.core.grouping import Grouping
 from ntpscore.core.moments import Moments, read_note
+from ntpscore.core.prefix_products import Precision
 from ntpscore.errors import MomentsError
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
 from ntpscore.reading.adaptive_reading import AdaptiveReading
 from ntpscore.reading.consumers import AddMoments, Consumer, InOrder
+from ntpscore.reading.features import POOLINGS, Features, KeepFeatures, Place, choose_texts
 from ntpscore.reading.memory import sums_device
 from ntpscore.reading.reader import BatchReader, passes_at_once
-from ntpscore.reading.tokens import TokenizedText, plan_shares
+from ntpscore.reading.tokens import TokenizedText, plan_shares, tokens_per_batch
 from ntpscore.text import LabelledText
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -46,14 +49,15 @@ class MomentsPass:
         layers: hidden-state indices.
         shuffles: P, label permutations.
         seed: of the permutations and of the order of adaptive reading.
-        batch_tokens: tokens per batch, padding included.
+        batch_tokens: tokens per batch, padding included; None means what suits the device.
+        precision: of the products that are added.
         until: see `ScoreConfig`; None reads all.
         until_scores: see `ScoreConfig`.
         folder: where checkpoints go; one that is there already is gone on from. None keeps none.
         checkpoint_seconds: least time between two.
         clock: counts the stages `forward`, `moments`, `solve` and `write`.
         bar: shows how far it is.
-        consumers: see the same hidden states; not what a checkpoint holds already.
+        feature_texts: most texts whose features are kept; 0 keeps none.
 
     Attributes:
         adaptive: where `until` is given.
@@ -69,23 +73,33 @@ class MomentsPass:
         *,
         shuffles: int,
         seed: int,
-        batch_tokens: int,
+        batch_tokens: int | None,
+        precision: Precision,
         until: float | None,
         until_scores: Sequence[str],
         folder: Path | None,
         checkpoint_seconds: float,
         clock: Clock,
         bar: Progress,
-        consumers: Sequence[Consumer] = (),
+        feature_texts: int = 0,
     ) -> None:
         width, n_outputs = language_model.width, len(text.classes)
         self._layers = layers
         self._folder, self._checkpoint_seconds = folder, checkpoint_seconds
         self._clock, self._bar = clock, bar
-        self._consumers = consumers
+        self._features: KeepFeatures | None = None
+        if feature_texts:
+            places = [Place(layer, pooling) for layer in layers for pooling in POOLINGS]
+            chosen = choose_texts(text, feature_texts, seed)
+            self._features = KeepFeatures(folder, language_model, tokens, places, chosen)
         device = sums_device(language_model.device)
+        batch_tokens = tokens_per_batch(batch_tokens, language_model.device)
         self._labels = torch.from_numpy(np.ascontiguousarray(text.labels)).to(device)
-        self._permutations = shuffled_labels(len(text), shuffles, seed).to(device)
+        groups = torch.from_numpy(text.groups)
+        grouping = Grouping.of(groups, self._labels)
+        self._permutations = shuffled_labels(len(text), shuffles, seed, groups, self._labels).to(
+            device
+        )
         n_shares = sums_at_once(language_model, len(layers), n_outputs, shuffles)
         lengths = [len(ids) for ids in tokens.ids]
         self.adaptive: AdaptiveReading | None = None
@@ -93,19 +107,26 @@ class MomentsPass:
             self._rounds = [plan_shares(lengths, batch_tokens, n_shares)]
         else:
             self.adaptive = AdaptiveReading(
-                lengths, batch_tokens=batch_tokens, n_shares=n_shares, seed=seed, half_width=until,
-                names=until_scores, layer=layers[-1], width=width, n_outputs=n_outputs,
-                device=device,
+                lengths, text.groups, batch_tokens=batch_tokens, n_shares=n_shares, seed=seed,
+                half_width=until, names=until_scores, layer=layers[-1], width=width,
+                n_outputs=n_outputs, grouping=grouping, device=device,
             )  # fmt: skip
             self._rounds = self.adaptive.rounds
         self._reader = BatchReader(language_model, text.texts, tokens.ids, clock, "moments")
-        self._sums = [Moments(layers, width, n_outputs, shuffles, device) for _ in range(n_shares)]
+        self._sums = [
+            Moments(
+                layers, width, n_outputs, shuffles, device, precision=precision, grouping=grouping
+            )
+            for _ in range(n_shares)
+        ]
         # The round, and how many batches of each share of it were read.
         self._round = self._done = 0
         # Two runs that have all of this in common add the same sums batch by batch. Token ids,
         # since a changed tokenizer changes them, whatever else stays the same.
         run = [language_model.identity, text.source.content_hash, text.task, text.classes, layers,
-               tokens.ids, shuffles, seed, batch_tokens, until, until_scores, n_shares]  # fmt: skip
+               tokens.ids, text.groups.tolist(), shuffles, seed, batch_tokens, precision, until,
+               until_scores,
+               n_shares]  # fmt: skip
         self._fingerprint = hashlib.sha256(json.dumps(run).encode()).hexdigest()
         self.warnings: list[str] = []
 
@@ -121,6 +142,8 @@ class MomentsPass:
             self.warnings.append(
                 f"went on from a checkpoint after {self._sums[0].n_texts} of {n} texts"
             )
+        elif self._features is not None:
+            self._features.start()
         self._next_checkpoint = time.perf_counter() + self._checkpoint_seconds
         self._bar.start("reading", n, "texts", self._sums[0].n_texts)
         for number in range(self._round, len(self._rounds)):
@@ -138,6 +161,18 @@ class MomentsPass:
             moments.add(others)
         del self._sums[1:]
         return moments
+
+    def keep_features(self) -> Features | None:
+        """The features of those texts that were read, in their file, if any were to be kept."""
+        if self._features is None:
+            return None
+        if self._folder is not None:
+            # An earlier record must not stand beside features of another run.
+            (self._folder / "result.json").unlink(missing_ok=True)
+        read = self._rounds[: self._round + 1]
+        return self._features.finish(
+            text for shares in read for share in shares for batch in share for text in batch
+        )
 
     def _read_round(self, number: int) -> None:
         shares = self._rounds[number]
@@ -161,7 +196,7 @@ class MomentsPass:
         for i, moments in enumerate(self._sums):
             sums = [moments] if self.adaptive is None else [moments, self.adaptive.added[i]]
             add = AddMoments(sums, self._labels, self._permutations)
-            consumers.append(InOrder(*self._consumers, add))
+            consumers.append(add if self._features is None else InOrder(self._features, add))
         return consumers
 
     # -- checkpoints ----------------------------------------------------------------------------
@@ -194,16 +229,21 @@ class MomentsPass:
             if self.adaptive is not None:
                 self.adaptive.load(folder, f"{number}-{done}", number)
                 self.adaptive.next_look = int(note["next_look"])
+            if self._features is not None and not self._features.start(resume=True):
+                return False
         except MomentsError:
             return False
+        moments.precision = self._sums[0].precision
         self._sums[0], self._round, self._done = moments, number, done
         for stage, seconds in json.loads(note["seconds"]).items():
             if stage not in ("load_data", "load_model", "sanity_check", "tokenize"):
                 self._clock.add(stage, seconds)
         return True
 
-    @staticmethod
-    def forget(folder: Path) -> None:
-        """Delete the checkpoint in a folder."""
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-        AdaptiveReading.forget(folder)
+    def forget(self) -> None:
+        """Delete the checkpoint, once there is a result."""
+        if self._folder is not None:
+            (self._folder / CHECKPOINT).unlink(missing_ok=True)
+            AdaptiveReading.forget(self._folder)
+        if self._features is not None:
+            self._features.forget()

@@ -12,6 +12,7 @@ from ntpscore.models import LanguageModel
 from ntpscore.models.context import TRIED, try_context
 from ntpscore.models.failures import as_model_error
 from ntpscore.models.vocabulary import check_token_ids
+from ntpscore.reading import BATCH_TOKENS, BATCH_TOKENS_ON_CUDA
 
 # Padding of a batch, as a share of the most tokens it may have: smaller batches cost more than the
 # padding they save.
@@ -73,6 +74,13 @@ def tokenize(
         limit = min(limit, try_context(language_model, longest))
     truncated = sum(len(token_ids) > limit for token_ids in ids)
     return TokenizedText([token_ids[:limit] for token_ids in ids], truncated)
+
+
+def tokens_per_batch(batch_tokens: int | None, device: torch.device) -> int:
+    """What was asked for, or what suits the model's device."""
+    if batch_tokens is not None:
+        return batch_tokens
+    return BATCH_TOKENS_ON_CUDA if device.type == "cuda" else BATCH_TOKENS
 
 
 def plan_batches(

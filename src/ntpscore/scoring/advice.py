@@ -23,13 +23,14 @@ def write_advice(
     Args:
         layers: the rows of `result.json`'s `layers`.
         best: the entries of `result.json`'s `best`.
-        n_texts: n.
+        n_texts: how many independent texts there are.
         width: d.
     """
     if all(math.isnan(row["r2_adjusted"]) for row in layers):
         return (
-            f"Nothing can be said: with {n_texts} texts and {width} features a linear probe fits "
-            f"any labels perfectly, so r2 is 1 whatever they are; use well over {width} texts."
+            f"Nothing can be said: with {n_texts} independent texts and {width} features a linear "
+            "probe fits any labels perfectly, so r2 is 1 whatever they are; use well over "
+            f"{width} texts."
         )
     top = max(layers, key=lambda row: -math.inf if math.isnan(row["r2_adjusted"])
               else row["r2_adjusted"])  # fmt: skip

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ntpscore.errors import NtpscoreError
 from ntpscore.models.layers import read_layers
 from ntpscore.options import check_options, option
-from ntpscore.reading import BATCH_TOKENS
+from ntpscore.reading import BATCH_TOKENS_HELP
 
 # What `until` waits for: it orders tasks by a probe's accuracy (docs/study.md).
 UNTIL_SCORES = ("r2",)
@@ -21,11 +21,17 @@ class ScoreConfig:
         shuffles: P, how many label permutations serve as control.
         seed: of the permutations and of the sample of texts.
         max_length: tokens after which a text is cut; None means the model's context.
-        batch_tokens: tokens per batch, padding included.
+        batch_tokens: tokens per batch, padding included; None means 2,048, or 16,384 on CUDA.
+        precision: of the products that moments add up: `float64`; `exact-int8`, which moves no
+            score by more than 1e-6 where the result does not warn; `float32`, which is faster on
+            cards that are slow in float64, and moves scores by up to 3e-2; `auto` chooses between
+            the first two by timing them on the device.
         until: stop reading once the 95 % intervals of `until_scores`, on the last of the layers and
             with k half the width, reach no farther than this to either side; texts are then read in
             random order. None reads all.
         until_scores: names of scores, `r2` or `r2_adjusted`.
+        feature_texts: most texts whose pooled hidden states are kept, for held-out accuracy; with
+            more, some are drawn at random. 0 keeps none.
         skip_sanity_check: run even if the model predicts plain English badly.
         checkpoint_seconds: time between checkpoints, if there is an output folder.
     """
@@ -38,9 +44,11 @@ class ScoreConfig:
     max_length: int | None = option(
         None, "Cut texts to so many tokens; default the model's context.", panel="Model"
     )
-    batch_tokens: int = option(
-        BATCH_TOKENS, "Tokens per batch, padding included.", panel="Model", least=1
-    )
+    batch_tokens: int | None = option(None, BATCH_TOKENS_HELP, panel="Model", least=1)
+    precision: str = option(
+        "auto", "Of the sums of squares, where a graphics card is slow in float64.",
+        panel="Model", choices=("auto", "float64", "exact-int8", "float32"),
+    )  # fmt: skip
     until: float | None = option(
         None,
         "Stop reading once the 95 % intervals of --until-score reach no farther than this, such as "
@@ -53,6 +61,9 @@ class ScoreConfig:
         flag="--until-score",
         typed=list[str] | None,
         read=tuple,
+    )
+    feature_texts: int = option(
+        10_000, "Keep the features of at most so many texts, drawn at random.", least=0
     )
     skip_sanity_check: bool = option(False, "Go on if the model predicts English badly.")
     checkpoint_seconds: float = option(60.0, "Time between checkpoints in --out.", least=0)

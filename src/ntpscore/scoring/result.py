@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ntpscore.core.moments import Moments
+    from ntpscore.reading.features import Features
 
 SCHEMA_VERSION = 2
 KIND = "score"
@@ -34,12 +35,14 @@ class ScoreResult:
         table: ScoreTable | None = None,
         frame: "pd.DataFrame | None" = None,
         moments: "Moments | None" = None,
+        features: "Features | None" = None,
         folder: Path | None = None,
     ) -> None:
         self.record = record
         self._table = table
         self._frame = frame
         self._moments = moments
+        self._features = features
         self._folder = folder
 
     def __repr__(self) -> str:
@@ -74,6 +77,21 @@ class ScoreResult:
                 raise OutputError("this result has no moments: it was made without them")
             self._moments = Moments.load(self._folder / "moments.safetensors")
         return self._moments
+
+    @property
+    def features(self) -> "Features":
+        """Pooled hidden states of the texts, mapped from a temporary file or the result's folder.
+
+        Raises:
+            OutputError: none were kept, or they are damaged.
+        """
+        from ntpscore.reading.features import FEATURES, Features
+
+        if self._features is None:
+            if self._folder is None:
+                raise OutputError("this result has no features: feature_texts was 0")
+            self._features = Features.open(self._folder / FEATURES)
+        return self._features
 
     def table(self, *, every_k: bool = False) -> "pd.DataFrame":
         """The scores as a pandas table: the columns of `scores.csv` and `z`.
@@ -123,7 +141,7 @@ class ScoreResult:
         write_figure(path, figure)
 
     def save(self, folder: str | Path, *, every_k: bool = False) -> Path:
-        """Write `result.json`, `scores.csv` and `moments.safetensors` into a folder.
+        """Write `result.json`, `scores.csv`, moments and features into a folder.
 
         Args:
             folder: made if it is missing; files of an earlier result are replaced.
@@ -135,6 +153,8 @@ class ScoreResult:
         folder = make_folder(folder)
         if self._folder is None or self._folder.resolve() != folder.resolve():
             write_moments(self.moments, folder)
+            if self.record["settings"]["feature_texts"]:
+                self.features.save(folder)
         self.write_table(folder, every_k=every_k)
         self.write_record(folder)
         return folder

@@ -1,15 +1,19 @@
 """From a language model and labelled text to a result: one forward pass, then closed forms."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ntpscore.clock import Clock
+from ntpscore.core.controls import share_kept
 from ntpscore.core.folds import COVERAGE, MOST_FOLDS
-from ntpscore.core.scores import SCORES, score_moments
-from ntpscore.errors import DataError, ModelError, NtpscoreError
+from ntpscore.core.precision import choose_precision
+from ntpscore.core.prefix_products import SAFE_CONDITION
+from ntpscore.core.scores import SCORES, ScoreTable, score_moments
+from ntpscore.errors import DataError, ModelError
 from ntpscore.files import make_folder, without_nan
 from ntpscore.forecast.evidence import Evidence, forecast_gain
 from ntpscore.models import LanguageModel, check_next_token_loss
@@ -17,7 +21,6 @@ from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
 from ntpscore.progress import Progress
 from ntpscore.reading.adaptive_reading import AdaptiveReading
-from ntpscore.reading.consumers import Consumer
 from ntpscore.reading.memory import check_memory, keep_freed_memory, sums_device
 from ntpscore.reading.moments_pass import MomentsPass, sums_at_once
 from ntpscore.reading.provenance import (
@@ -41,6 +44,8 @@ from ntpscore.text.options import TextOptions
 if TYPE_CHECKING:
     import pandas as pd
 
+# Texts that keep their labels when these are shuffled.
+_MUCH_KEPT = 0.05
 STAGES = ("load_data", "load_model", "sanity_check", "tokenize", "forward", "moments", "solve",
           "write", "total")  # fmt: skip
 
@@ -116,7 +121,6 @@ def score_text(
     evidence: Evidence | None = None,
     progress: bool | None = None,
     options: dict[str, Any] | None = None,
-    consumers: Sequence[Consumer] = (),
 ) -> ScoreResult:
     """`score` for a model that is loaded and text that is read.
 
@@ -130,14 +134,10 @@ def score_text(
         evidence: what the forecast of LoRA rests on; None makes none.
         progress: show progress bars on standard error; None means if it is a terminal.
         options: how model and text were asked for, to be recorded among the settings.
-        consumers: see the same hidden states; not what a checkpoint holds already, so they want no
-            folder.
 
     Raises:
         NtpscoreError: as `score`.
     """
-    if consumers and folder is not None:
-        raise NtpscoreError("what sees hidden states gets none from a checkpoint: pass no folder")
     config = config or ScoreConfig()
     clock = clock or Clock(STAGES)
     keep_freed_memory()
@@ -167,6 +167,8 @@ def score_text(
             "autoregressive subspace"
         )
     warnings += _warnings(text, tokens, language_model.width)
+    device = sums_device(language_model.device)
+    precision = choose_precision(config.precision, device, language_model.width)
     with Progress(progress) as bar:
         bar.say(
             f"{len(text)} texts of {tokens.n_tokens} tokens; the moments of {len(layers)} layers "
@@ -174,12 +176,14 @@ def score_text(
         )
         reading = MomentsPass(
             language_model, text, tokens, layers, shuffles=config.shuffles, seed=config.seed,
-            batch_tokens=config.batch_tokens, until=config.until, until_scores=config.until_scores,
+            batch_tokens=config.batch_tokens, precision=precision, until=config.until,
+            until_scores=config.until_scores,
             folder=folder, checkpoint_seconds=config.checkpoint_seconds, clock=clock, bar=bar,
-            consumers=consumers,
+            feature_texts=config.feature_texts,
         )  # fmt: skip
         moments = reading.read()
         warnings += reading.warnings
+        features = reading.keep_features()
         # Writing the moments waits for the disk, solving for the processor.
         with clock("solve"), ThreadPoolExecutor(1) as background:
             saving = background.submit(write_moments, moments, folder) if folder else None
@@ -187,6 +191,7 @@ def score_text(
             table = score_moments(moments, lambda _layer: bar.advance(1))
             if saving is not None:
                 saving.result()
+    warnings += _warnings_of_precision(precision, table)
     rows = layer_record(table)
     best = {name: asdict(found) for name in SCORES if (found := find_best(table, name)) is not None}
     record: dict[str, Any] = {
@@ -198,11 +203,14 @@ def score_text(
             **(options or {}),
             **asdict(config),
             "layers": list(layers),
+            "precision": precision,
             "pooling": "mean",
         },
         "layers": rows,
         "best": best,
-        "advice": write_advice(rows, best, moments.n_texts, language_model.width),
+        "advice": write_advice(
+            rows, best, round(text.n_groups * moments.n_texts / len(text)), language_model.width
+        ),
         "warnings": warnings,
         "seconds": {},
         "peak_memory_bytes": peak_memory(),
@@ -212,7 +220,7 @@ def score_text(
     if reading.adaptive is not None:
         record["until"] = until_record(reading.adaptive, config, moments.n_texts, len(text))
     record = without_nan(record)
-    result = ScoreResult(record, table=table, moments=moments)
+    result = ScoreResult(record, table=table, moments=moments, features=features)
     if evidence is not None:
         record["forecast"] = forecast_gain(record, result.table(), evidence)
     if folder is not None:
@@ -221,7 +229,7 @@ def score_text(
     record["seconds"] = clock.seconds()
     if folder is not None:
         result.write_record(folder)
-        MomentsPass.forget(folder)
+        reading.forget()
     return result
 
 
@@ -245,9 +253,30 @@ def until_record(
     }
 
 
+def _warnings_of_precision(precision: str, table: ScoreTable) -> list[str]:
+    if precision == "float32":
+        said = (
+            "products were added in float32, which may move scores by up to 3e-2 where a few "
+            "directions are much larger than the others: compare with --precision float64"
+        )
+        return [said]
+    unsafe = [
+        layer
+        for layer, scores in zip(table.layers, table.by_layer, strict=True)
+        if not scores.condition_C0 < SAFE_CONDITION
+    ]
+    if precision == "float64" or not unsafe:
+        return []
+    said = (
+        f"exact-int8 may move scores of layers {', '.join(map(str, unsafe))} by more than 1e-6, "
+        "since a few directions there are much larger than the others: --precision float64 does not"
+    )
+    return [said]
+
+
 def _warnings(text: LabelledText, tokens: TokenizedText, width: int) -> list[str]:
-    found = []
-    n = len(text)
+    found = [*text.source.reading.warnings]
+    n = text.n_groups
     if n <= width:
         found.append(
             f"{n} texts are no more than the width of {width}: least squares fits any labels, so "
@@ -257,8 +286,21 @@ def _warnings(text: LabelledText, tokens: TokenizedText, width: int) -> list[str
         )
     if tokens.truncated:
         longest = max(map(len, tokens.ids))
-        found.append(f"{tokens.truncated} of {n} texts were cut to {longest} tokens")
+        found.append(f"{tokens.truncated} of {len(text)} texts were cut to {longest} tokens")
     if text.source.skipped:
         reasons = ", ".join(f"{count} {why}" for why, count in text.source.skipped.items())
         found.append(f"rows were skipped: {reasons}")
+    groups, labels = torch.from_numpy(text.groups), torch.from_numpy(text.labels)
+    if n < len(text):
+        found.append(
+            f"{len(text)} texts are in {n} independent groups, with which r2_adjusted and shuffles "
+            "reckon"
+        )
+    kept = share_kept(groups, labels)
+    if kept > _MUCH_KEPT:
+        found.append(
+            f"{kept:.0%} of the texts are in groups that no other can exchange labels with, for "
+            "they differ in size and have several labels: shuffled labels are too much like the "
+            "true ones"
+        )
     return found

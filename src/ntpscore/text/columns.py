@@ -49,18 +49,22 @@ class Columns:
         text: One column, two for a pair, or the template's fields.
         label: One column, or several targets.
         split: The column that says which split a row belongs to, if there is one.
+        group: The column that says which texts belong together, if there is one.
     """
 
     text: tuple[str, ...]
     label: tuple[str, ...]
     split: str | None
+    group: str | None = None
 
     def describe(self, *, with_text: bool) -> dict[str, str]:
         """Role to column name; the text's are left out where a template names them."""
         named = {"label": ",".join(self.label)}
         if with_text:
             named = dict(zip(("text", "pair"), self.text, strict=False)) | named
-        return named if self.split is None else named | {"split": self.split}
+        if self.split is not None:
+            named |= {"split": self.split}
+        return named if self.group is None else named | {"group": self.group}
 
 
 def find_columns(
@@ -69,6 +73,7 @@ def find_columns(
     text_column: str | None,
     pair_column: str | None,
     label_column: str | None,
+    group_column: str | None,
     fields: Sequence[str] | None,
     notes: Notes,
 ) -> Columns:
@@ -82,6 +87,7 @@ def find_columns(
         text_column: The text's.
         pair_column: The second text's.
         label_column: The label's, or several with commas in between.
+        group_column: That of what texts have in common.
         fields: The columns of a template, which takes the place of the text's.
         notes: Are told of columns that would do as well.
 
@@ -91,9 +97,15 @@ def find_columns(
     split = next((name for name in table.names if name.lower() == "split"), None)
     label = _label_columns(table, label_column, notes)
     text = find_text_columns(
-        table, text_column, pair_column, fields=fields, taken={*label, split}, notes=notes
+        table,
+        text_column,
+        pair_column,
+        fields=fields,
+        taken={*label, split, group_column},
+        notes=notes,
     )
-    return Columns(text, label, split)
+    group = None if group_column is None else _named(table, group_column, "--group-column")
+    return Columns(text, label, split, group)
 
 
 def find_text_columns(

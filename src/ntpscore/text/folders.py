@@ -44,7 +44,9 @@ class FileReader:
         """Read a file, or, where its name tells a split, the file beside it of another split."""
         table = self.read(path)
         own, wanted = split_of_name(stem(path)), common_split(self.split)
-        if wanted in {own, "train"} or any(name.lower() == "split" for name in table.names):
+        if wanted == own:
+            return replace(table, split=self.split)
+        if wanted == "train" or any(name.lower() == "split" for name in table.names):
             return table
         beside = [
             other for other in sorted(path.parent.iterdir())
@@ -58,7 +60,9 @@ class FileReader:
 
     def read_together(self, paths: Sequence[Path]) -> Table:
         """Read several files: those of one split where their names tell splits, else all."""
-        files = _by_split(paths, Path(os.path.commonpath([path.parent for path in paths])))
+        files = _by_split(
+            paths, Path(os.path.commonpath([path.absolute().parent for path in paths]))
+        )
         if list(files) == [None]:
             return self._join(files[None])
         return self._read_split(files)
@@ -231,7 +235,7 @@ def _by_split(paths: Sequence[Path], root: Path) -> _Files:
     """Files by the split that their names tell, or else the folders they are in below a root."""
     files: _Files = defaultdict(list)
     for path in sorted(paths):
-        below = path.relative_to(root).parts[:-1]
+        below = path.absolute().relative_to(root.absolute()).parts[:-1]
         names = (stem(path), *reversed(below))
         split = next(filter(None, map(split_of_name, names)), None)
         files[split].append(path)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ntpscore.errors import DataError
 from ntpscore.options import with_keywords
 from ntpscore.text.columns import find_columns
+from ntpscore.text.groups import Groups, count_repetitions, find_groups, number_groups
 from ntpscore.text.labels import Labels, Task, read_labels
 from ntpscore.text.open import open_table
 from ntpscore.text.options import TextOptions
@@ -41,6 +42,8 @@ class LabelledText:
         target_mean: Each target's mean before standardising; None but for regression.
         target_sd: Each target's population standard deviation; None but for regression.
         source: Where all this came from.
+        groups: (n,) int64 numbers from 0 on, equal for texts that are no independent ones: the same
+            text again, or of one value of a column that the user named. Without a say, repetitions.
     """
 
     texts: list[str]
@@ -50,6 +53,17 @@ class LabelledText:
     target_mean: tuple[float, ...] | None
     target_sd: tuple[float, ...] | None
     source: TextSource
+    groups: Groups = None  # type: ignore[assignment]  # never None once made
+
+    def __post_init__(self) -> None:
+        """Find the groups if nobody did."""
+        if self.groups is None:
+            object.__setattr__(self, "groups", find_groups(self.texts))
+
+    @property
+    def n_groups(self) -> int:
+        """How many groups there are."""
+        return int(self.groups.max()) + 1
 
     def __len__(self) -> int:
         """How many texts there are."""
@@ -117,6 +131,7 @@ def load_text(
         text_column=options.text_column,
         pair_column=options.pair_column,
         label_column=options.label_column,
+        group_column=options.group_column,
         fields=None if parsed is None else parsed.fields,
         notes=notes,
     )
@@ -124,8 +139,10 @@ def load_text(
     labels = read_labels(
         kept.labels, options.task, lambda index: table.place(kept.rows[index]), notes
     )
-    sample = _sample(labels, options.max_texts, seed)
+    groups = find_groups(kept.texts, kept.chosen_groups)
+    sample = _sample(labels, groups, options.max_texts, seed)
     labels, texts = labels.take(sample), [kept.texts[index] for index in sample]
+    groups = number_groups(groups[sample])
     mean = sd = None
     numbers: npt.NDArray[np.int64] | npt.NDArray[np.float64]
     if labels.task == "classification":
@@ -134,6 +151,7 @@ def load_text(
         numbers = labels.indicators()
     else:
         numbers, mean, sd = labels.targets()
+    repeated, contradicting = count_repetitions(texts, numbers)
     source = TextSource(
         id=table.id,
         revision=table.revision,
@@ -144,18 +162,18 @@ def load_text(
         skipped=dict(kept.skipped),
         columns=columns.describe(with_text=parsed is None),
         template=options.template,
-        reading=notes.reading(),
+        reading=replace(notes.reading(), repeated=repeated, contradicting=contradicting),
     )
-    return LabelledText(texts, numbers, labels.task, labels.names, mean, sd, source)
+    return LabelledText(texts, numbers, labels.task, labels.names, mean, sd, source, groups)
 
 
-def _sample(labels: Labels, max_texts: int | None, seed: int) -> list[int]:
+def _sample(labels: Labels, groups: Groups, max_texts: int | None, seed: int) -> list[int]:
     n_rows = len(labels.values)
     if max_texts is None or max_texts >= n_rows:
         return list(range(n_rows))
     if labels.task == "classification":
-        return draw_stratified_sample(labels.class_indices(), max_texts, seed)
-    return draw_sample(n_rows, max_texts, seed)
+        return draw_stratified_sample(labels.class_indices(), groups, max_texts, seed)
+    return draw_sample(groups, max_texts, seed)
 
 
 def hash_content(texts: list[str], labels: Sequence[tuple[Any, ...]]) -> str:

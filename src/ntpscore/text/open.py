@@ -72,7 +72,8 @@ def _open_paths(data: Sequence[str | Path], options: TextOptions) -> Table:
 
 def _open_path(data: str | Path, options: TextOptions) -> Table | None:
     """A table in files or a folder; None for what can only be an id on the hub."""
-    name, path = str(data), Path(data)
+    # The name of a file may hold any bytes.
+    name, path = str(data).encode(errors="backslashreplace").decode(), Path(data)
     reader = FileReader(name, options)
     with suppress(RuntimeError):  # no such user's home: then it's no such file either
         path = path.expanduser()

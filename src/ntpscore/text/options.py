@@ -35,6 +35,8 @@ class TextOptions:
         exact_labels: Keep labels apart that differ in case, blanks, Unicode form or quotes only.
         label_separator: What stands between several labels in one cell.
         keep_missing_names: Take `nan`, `NA`, `null`, `none`, `n/a` and `-` for names of classes.
+        group_column: The column that says which texts belong together (patient, thread, author);
+            texts that are the same do so anyway.
         encoding: Of files of text; None means UTF-8.
         data_configuration: Which configuration of a hub data set.
         data_revision: Which commit, tag or branch of a hub data set.
@@ -69,6 +71,9 @@ class TextOptions:
     )
     keep_missing_names: bool = option(
         False, "Take nan, NA, null, none, n/a and - for names of classes.", panel=_PANEL
+    )
+    group_column: str | None = option(
+        None, "Column of what texts have in common: patient, thread, author.", panel=_PANEL
     )
     encoding: str | None = option(
         None, "Of files of text, such as utf-16, cp1252 or latin-1; default UTF-8.", panel=_PANEL

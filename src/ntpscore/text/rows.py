@@ -22,12 +22,14 @@ class Rows(NamedTuple):
         rows: their indices in the table.
         texts: their texts.
         labels: their labels, by column.
+        chosen_groups: their values of the column that says which texts belong together.
         skipped: how many rows were left out, by reason.
     """
 
     rows: list[int]
     texts: list[str]
     labels: list[LabelColumn]
+    chosen_groups: list[Any] | None
     skipped: Counter[str]
 
 
@@ -97,7 +99,9 @@ def read_rows(
         )
         for column in labels
     ]
-    return Rows([in_split[index] for index in good], built, kept, skipped)
+    rows = [in_split[index] for index in good]
+    chosen = None if columns.group is None else _take(table.column(columns.group), rows)
+    return Rows(rows, built, kept, chosen, skipped)
 
 
 def _take(values: Sequence[Any], rows: Sequence[int]) -> list[Any]:

@@ -6,29 +6,32 @@ import numpy as np
 import numpy.typing as npt
 
 from ntpscore.errors import DataError
+from ntpscore.text.groups import Groups, draw_whole_groups
 
 
-def draw_sample(n_rows: int, size: int, seed: int) -> list[int]:
-    """Draw rows, each as likely as the other.
+def draw_sample(groups: Groups, size: int, seed: int) -> list[int]:
+    """Draw rows in whole groups, each as likely as the other.
 
     Args:
-        n_rows: How many there are.
-        size: How many to draw, at most `n_rows`.
+        groups: The group of each row.
+        size: How many rows to draw at most, fewer than there are.
         seed: The same seed draws the same rows.
 
     Returns:
         Row indices in rising order.
     """
-    rng = np.random.default_rng(seed)
-    return _sorted(rng.choice(n_rows, size, replace=False))
+    return _sorted(draw_whole_groups(groups, size, np.random.default_rng(seed)))
 
 
-def draw_stratified_sample(classes: npt.NDArray[np.int64], size: int, seed: int) -> list[int]:
-    """Draw rows so that each class keeps its share.
+def draw_stratified_sample(
+    classes: npt.NDArray[np.int64], groups: Groups, size: int, seed: int
+) -> list[int]:
+    """Draw rows in whole groups so that each class keeps its share.
 
     Args:
         classes: The class index of each row; every index up to the largest occurs.
-        size: How many to draw, at most as many as there are rows.
+        groups: The group of each row. A group of several classes counts for that of its first row.
+        size: How many to draw at most, no more than there are rows.
         seed: The same seed draws the same rows.
 
     Returns:
@@ -37,21 +40,25 @@ def draw_stratified_sample(classes: npt.NDArray[np.int64], size: int, seed: int)
     Raises:
         DataError: there are more classes than rows to draw.
     """
-    sizes = share_out(size, [int(count) for count in np.bincount(classes)])
+    strata = classes[np.unique(groups, return_index=True)[1]][groups]
+    counts = np.bincount(strata, minlength=int(classes.max()) + 1)
+    present = np.flatnonzero(counts)
+    sizes = share_out(size, [int(counts[label]) for label in present], len(counts))
     rng = np.random.default_rng(seed)
-    drawn = [
-        rng.choice(np.flatnonzero(classes == label), share, replace=False)
-        for label, share in enumerate(sizes)
-    ]
+    drawn = []
+    for label, share in zip(present, sizes, strict=True):
+        rows = np.flatnonzero(strata == label)
+        drawn.append(rows[draw_whole_groups(groups[rows], share, rng)])
     return _sorted(np.concatenate(drawn))
 
 
-def share_out(size: int, counts: Sequence[int]) -> list[int]:
+def share_out(size: int, counts: Sequence[int], n_classes: int | None = None) -> list[int]:
     """Share a sample out among classes in proportion, by the largest remainder, one at least.
 
     Args:
         size: Of the sample, at most the sum of the counts.
         counts: Rows of each class, all positive.
+        n_classes: How many classes there are, if not all have a count.
 
     Returns:
         The sample's rows of each class; they add up to `size`.
@@ -59,10 +66,11 @@ def share_out(size: int, counts: Sequence[int]) -> list[int]:
     Raises:
         DataError: there are more classes than rows in the sample.
     """
-    if size < len(counts):
+    n_classes = n_classes or len(counts)
+    if size < n_classes:
         raise DataError(
-            f"a sample of {size} is too small for {len(counts)} classes: let --max-texts be at "
-            f"least {len(counts)}"
+            f"a sample of {size} is too small for {n_classes} classes: let --max-texts be at "
+            f"least {n_classes}"
         )
     total = sum(counts)
     shares = [size * count // total for count in counts]

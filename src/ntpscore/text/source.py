@@ -22,6 +22,8 @@ class Reading:
         merged: Spellings of labels that were taken for one class, by the class's name.
         not_taken: Columns that could have served as well, and the option that takes each.
         exact_labels: Whether spellings were kept apart.
+        repeated: Texts that repeat an earlier one, of those that were taken.
+        contradicting: Different texts whose repetitions have not all the same label.
     """
 
     guesses: tuple[str, ...] = ()
@@ -29,6 +31,8 @@ class Reading:
     merged: dict[str, tuple[str, ...]] = field(default_factory=dict)
     not_taken: dict[str, str] = field(default_factory=dict)
     exact_labels: bool = False
+    repeated: int = 0
+    contradicting: int = 0
 
 
 class Notes:
@@ -107,12 +111,28 @@ def describe_reading(text: "LabelledText") -> list[str]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in source.skipped.items())
         rows += f"; left out: {reasons}"
     reading = source.reading
-    lines += [rows, *reading.guesses]
+    lines += [rows, *_describe_groups(text), *reading.guesses]
     lines += [
         f"not taken: {shown(column)} ({option} takes it)"
         for column, option in list(reading.not_taken.items())[:_MOST_COLUMNS_TOLD]
     ]
     return lines + [f"warning: {warning}" for warning in reading.warnings]
+
+
+def _describe_groups(text: "LabelledText") -> list[str]:
+    n, n_groups, reading = len(text), text.n_groups, text.source.reading
+    if n_groups == n:
+        return []
+    lines = []
+    if reading.repeated:
+        lines.append(
+            f"{reading.repeated} of {n} texts ({reading.repeated / n:.0%}) repeat an earlier one; "
+            f"labels contradict each other for {reading.contradicting} texts"
+        )
+    lines.append(
+        f"{n_groups} independent groups of texts: shuffles, samples and hold-outs keep them whole"
+    )
+    return lines
 
 
 def _bare(name: str) -> str:

@@ -1,5 +1,6 @@
 """A train split and a test split that share one coding of the labels."""
 
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from ntpscore.errors import DataError, MissingSplitError
 from ntpscore.options import with_keywords
+from ntpscore.text.groups import count_repetitions, draw_whole_groups, number_groups, text_key
 from ntpscore.text.labelled import LabelledText, hash_content, load_text
 from ntpscore.text.options import SplitOptions
 from ntpscore.text.registry import split_rule
@@ -50,7 +52,7 @@ def load_splits(
     options = with_keywords(keywords, options or SplitOptions())[0]
     if options.test_data is not None:
         train = load_text(data, options, seed=seed)
-        return Splits(train, recode_labels(_load_test_data(train, options, seed), train))
+        return _join_splits(train, _load_test_data(train, options, seed))
     test_split, hold_out = split_rule(data, options.test_split, options.hold_out)
     wanted = test_split or "test"
     if hold_out is None and wanted == options.split:
@@ -70,7 +72,35 @@ def load_splits(
             "another file with --test-data, or hold a share of the train split out with "
             "--hold-out 0.2"
         ) from error
-    return Splits(train, recode_labels(test, train))
+    return _join_splits(train, test)
+
+
+def _join_splits(train: LabelledText, test: LabelledText) -> Splits:
+    """Both splits in one coding; test texts that are also train texts are warned of."""
+    test = recode_labels(test, train)
+    if train.source.content_hash == test.source.content_hash:
+        raise DataError(
+            f"the texts to fit and to test are the same {len(test)} rows: name other texts to "
+            "test with --test-split or --test-data, or use --hold-out 0.2"
+        )
+    labels: dict[str, set[bytes]] = defaultdict(set)
+    for text, label in zip(train.texts, train.labels, strict=True):
+        labels[text_key(text)].add(np.asarray(label).tobytes())
+    told = [
+        np.asarray(label).tobytes() in labels[text_key(text)]
+        for text, label in zip(test.texts, test.labels, strict=True)
+        if text_key(text) in labels
+    ]
+    if not told:
+        return Splits(train, test)
+    warning = (
+        f"{len(told)} of {len(test)} texts of split {shown(test.source.split)} are also in split "
+        f"{shown(train.source.split)}, {told.count(False)} of them with another label: what is "
+        "measured on them is memory. --hold-out 0.2 keeps the same texts on one side"
+    )
+    reading = test.source.reading
+    reading = replace(reading, warnings=(*reading.warnings, warning))
+    return Splits(train, replace(test, source=replace(test.source, reading=reading)))
 
 
 def _test_options(train: LabelledText, options: SplitOptions, split: str) -> SplitOptions:
@@ -169,9 +199,9 @@ def _respell_classes(text: LabelledText, train: LabelledText) -> LabelledText:
 
 
 def hold_out_texts(text: LabelledText, share: float, seed: int) -> Splits:
-    """Divide texts at random; of each class the same share, as nearly as can be.
+    """Divide texts at random; of each class the same share, as nearly as whole groups can give it.
 
-    A class of one text stays in the train split. The test split is called "held out".
+    A class of one group stays in the train split. The test split is called "held out".
 
     Args:
         text: the texts.
@@ -184,14 +214,19 @@ def hold_out_texts(text: LabelledText, share: float, seed: int) -> Splits:
     if not 0 < share < 1:
         raise DataError(f"--hold-out must be between 0 and 1, not {share}")
     rng = np.random.default_rng(seed)
-    strata = text.labels if text.task == "classification" else np.zeros(len(text), dtype=np.int64)
+    first = np.unique(text.groups, return_index=True)[1]
+    strata = np.zeros(len(text), dtype=np.int64)
+    if text.task == "classification":
+        strata = text.labels.astype(np.int64)[first][text.groups]
     drawn = []
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)
+        groups = text.groups[rows]
         size = min(max(round(share * len(rows)), 1), len(rows) - 1)
-        drawn.append(rng.choice(rows, size, replace=False))
+        if size and (groups != groups[0]).any():
+            drawn.append(rows[draw_whole_groups(groups, size, rng)])
     is_test = np.zeros(len(text), dtype=bool)
-    is_test[np.concatenate(drawn)] = True
+    is_test[np.concatenate([*drawn, np.zeros(0, dtype=np.int64)])] = True
     if not is_test.any() or is_test.all():
         raise DataError(f"--hold-out {share} of {len(text)} texts leaves nothing to test")
     train = _take(text, np.flatnonzero(~is_test), text.source.split)
@@ -205,9 +240,9 @@ def _sample(test: LabelledText, train: LabelledText, size: int | None, seed: int
     if test.task == "classification":
         # Classes that were not held out have no share.
         occurring = np.unique(test.labels, return_inverse=True)[1]
-        rows = draw_stratified_sample(occurring, size, seed)
+        rows = draw_stratified_sample(occurring, test.groups, size, seed)
     else:
-        rows = draw_sample(len(test), size, seed)
+        rows = draw_sample(test.groups, size, seed)
     return recode_labels(_take(test, np.array(rows), test.source.split), train)
 
 
@@ -225,5 +260,10 @@ def _take(text: LabelledText, rows: npt.NDArray[np.intp], split: str) -> Labelle
         raw = [tuple(np.array(classes, dtype=object)[row > 0]) for row in labels]
     else:
         raw = list(map(tuple, (labels * np.array(sd) + np.array(mean)).tolist()))
-    source = replace(text.source, split=split, content_hash=hash_content(texts, raw))
-    return LabelledText(texts, labels, text.task, classes, mean, sd, source)
+    repeated, contradicting = count_repetitions(texts, labels)
+    reading = replace(text.source.reading, repeated=repeated, contradicting=contradicting)
+    source = replace(
+        text.source, split=split, content_hash=hash_content(texts, raw), reading=reading
+    )
+    groups = number_groups(text.groups[rows])
+    return LabelledText(texts, labels, text.task, classes, mean, sd, source, groups)

@@ -1,0 +1,99 @@
+"""Texts that are no independent ones: the same text again, or of one patient, thread or author."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ntpscore.text.table import is_missing
+
+Groups = npt.NDArray[np.int64]
+
+
+def text_key(text: str) -> str:
+    """What repetitions of a text share: all but the blanks at the ends of its lines."""
+    return "\n".join(line.strip() for line in text.split("\n")).strip()
+
+
+def find_groups(texts: Sequence[str], chosen: Sequence[Any] | None = None) -> Groups:
+    """The group of each text: texts that are the same, or that the user says belong together.
+
+    Args:
+        texts: n of them.
+        chosen: n values, equal for texts of one group; a missing one says nothing.
+
+    Returns:
+        (n,) numbers from 0 on, in the order of their first texts. Texts that either the text or the
+        choice joins, by whatever chain, are one group.
+    """
+    parents = list(range(len(texts)))
+
+    def root(row: int) -> int:
+        while parents[row] != row:
+            parents[row] = parents[parents[row]]
+            row = parents[row]
+        return row
+
+    first_of: dict[Hashable, int] = {}
+    for row, text in enumerate(texts):
+        keys: list[Hashable] = [("text", text_key(text))]
+        if chosen is not None and not is_missing(chosen[row]):
+            keys.append(("chosen", str(chosen[row]).strip()))
+        for key in keys:
+            first = root(first_of.setdefault(key, row))
+            last = root(row)
+            parents[max(first, last)] = min(first, last)
+    return number_groups([root(row) for row in range(len(texts))])
+
+
+def number_groups(groups: Sequence[int] | Groups) -> Groups:
+    """Groups numbered from 0 on in the order of their first texts."""
+    numbers: dict[int, int] = {}
+    return np.array([numbers.setdefault(int(group), len(numbers)) for group in groups], np.int64)
+
+
+def count_repetitions(texts: Sequence[str], labels: npt.NDArray[Any]) -> tuple[int, int]:
+    """How many texts repeat an earlier one, and how many different ones have several labels.
+
+    Args:
+        texts: n of them.
+        labels: (n,) or (n, c).
+
+    Returns:
+        repeated: n less the number of different texts.
+        contradicting: different texts whose repetitions have not all the same label.
+    """
+    told: dict[str, set[bytes]] = defaultdict(set)
+    for text, label in zip(texts, labels, strict=True):
+        told[text_key(text)].add(np.asarray(label).tobytes())
+    return len(texts) - len(told), sum(len(of_text) > 1 for of_text in told.values())
+
+
+def draw_whole_groups(groups: Groups, size: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Draw rows at random, whole groups only, as many as fit into a size.
+
+    Groups come in random order, and each that still fits is taken; if none fits, a smallest one is.
+
+    Args:
+        groups: (n,) of the rows to draw from.
+        size: how many rows to draw, fewer than n.
+        rng: draws. Without groups of several rows the draw is that of `choice`.
+
+    Returns:
+        Indices of rows, at least one.
+    """
+    members, sizes = np.unique(groups, return_inverse=True, return_counts=True)[1:]
+    if len(sizes) == len(groups):
+        return rng.choice(len(groups), size, replace=False)
+    order = rng.permutation(len(sizes))
+    is_taken = np.zeros(len(sizes), dtype=bool)
+    left = size
+    for group in order:
+        if sizes[group] <= left:
+            is_taken[group] = True
+            left -= int(sizes[group])
+    if not is_taken.any():
+        is_taken[order[int(np.argmin(sizes[order]))]] = True
+    return np.flatnonzero(is_taken[members])

@@ -19,7 +19,6 @@ from ntpscore.errors import DataError, ModelError
 from ntpscore.models import LanguageModel, load_model
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
-from ntpscore.reading import BATCH_TOKENS
 from ntpscore.reading.features import collect_features
 from ntpscore.reading.tokens import TokenizedText, tokenize
 from ntpscore.text.unlabelled import load_unlabelled
@@ -169,7 +168,7 @@ class Predictor(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         def outputs_of_features(texts: Sequence[str]) -> Outputs:
             tokens = tokens_of(texts)
             features = collect_features(
-                model, texts, tokens, [head.place], batch_tokens=BATCH_TOKENS,
+                model, texts, tokens, [head.place], batch_tokens=None,
                 clock=Clock(STAGES), progress=False,
             )  # fmt: skip
             return head.outputs(features.get(*head.place))

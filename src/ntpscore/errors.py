@@ -17,6 +17,10 @@ class MissingSplitError(DataError):
     """The data has no split of that name."""
 
 
+class MissingColumnError(DataError):
+    """The data has no column of a name that was asked for."""
+
+
 class ModelError(NtpscoreError):
     """The language model or its tokenizer can't be loaded, or does not work as one."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from ntpscore.errors import NtpscoreError, OutputError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
     from torch import Tensor
 
@@ -31,6 +32,11 @@ def without_nan(value: Any) -> Any:
 def to_json(record: dict[str, Any] | list[dict[str, Any]]) -> str:
     """Strict JSON of a record without NaN."""
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_csv(frame: "pd.DataFrame") -> str:
+    """CSV of a table, without its index."""
+    return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def read_record(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ntpscore.adapt.features import collect_features
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -29,7 +30,7 @@ def test_both_fits_equal_those_of_scikit_learn(
         collect_features(
             tiny, text.texts, tokenize(text.texts, tiny, None), [Place(3)], batch_tokens=4096,
             clock=Clock(STAGES),
-        ).get(3).float().numpy()
+        ).get(3).numpy()
         for text in splits
     )  # fmt: skip
     solvers = {

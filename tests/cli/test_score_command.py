@@ -14,15 +14,14 @@ import pytest
 import ntpscore
 from ntpscore.cli import score as score_module
 from ntpscore.cli.main import run
-from ntpscore.forecast.evidence import Evidence
-from ntpscore.forecast.gain import calibrate_gain
+from ntpscore.forecast.lora import forecast_lora
 from ntpscore.models.options import ModelOptions
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.scoring.tables import COLUMNS
 from ntpscore.text.options import TextOptions
 from tests.support.cli_run import run_cli
+from tests.support.forecasts import make_evidence
 from tests.support.labelled_texts import make_rows, write_rows
-from tests.support.lora_points import made_points
 
 
 @pytest.fixture
@@ -55,30 +54,23 @@ def test_score_json_is_the_only_thing_on_standard_output(
     record = json.loads(printed)
     assert record == json.loads((out / "result.json").read_text())
     assert record["data"]["n_texts"] == 100
-    # ntpscore's own study is of another model.
-    assert record["forecast"]["verdict"].startswith("no forecast: the evidence is of ")
+    assert record["forecast"] == forecast_lora(record)
     assert run_cli("show", out, "--json") == 0
     assert capsys.readouterr().out == printed
 
 
-def test_score_forecasts_the_gain_by_a_calibration_of_ones_own(
+def test_score_forecasts_by_evidence_of_ones_own(
     tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    points = made_points(0, of_headroom=0.3).assign(model=str(tiny_model_dir))
-    points = points.drop_duplicates("data").assign(headroom=lambda t: 2 * t["headroom"])
-    calibration = calibrate_gain(points, basis="r2")
-    Evidence(calibration, "my study", (90, 120)).save(tmp_path / "mine.json")
+    evidence = make_evidence()
+    evidence.save(tmp_path / "mine.json")
     few = ("--shuffles", 2, "--calibration", tmp_path / "mine.json")
     assert run_cli("score", tiny_model_dir, data, *few, "--json") == 0
     record = json.loads(capsys.readouterr().out)
-    headroom = 1 - record["layers"][-1]["r2_adjusted"]
-    forecast = record["forecast"]
-    assert forecast["headroom"] == pytest.approx(headroom)
-    assert forecast["gain"] == pytest.approx(calibration.forecast(headroom).gain)
+    assert record["forecast"] == forecast_lora(record, evidence)
+    assert record["forecast"]["evidence"].startswith("the study made up: LoRA on 8 data sets")
     assert run_cli("score", tiny_model_dir, data, *few) == 0
-    printed = capsys.readouterr().out
-    assert f"LoRA: {forecast['verdict']}"[:50] in printed
-    assert "my study: 12 data sets" in printed
+    assert f"LoRA: {record['forecast']['verdict']}"[:50] in capsys.readouterr().out
 
 
 def test_until_says_how_many_texts_were_read_and_what_they_say(

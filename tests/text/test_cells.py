@@ -155,6 +155,14 @@ def test_what_is_no_list_is_none(text):
     assert parse_list(text) is None
 
 
+@pytest.mark.parametrize("cells", [["1", "2", "unknown"], ["True", "False", "1", "0"]])
+def test_whole_numbers_among_names_are_warned_of(cells):
+    text = load_text(_frame(cells * 3))
+    assert len(text.classes) == len(cells)
+    assert "are numbers, as '1', and others are not" in text.source.reading.warnings[0]
+    assert load_text(_frame(cells * 3), task="classification").source.reading.warnings == ()
+
+
 def test_lists_among_names_are_warned_of():
     (warning, *_) = load_text(_frame(["['a', 'b']", "a", "b"])).source.reading.warnings
     assert "are lists, as \"['a', 'b']\", and others are not" in warning
@@ -185,6 +193,11 @@ def test_separator_is_named_and_the_hint_helps(separator):
 )
 def test_names_with_a_separator_in_them_are_not_warned_of(labels):
     assert load_text(_frame(labels * 4)).source.reading.warnings == ()
+
+
+def test_labels_that_are_all_joined_are_warned_of():
+    (warning,) = load_text(_frame(["a|b", "b|c", "a|c"] * 4)).source.reading.warnings
+    assert "--label-separator '|' reads 3 labels instead of 3 classes" in warning
 
 
 def test_separator_that_no_label_has_is_warned_of_and_what_is_no_text_is_refused():

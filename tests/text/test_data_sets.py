@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import datasets
 import huggingface_hub
 import numpy as np
@@ -263,3 +265,10 @@ def test_frame_with_a_column_twice_is_refused():
 def test_data_of_another_type_is_refused(data):
     with pytest.raises(DataError, match="can't be read from a builtins"):
         load_text(data)
+
+
+def test_labels_of_decimals_are_numbers():
+    frame = pd.DataFrame({"text": list("abcd"), "label": map(Decimal, ["0.5", "1.5", "2", "1"])})
+    text = load_text(frame)
+    assert text.task == "regression"
+    assert text.target_mean == (1.25,)

@@ -141,6 +141,14 @@ def test_csv_cell_that_swallows_rows_is_warned_of(write_file):
     assert load_text(write_file("a.csv", letters)).source.reading.warnings == ()
 
 
+def test_blanks_behind_delimiters_are_no_part_of_cells(write_file):
+    path = write_file("a.csv", '"text", "label"\n"a, b", "x"\n"c", "y"\n')
+    text = load_text(path)
+    assert (text.texts, text.classes) == (["a, b", "c"], ("x", "y"))
+    path = write_file("a.csv", "label,text\nx, a\ny, b\n")
+    assert load_text(path).texts == [" a", " b"]
+
+
 def test_old_line_ends_are_read(write_file):
     for name, delimiter in (("a.csv", ","), ("a.tsv", "\t")):
         content = _lines(delimiter, [("a", "x"), ("b", "y")]).replace("\n", "\r")

@@ -205,6 +205,14 @@ def test_hidden_labels_are_told_with_the_splits_that_have_some(tmp_path: Path) -
     assert len(load_splits(tmp_path / "alone", hold_out=0.2).test) == 2
 
 
+def test_test_split_without_labels_is_told_and_the_hint_helps(tmp_path: Path) -> None:
+    _write(tmp_path / "train.csv", TRAIN)
+    _write(tmp_path / "test.csv", [{"text": row["text"]} for row in TEST])
+    with pytest.raises(DataError, match=r"split 'test' lacks .*labels are hidden.*--hold-out 0.2"):
+        load_splits(tmp_path)
+    assert len(load_splits(tmp_path, hold_out=0.34).test) == 2
+
+
 def test_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="neither files of labelled text nor class folders"):
         load_text(tmp_path)

@@ -31,6 +31,22 @@ def test_pairs_are_the_same_only_if_both_texts_are():
     assert load_text(frame).groups.tolist() == [0, 1, 0, 2]
 
 
+def test_folds_and_hold_outs_keep_pairs_of_one_question_together():
+    questions = [f"question {i // 2}" for i in range(40)]
+    frame = pd.DataFrame(
+        {"question1": questions, "question2": list("ab" * 20), "label": [0, 1] * 20}
+    )
+    text = load_text(frame)
+    assert text.groups.tolist() == list(range(40))
+    assert text.fold_groups.tolist() == [i // 2 for i in range(40)]
+    splits = hold_out_texts(text, 0.25, seed=3)
+    sides = [{one.split("\n")[0] for one in side.texts} for side in splits]
+    assert len(splits.test) == 10
+    assert not sides[0] & sides[1]
+    single = load_text(_frame(["a", "b", "a"]))
+    assert single.fold_groups is single.groups
+
+
 def test_column_of_groups_joins_further_texts():
     frame = _frame(list("abcdae"), patient=["x", "y", "x", None, "z", ""])
     text = load_text(frame, group_column="patient")
@@ -120,10 +136,10 @@ def test_texts_on_both_sides_are_warned_of_and_the_hint_helps():
     assert apart.test.source.reading.warnings == ()
 
 
-def test_same_rows_on_both_sides_are_refused(tmp_path):
+def test_same_rows_on_both_sides_are_warned_of(tmp_path):
     _frame(["a", "b"]).to_csv(tmp_path / "test.csv", index=False)
-    with pytest.raises(DataError, match="to fit and to test are the same 2 rows"):
-        load_splits(tmp_path / "test.csv")
+    (warning,) = load_splits(tmp_path / "test.csv").test.source.reading.warnings
+    assert warning.startswith("2 of 2 texts of split 'test' are also in split 'train', 0 of them")
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=20), st.integers(0, 50), st.data())

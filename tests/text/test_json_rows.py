@@ -7,7 +7,7 @@ import pytest
 
 from ntpscore.errors import DataError
 from ntpscore.text import load_text
-from tests.text.conftest import ROWS
+from tests.support.text_rows import ROWS
 
 TEXTS = [row["text"] for row in ROWS]
 
@@ -42,8 +42,14 @@ def test_lines_and_a_list_in_a_file_of_lines_are_read(write_file, name):
 
 
 def test_rows_under_several_keys_are_refused(write_file):
-    with pytest.raises(DataError, match="several lists of objects, under 'train', 'test'"):
-        load_text(write_file("a.json", json.dumps({"train": ROWS, "test": ROWS})))
+    with pytest.raises(DataError, match="several lists of objects, under 'one', 'two'"):
+        load_text(write_file("a.json", json.dumps({"one": ROWS, "two": ROWS})))
+
+
+def test_splits_under_their_names_are_read(write_file):
+    path = write_file("a.json", json.dumps({"train": ROWS, "dev": ROWS[:2]}))
+    assert load_text(path).texts == TEXTS
+    assert load_text(path, split="dev").texts == TEXTS[:2]
 
 
 def test_key_that_is_there_twice_matters_only_if_it_is_used(write_file):

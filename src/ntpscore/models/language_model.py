@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ntpscore.models.kept_state import KeptState
+
 
 @dataclass
 class LanguageModel:
@@ -33,6 +35,8 @@ class LanguageModel:
             architectures hands on; None where it is one already.
         narrowing: The layer that makes the base model's output narrower than d, as in OPT-350m;
             its input is layer L. None where there is none.
+        kept_state: What the model keeps from one call to the next: put back before each pass, of
+            which there is one at a time.
     """
 
     model: PreTrainedModel
@@ -50,6 +54,7 @@ class LanguageModel:
     blocks: Sequence[torch.nn.Module] | None = None
     merge_streams: Callable[[torch.Tensor], torch.Tensor] | None = None
     narrowing: torch.nn.Linear | None = None
+    kept_state: Sequence[KeptState] = ()
 
     @property
     def base(self) -> Any:

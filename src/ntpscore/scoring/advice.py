@@ -1,65 +1,74 @@
-"""One sentence in plain words: what a result means and how sure it is."""
+"""One sentence in plain words, and the command that does what it says."""
 
-import math
+import shlex
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
-from ntpscore.core.scores import ScoreName
+from ntpscore.models.options import ModelOptions
+from ntpscore.text.options import TextOptions
 
-# Below this share of label variance beyond chance a linear probe has little to work with.
-_WEAK = 0.1
-_STRONG = 0.6
-_SURE_Z = 4.0
+# Points of accuracy from which on LoRA's training is worth its price.
+WORTHWHILE = 0.05
 
 
-def write_advice(
-    layers: list[dict[str, Any]], best: Mapping[ScoreName, dict[str, Any]], n_texts: int, width: int
-) -> str:
-    """The advice for a result.
-
-    It speaks of the linear probe, which the closed forms are exact for. What LoRA would gain is
-    forecast by `ntpscore.forecast.evidence`, from evidence.
+def write_advice(record: Mapping[str, Any]) -> str:
+    """What to do next, from what was found.
 
     Args:
-        layers: the rows of `result.json`'s `layers`.
-        best: the entries of `result.json`'s `best`.
-        n_texts: how many independent texts there are.
-        width: d.
+        record: of a result: `accuracy`, `forecast`, `data`.
     """
-    if all(math.isnan(row["r2_adjusted"]) for row in layers):
+    accuracy = record["accuracy"]
+    if accuracy["frozen"] is None:
+        return f"Nothing can be said of these texts: {accuracy['reason']}."
+    measure, best = accuracy["measure"], accuracy["best"]
+    frozen, words = accuracy["frozen"], accuracy["words"]
+    low = frozen[f"{measure}_low"]
+    where = f"layer {best['layer']} ({best['pooling']} token)"
+    gain = (record.get("forecast") or {}).get("gain")
+    if not low > accuracy["majority"].get(measure, 0.0):
+        found = (
+            "Don't use this model frozen: what it knows of these labels can't be told from "
+            f"{GUESS[measure]}"
+        )
+        return f"{found}; check the labels, add texts, or fine-tune with LoRA."
+    if gain is not None and gain >= WORTHWHILE:
         return (
-            f"Nothing can be said: with {n_texts} independent texts and {width} features a linear "
-            "probe fits any labels perfectly, so r2 is 1 whatever they are; use well over "
-            f"{width} texts."
+            f"LoRA is likely to be worth its training here, about {100 * gain:.0f} points; "
+            f"{where} of the frozen model comes at once, for comparison."
         )
-    top = max(layers, key=lambda row: -math.inf if math.isnan(row["r2_adjusted"])
-              else row["r2_adjusted"])  # fmt: skip
-    adjusted, r2 = top["r2_adjusted"], top["r2"]
-    mean, sd = top["r2_shuffled_mean"], top["r2_shuffled_sd"]
-    z = (r2 - mean) / sd if sd and sd > 0 else math.nan
-    found = (
-        f"Layer {top['layer']} knows most about these labels: a linear probe there explains "
-        f"{max(adjusted, 0):.0%} of their variance after correction for its {width} features "
-        f"(r2 {r2:.2f} in sample, {mean:.2f} with shuffled labels, z = {z:.0f})"
-        if not math.isnan(z)
-        else f"Layer {top['layer']} knows most about these labels: a linear probe there explains "
-        f"{max(adjusted, 0):.0%} of their variance after correction for its {width} features "
-        f"(r2 {r2:.2f} in sample; without at least two shuffles it is not known how sure that is)"
-    )
-    if not math.isnan(z) and z < _SURE_Z:
-        meaning = "which shuffled labels nearly reach: don't trust a frozen model here"
-    elif adjusted < _WEAK:
-        meaning = "which is little: a frozen model will not be enough"
-    elif adjusted < _STRONG:
-        meaning = "which leaves much unexplained: compare a probe with LoRA before settling"
-    else:
-        meaning = "which is most of it: try a linear probe first"
-    kept = best.get("retained")
-    where = ""
-    if kept is not None:
-        where = (
-            f"; at layer {kept['layer']} the first {kept['k_fraction']:.0%} of next-token "
-            f"directions keep {kept['value']:.0%} of the probe's fit, random directions "
-            f"{kept['chance']:.0%}"
+    if words.get(measure) is not None and words[measure] >= frozen[measure]:
+        return (
+            "The words alone do as well as the frozen model: this model adds nothing here that a "
+            "bag of words lacks; a readout of the model is fitted by"
         )
-    return f"{found}, {meaning}{where}."
+    return f"Start with the frozen model: one linear map of {where}, fitted in seconds."
+
+
+GUESS = {
+    "accuracy": "always saying the most frequent class",
+    "macro_f1": "always saying what is frequent",
+    "r2": "always saying the mean",
+}
+
+
+def next_command(record: Mapping[str, Any]) -> str | None:
+    """The command that fits the readout that was found best; None where data came from memory.
+
+    Args:
+        record: of a result: `accuracy`, `settings`, `model`, `data`.
+    """
+    best = record["accuracy"]["best"]
+    data = str(record["data"]["id"])
+    if best is None or data.startswith("in-memory "):
+        return None
+    words = ["ntpscore", "adapt", str(record["model"]["id"]), data]
+    settings = record["settings"]
+    for kind in (TextOptions, ModelOptions):
+        for field in fields(kind):
+            value = settings.get(field.name, field.default)
+            if value != field.default and field.name != "max_texts":
+                flag = field.metadata["flag"] or "--" + field.name.replace("_", "-")
+                words += [flag] if value is True else [flag, str(value)]
+    words += ["--layer", str(best["layer"]), "--pooling", best["pooling"]]
+    return shlex.join(words)

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from ntpscore.errors import DataError
@@ -91,6 +92,7 @@ def read_columns(
 def _read_column(
     name: str, cells: Sequence[Any], options: TextOptions, place: Place, notes: Notes
 ) -> LabelColumn:
+    cells = [float(cell) if isinstance(cell, Decimal) else cell for cell in cells]
     values = [
         strip_label(cell) if isinstance(cell, str) and not options.exact_labels else cell
         for cell in cells
@@ -162,25 +164,31 @@ def _read_strings(
         )
         return converted(form.read, is_quantity=form.is_quantity)
     if options.task != "classification":
-        _refuse_mixed(present, place)
+        _check_mixed(name, present, place, notes)
     return column
 
 
-def _refuse_mixed(present: list[tuple[int, str]], place: Place) -> None:
-    number = next(((i, c) for i, c in present if _NUMBER.fullmatch(c)), None)
-    if number is None or all(
-        c.lstrip("+-").isdecimal() for _, c in present if _NUMBER.fullmatch(c)
-    ):
+def _check_mixed(name: str, present: list[tuple[int, str]], place: Place, notes: Notes) -> None:
+    """Refuse numbers among names, but warn only where these numbers may be names: whole ones."""
+    numbers = [(i, cell) for i, cell in present if _NUMBER.fullmatch(cell)]
+    others = [
+        (i, cell)
+        for i, cell in present
+        if not _NUMBER.fullmatch(cell) and not _NOT_FINITE.fullmatch(cell)
+    ]
+    if not numbers or not others:
         return
-    other = next(
-        ((i, c) for i, c in present if not _NUMBER.fullmatch(c) and not _NOT_FINITE.fullmatch(c)),
-        None,
-    )
-    if other is not None:
-        raise DataError(
-            f"{place(number[0])}: the label {shown(number[1])} is a number, but {shown(other[1])} "
-            f"is not ({place(other[0])}). If all are names of classes, use --task classification"
+    (row, number), (other_row, other) = numbers[0], others[0]
+    if all(cell.lstrip("+-").isdecimal() for _, cell in numbers):
+        notes.warnings.append(
+            f"some labels of {shown(name)} are numbers, as {shown(number)}, and others are not, as "
+            f"{shown(other)} ({place(other_row)}): all are taken for names of classes"
         )
+        return
+    raise DataError(
+        f"{place(row)}: the label {shown(number)} is a number, but {shown(other)} is not "
+        f"({place(other_row)}). If all are names of classes, use --task classification"
+    )
 
 
 def _warn_of_lists(name: str, lists: Mapping[str, list[Any] | None], notes: Notes) -> None:
@@ -200,7 +208,7 @@ def parse_list(text: str) -> list[Any] | None:
         return None
     inner = text[1:-1].strip()
     if text[0] == "[" and _BARE_STRINGS.fullmatch(inner):  # Python would join them to one
-        return [one[1:-1] for one in _STRING.findall(inner)]
+        return [string[1:-1] for string in _STRING.findall(inner)]
     for parse in (json.loads, ast.literal_eval):
         with suppress(ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             value = parse(text)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from ntpscore.errors import DataError
+from ntpscore.errors import DataError, MissingColumnError
 from ntpscore.text.source import Notes
 from ntpscore.text.table import Table, quoted, shown
 
@@ -226,7 +226,7 @@ def _mean_length(table: Table, name: str) -> float:
 
 def _named(table: Table, name: str, option: str) -> str:
     if name not in table.names:
-        raise DataError(
+        raise MissingColumnError(
             f"{table.id} has no column {shown(name)}, which {option} asks for: it has "
             f"{quoted(table.names)}{table.hint}"
         )

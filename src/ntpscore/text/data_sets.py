@@ -83,8 +83,8 @@ def _commit_of_files(loaded: "datasets.DatasetDict") -> str | None:
     """The commit in the addresses of the files that were read, cached or not."""
     for dataset in loaded.values():
         for address in dataset.info.download_checksums or {}:
-            if found := re.search(r"@([0-9a-f]{40})/", address):
-                return found[1]
+            if commit := re.search(r"@([0-9a-f]{40})/", address):
+                return commit[1]
     return None
 
 

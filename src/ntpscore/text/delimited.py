@@ -168,7 +168,11 @@ def _parse(
 
 
 def _rows_of_csv(text: str, delimiter: str, first_line: int) -> Iterator[_Row]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    # Where the header has blanks behind its delimiters they are no part of the cells.
+    spaced = f"{delimiter} " in _first_line(text)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=spaced
+    )
     start = 1
     try:
         with _long_fields(len(text)):

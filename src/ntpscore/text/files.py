@@ -43,7 +43,7 @@ def read_file(path: Path, table_id: str, *, encoding: str | None, skip_bad_rows:
             f"{table_id}: a file must end in one of {', '.join(DATA_FILE_ENDINGS)}, not in "
             f"{path.suffix!r}; one of {', '.join(_DECOMPRESSORS)} may follow"
         )
-    content = _read_bytes(path, table_id)
+    content = read_bytes(path, table_id)
     if decompress is not None:
         content = _decompress(content, decompress, table_id)
     if not content.removeprefix(_BOM).strip():
@@ -58,7 +58,12 @@ def read_file(path: Path, table_id: str, *, encoding: str | None, skip_bad_rows:
     return _TEXTS[ending](text, table_id, skip_bad_rows=skip_bad_rows)
 
 
-def _read_bytes(path: Path, table_id: str) -> bytes:
+def read_bytes(path: Path, table_id: str) -> bytes:
+    """The content of a file.
+
+    Raises:
+        DataError: it can't be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
@@ -176,7 +181,7 @@ def noted_class_orders(note: bytes) -> dict[str, tuple[str, ...]]:
         names = inner.get("names") if isinstance(inner, dict) else None
         if (
             isinstance(names, list)
-            and all(isinstance(one, str) for one in names)
+            and all(isinstance(name, str) for name in names)
             and inner.get("_type") == "ClassLabel"
         ):
             orders[name] = tuple(names)

@@ -11,19 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from ntpscore.errors import DataError, MissingSplitError
-from ntpscore.text.files import decode, is_data_file, read_file, stem
+from ntpscore.text.files import decode, is_data_file, read_bytes, read_file, stem
 from ntpscore.text.options import TextOptions
 from ntpscore.text.registry import DATA_SETS
+from ntpscore.text.split_names import SPLIT_OF_WORD, common_split, split_of_name
 from ntpscore.text.table import LONGEST_PATH, Table, join_tables, quoted, shown
 
-_SPLIT_WORDS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
-_SPLIT_OF_WORD = {word: split for split, words in _SPLIT_WORDS.items() for word in words}
 # What lies beside data and is none.
 _NO_DATA = re.compile(r"dataset_infos?|dataset_dict|state|metadata|.*config.*|package(-lock)?")
+# How far down files are looked for where none lie in the folder itself.
+_DEPTH = 3
 _Files = dict[str | None, list[Path]]
 
 
@@ -100,7 +97,7 @@ class FileReader:
                 break
         else:
             paths = [
-                path for path in sorted(folder.rglob("*"))
+                path for depth in range(1, _DEPTH + 1) for path in folder.glob("*/" * depth + "*")
                 if path.is_file() and _is_data(path)
                 and not any(part.startswith(".") for part in path.relative_to(folder).parts)
             ]  # fmt: skip
@@ -168,7 +165,10 @@ class FileReader:
         def read_column(name: str) -> list[Any]:
             if name == "label":
                 return [label for _, label in rows]
-            return [decode(path.read_bytes(), str(path), self.options.encoding) for path, _ in rows]
+            return [
+                decode(read_bytes(path, str(path)), str(path), self.options.encoding)
+                for path, _ in rows
+            ]
 
         return Table(
             self.id,
@@ -188,6 +188,8 @@ def match_paths(pattern: str) -> list[Path]:
     Raises:
         DataError: no file matches the pattern.
     """
+    if "\0" in pattern:
+        return []
     expanded = os.path.expanduser(pattern)  # noqa: PTH111  # a pattern is no path
     if glob.has_magic(expanded):
         matches = sorted(map(Path, glob.glob(expanded, recursive=True)))  # noqa: PTH207
@@ -196,23 +198,12 @@ def match_paths(pattern: str) -> list[Path]:
             raise DataError(f"no file of labelled text matches {shown(pattern, LONGEST_PATH)}")
         return paths
     parts = [Path(os.path.expanduser(part.strip())) for part in expanded.split(",")]  # noqa: PTH111
-    return parts if len(parts) > 1 and all(part.is_file() for part in parts) else []
-
-
-def split_of_name(name: str) -> str | None:
-    """The split that a name such as `train-00000-of-00002` or `reviews_dev` tells."""
-    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
-    return next((_SPLIT_OF_WORD[word] for word in words if word in _SPLIT_OF_WORD), None)
-
-
-def common_split(split: str) -> str:
-    """The usual name of a split: `dev` is `validation`."""
-    return _SPLIT_OF_WORD.get(split.lower(), split)
+    return parts if len(parts) > 1 and all(map(os.path.isfile, parts)) else []
 
 
 def _without_split(path: Path) -> list[str]:
     words = re.findall(r"[a-z]+", stem(path).lower())
-    return [word for word in words if word not in _SPLIT_OF_WORD]
+    return [word for word in words if word not in SPLIT_OF_WORD]
 
 
 def _choose_split(splits: Mapping[Any, Any], split: str, table_id: str) -> Any:

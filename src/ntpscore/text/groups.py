@@ -65,10 +65,10 @@ def count_repetitions(texts: Sequence[str], labels: npt.NDArray[Any]) -> tuple[i
         repeated: n less the number of different texts.
         contradicting: different texts whose repetitions have not all the same label.
     """
-    told: dict[str, set[bytes]] = defaultdict(set)
+    labels_of: dict[str, set[bytes]] = defaultdict(set)
     for text, label in zip(texts, labels, strict=True):
-        told[text_key(text)].add(np.asarray(label).tobytes())
-    return len(texts) - len(told), sum(len(of_text) > 1 for of_text in told.values())
+        labels_of[text_key(text)].add(np.asarray(label).tobytes())
+    return len(texts) - len(labels_of), sum(len(of_text) > 1 for of_text in labels_of.values())
 
 
 def draw_whole_groups(groups: Groups, size: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 from ntpscore.errors import DataError
-from ntpscore.text.table import Table, shown
+from ntpscore.text.split_names import split_of_name
+from ntpscore.text.table import Table, quoted, shown
 
 
 class _Twice:
@@ -105,6 +106,9 @@ def _unwrap(value: dict[str, Any], table_id: str) -> tuple[Any, tuple[str, ...]]
     of_objects = [key for key, rows in lists.items() if _is_rows(rows, dict)]
     if len(of_objects) == 1:
         return value[of_objects[0]], (f"the rows of {table_id} are under {shown(of_objects[0])}",)
+    if len(of_objects) > 1 and all(map(split_of_name, of_objects)):
+        rows = [{"split": key, **row} for key in of_objects for row in value[key]]
+        return rows, (f"the splits of {table_id} are under {quoted(of_objects)}",)
     if len(of_objects) > 1:
         raise DataError(
             f"{table_id} holds several lists of objects, under {', '.join(map(shown, of_objects))}:"

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,17 @@ class LabelledText:
     def n_groups(self) -> int:
         """How many groups there are."""
         return int(self.groups.max()) + 1
+
+    @cached_property
+    def fold_groups(self) -> Groups:
+        """(n,) what folds and hold-outs keep together: groups, and pairs that share a first text.
+
+        Pairs are no repetitions where only one side is the same, but a fit that saw the question
+        with one answer is not judged fairly by the other.
+        """
+        if "pair" not in self.source.columns:
+            return self.groups
+        return find_groups([text.split("\n", 1)[0] for text in self.texts], self.groups.tolist())
 
     def __len__(self) -> int:
         """How many texts there are."""
@@ -135,13 +147,13 @@ def load_text(
         fields=None if parsed is None else parsed.fields,
         notes=notes,
     )
-    kept = read_rows(table, columns, parsed, options, notes)
+    good = read_rows(table, columns, parsed, options, notes)
     labels = read_labels(
-        kept.labels, options.task, lambda index: table.place(kept.rows[index]), notes
+        good.labels, options.task, lambda index: table.place(good.rows[index]), notes
     )
-    groups = find_groups(kept.texts, kept.chosen_groups)
+    groups = find_groups(good.texts, good.chosen_groups)
     sample = _sample(labels, groups, options.max_texts, seed)
-    labels, texts = labels.take(sample), [kept.texts[index] for index in sample]
+    labels, texts = labels.take(sample), [good.texts[index] for index in sample]
     groups = number_groups(groups[sample])
     mean = sd = None
     numbers: npt.NDArray[np.int64] | npt.NDArray[np.float64]
@@ -158,8 +170,8 @@ def load_text(
         content_hash=hash_content(texts, labels.values),
         configuration=options.data_configuration,
         split=options.split,
-        n_rows=len(kept.rows) + kept.skipped.total(),
-        skipped=dict(kept.skipped),
+        n_rows=len(good.rows) + good.skipped.total(),
+        skipped=dict(good.skipped),
         columns=columns.describe(with_text=parsed is None),
         template=options.template,
         reading=replace(notes.reading(), repeated=repeated, contradicting=contradicting),

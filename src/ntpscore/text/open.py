@@ -63,8 +63,8 @@ def open_table(data: Any, options: TextOptions) -> Table:
 
 def _open_paths(data: Sequence[str | Path], options: TextOptions) -> Table:
     _refuse(options, _HUB_ONLY, "files")
-    paths = [Path(one).expanduser() for one in data]
-    missing = next((path for path in paths if not path.is_file()), None)
+    paths = [Path(path).expanduser() for path in data]
+    missing = next((path for path in paths if not os.path.isfile(path)), None)  # noqa: PTH113
     if missing is not None:
         raise DataError(f"no such file: {missing}")
     return FileReader(f"{len(paths)} files", options).read_together(paths)
@@ -75,26 +75,29 @@ def _open_path(data: str | Path, options: TextOptions) -> Table | None:
     # The name of a file may hold any bytes.
     name, path = str(data).encode(errors="backslashreplace").decode(), Path(data)
     reader = FileReader(name, options)
-    with suppress(RuntimeError):  # no such user's home: then it's no such file either
+    with suppress(RuntimeError, ValueError):  # no such user's home: then it's no such file either
         path = path.expanduser()
-    if os.path.exists(path):  # noqa: PTH110  # pathlib raises for a name that is too long
+    if name and os.path.exists(path):  # noqa: PTH110  # pathlib raises for a name that is too long
         _refuse(options, _HUB_ONLY, f"{name}, which is a local path")
         if not path.is_dir():
             return reader.read_file(path)
         if not is_saved(path):
-            return reader.read_folder(path)
+            try:
+                return reader.read_folder(path)
+            except OSError as error:
+                raise DataError(f"{name} can't be read: {error}") from error
         _refuse(options, _FILES_ONLY, f"{name}, which `save_to_disk` wrote")
         return table_from_datasets(load_folder(path, name), name, options.split)
     if paths := match_paths(name):
         _refuse(options, _HUB_ONLY, f"{name}, which names local files")
         return reader.read_together(paths)
-    told = shown(name, LONGEST_PATH)[1:-1]
+    short_name = shown(name, LONGEST_PATH)[1:-1]
     if isinstance(data, Path) or is_data_file(path) or name.startswith((".", "/", "~")):
-        raise DataError(f"no such file: {told}")
+        raise DataError(f"no such file: {short_name}")
     if not _HUB_ID.fullmatch(name):
         raise DataError(
-            f"no such file: {told}; and it is no id on the hub (owner/name) and no short name "
-            f"({', '.join(DATA_SETS)})"
+            f"no such file: {short_name}; and it is no id on the hub (owner/name) and no short "
+            f"name ({', '.join(DATA_SETS)})"
         )
     return None
 

@@ -284,15 +284,15 @@ def fill_in(data: Any, options: TextOptions) -> tuple[Any, TextOptions]:
     entry = find_data(data)
     if entry is None:
         return data, options
-    found: dict[str, Any] = {
+    registered: dict[str, Any] = {
         "data_configuration": options.data_configuration or entry.configuration,
         "data_revision": options.data_revision or entry.revision,
         "label_column": options.label_column or entry.label_column,
     }
     if not (options.text_column or options.pair_column or options.template):
-        found |= {name: getattr(entry, name) for name in ("text_column", "pair_column")}
-        found["template"] = entry.template
-    return entry.hub_id or data, replace(options, **found)
+        registered |= {name: getattr(entry, name) for name in ("text_column", "pair_column")}
+        registered["template"] = entry.template
+    return entry.hub_id or data, replace(options, **registered)
 
 
 def split_rule(

@@ -93,7 +93,7 @@ def read_rows(
     if not good:
         reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
         raise DataError(f"{table.id}: no row of split {shown(split)} is left: {reasons}")
-    kept = [
+    labels = [
         column._replace(
             values=_take(column.values, good), has_gaps=any(map(is_missing, column.values))
         )
@@ -101,7 +101,7 @@ def read_rows(
     ]
     rows = [in_split[index] for index in good]
     chosen = None if columns.group is None else _take(table.column(columns.group), rows)
-    return Rows(rows, built, kept, chosen, skipped)
+    return Rows(rows, built, labels, chosen, skipped)
 
 
 def _take(values: Sequence[Any], rows: Sequence[int]) -> list[Any]:
@@ -154,7 +154,7 @@ def _refuse_hidden(
         and not any(_are_hidden(other.column(label)) for label in columns.label)
     ]
     if columns.split is not None:
-        for name in sorted({one for one in splits if one not in {None, split}}, key=str):
+        for name in sorted({other for other in splits if other not in {None, split}}, key=str):
             rows = [row for row, its_split in enumerate(splits) if its_split == name]
             if not any(_are_hidden(_take(table.column(label), rows)) for label in columns.label):
                 with_labels.append(str(name))
@@ -237,11 +237,11 @@ def _missing_label(column: LabelColumn, cells: Sequence[Any], index: int) -> str
             cell.strip() if isinstance(cell, str) and not is_missing(cell) else ""
             for cell in missing
         )
-        told = ", ".join(
+        counted = ", ".join(
             f"{count} {shown(name) if name else 'blank'}"
             for name, count in kinds.most_common(_MOST_KINDS_TOLD)
         )
-        message += f", as in {len(missing)} rows ({told})"
+        message += f", as in {len(missing)} rows ({counted})"
     cell = cells[index]
     if isinstance(cell, str) and not is_missing(cell):
         message += f": {shown(cell)} stands for none"

@@ -162,7 +162,7 @@ def _describe_labels(text: "LabelledText") -> str:
     names = list(counts)
     if len(names) > _MOST_CLASSES_TOLD:
         names = sorted(names, key=lambda name: -counts[name])[:_MOST_CLASSES_TOLD]
-    told = ", ".join(f"{_bare(name)} {counts[name]}" for name in names)
+    counted = ", ".join(f"{_bare(name)} {counts[name]}" for name in names)
     rest = f", and {len(counts) - len(names)} more" if len(counts) > len(names) else ""
     kind = "classes" if text.task == "classification" else "labels, any number a text"
-    return f"{len(counts)} {kind}: {told}{rest}"
+    return f"{len(counts)} {kind}: {counted}{rest}"

@@ -63,11 +63,11 @@ def merge_spellings(labels: Iterable[str], notes: Notes) -> dict[str, str]:
             notes.merged[name] = tuple(group)
     if notes.merged:
         groups = list(notes.merged.values())
-        told = "; ".join(quoted(group) for group in groups[:_MOST_TOLD])
+        examples = "; ".join(quoted(group) for group in groups[:_MOST_TOLD])
         more = f"; and {len(groups) - _MOST_TOLD} more" if len(groups) > _MOST_TOLD else ""
         notes.warnings.append(
             "labels that differ in case, blanks, Unicode form or quotes only are taken for one "
-            f"class: {told}{more} (--exact-labels keeps them apart)"
+            f"class: {examples}{more} (--exact-labels keeps them apart)"
         )
     return class_of
 
@@ -88,7 +88,7 @@ def find_separator(counts: Mapping[str, int]) -> str | None:
         uses = Counter(part for of_label in parts.values() for part in of_label)
         of_joined = {part for label in joined for part in parts[label]}
         shared = sum(uses[part] > 1 for part in of_joined)
-        if len(uses) < len(counts) and shared >= 0.8 * len(of_joined):
+        if len(uses) <= len(counts) and shared >= 0.8 * len(of_joined):
             return separator
     return None
 

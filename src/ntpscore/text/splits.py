@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ntpscore.errors import DataError, MissingSplitError
+from ntpscore.errors import DataError, MissingColumnError, MissingSplitError
 from ntpscore.options import with_keywords
 from ntpscore.text.groups import count_repetitions, draw_whole_groups, number_groups, text_key
 from ntpscore.text.labelled import LabelledText, hash_content, load_text
@@ -66,6 +66,12 @@ def load_splits(
         return Splits(train, _sample(test, train, options.max_test_texts, seed))
     try:
         test = load_text(data, _test_options(train, options, wanted), seed=seed)
+    except MissingColumnError as error:
+        raise DataError(
+            f"the split {shown(wanted)} lacks what the split {shown(options.split)} has, as where "
+            f"labels are hidden ({error}). Name another split with --test-split or another file "
+            "with --test-data, or hold a share out with --hold-out 0.2"
+        ) from error
     except MissingSplitError as error:
         raise MissingSplitError(
             f"there is no test split {shown(wanted)} ({error}). Name one with --test-split, name "
@@ -78,25 +84,20 @@ def load_splits(
 def _join_splits(train: LabelledText, test: LabelledText) -> Splits:
     """Both splits in one coding; test texts that are also train texts are warned of."""
     test = recode_labels(test, train)
-    if train.source.content_hash == test.source.content_hash:
-        raise DataError(
-            f"the texts to fit and to test are the same {len(test)} rows: name other texts to "
-            "test with --test-split or --test-data, or use --hold-out 0.2"
-        )
     labels: dict[str, set[bytes]] = defaultdict(set)
     for text, label in zip(train.texts, train.labels, strict=True):
         labels[text_key(text)].add(np.asarray(label).tobytes())
-    told = [
+    has_same_label = [
         np.asarray(label).tobytes() in labels[text_key(text)]
         for text, label in zip(test.texts, test.labels, strict=True)
         if text_key(text) in labels
     ]
-    if not told:
+    if not has_same_label:
         return Splits(train, test)
     warning = (
-        f"{len(told)} of {len(test)} texts of split {shown(test.source.split)} are also in split "
-        f"{shown(train.source.split)}, {told.count(False)} of them with another label: what is "
-        "measured on them is memory. --hold-out 0.2 keeps the same texts on one side"
+        f"{len(has_same_label)} of {len(test)} texts of split {shown(test.source.split)} are also "
+        f"in split {shown(train.source.split)}, {has_same_label.count(False)} of them with another "
+        "label: what is measured on them is memory. --hold-out 0.2 keeps the same texts on one side"
     )
     reading = test.source.reading
     reading = replace(reading, warnings=(*reading.warnings, warning))
@@ -214,14 +215,14 @@ def hold_out_texts(text: LabelledText, share: float, seed: int) -> Splits:
     if not 0 < share < 1:
         raise DataError(f"--hold-out must be between 0 and 1, not {share}")
     rng = np.random.default_rng(seed)
-    first = np.unique(text.groups, return_index=True)[1]
+    first = np.unique(text.fold_groups, return_index=True)[1]
     strata = np.zeros(len(text), dtype=np.int64)
     if text.task == "classification":
-        strata = text.labels.astype(np.int64)[first][text.groups]
+        strata = text.labels.astype(np.int64)[first][text.fold_groups]
     drawn = []
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)
-        groups = text.groups[rows]
+        groups = text.fold_groups[rows]
         size = min(max(round(share * len(rows)), 1), len(rows) - 1)
         if size and (groups != groups[0]).any():
             drawn.append(rows[draw_whole_groups(groups, size, rng)])

@@ -159,5 +159,7 @@ def shown(value: Any, longest: int = _LONGEST_SHOWN) -> str:
 
 def quoted(names: Sequence[str]) -> str:
     """Names for a message, quoted and with commas, the first few if they are many."""
-    told = ", ".join(map(shown, names[:_MOST_QUOTED]))
-    return told if len(names) <= _MOST_QUOTED else f"{told} and {len(names) - _MOST_QUOTED} more"
+    listed = ", ".join(map(shown, names[:_MOST_QUOTED]))
+    return (
+        listed if len(names) <= _MOST_QUOTED else f"{listed} and {len(names) - _MOST_QUOTED} more"
+    )

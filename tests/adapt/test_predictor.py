@@ -32,7 +32,7 @@ from ntpscore.adapt import (
 )
 from ntpscore.adapt.readout import HEAD, load_readout
 from ntpscore.errors import DataError, ModelError, NtpscoreError, OutputError
-from ntpscore.text import Splits, load_splits
+from ntpscore.text import Splits, load_splits, load_text
 from tests.support.labelled_texts import make_rows, write_rows
 
 CONFIGS = {
@@ -382,3 +382,38 @@ def test_odd_names_survive(tiny: LanguageModel, tmp_path: Path) -> None:
     predicted = labeller.predict(splits.test.texts)
     assert predicted.tolist() == result.predictions["predicted"].tolist()
     assert set(predicted) <= set(ODD)
+
+
+# -- the least there can be --------------------------------------------------------------------------
+
+LEAST = {
+    "a text per class": pd.DataFrame(
+        {"text": ["cat", "dog", "hen", "rain"], "label": list("abcd")}
+    ),
+    "two classes of one text": pd.DataFrame({"text": ["cat", "rain"], "label": ["a", "b"]}),
+    "two targets": pd.DataFrame({"text": ["cat", "rain"], "label": [0.5, 1.5]}),
+    "a label that all have": pd.DataFrame(
+        {"text": ["cat", "dog", "hen"], "label": [["a"], ["a", "b"], ["a"]]}
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LEAST)
+@pytest.mark.parametrize("method", KEPT)
+def test_the_least_there_can_be_is_fitted_and_labelled(
+    case: str, method: str, tiny: LanguageModel, tmp_path: Path
+) -> None:
+    text = load_text(LEAST[case])
+    if method == "logistic" and text.task == "regression":
+        pytest.skip("logistic regression has no targets")
+    config = replace(CONFIGS["lora"], steps=1) if method == "lora" else None
+    METHODS[method].fit(tiny, text, None, config=config, folder=tmp_path)
+    labeller = load_predictor(tmp_path, model=tiny)
+    predicted = labeller.predict(text.texts)
+    assert len(predicted) == len(text)
+    if text.task == "regression":
+        assert np.isfinite(predicted).all()
+    else:
+        assert np.isfinite(labeller.predict_proba(text.texts)).all()
+    if method == "ridge" and text.task == "classification":
+        assert predicted.tolist() == LEAST[case]["label"].tolist()

@@ -69,7 +69,7 @@ def fit_ridge(
     targets = torch.from_numpy(target_rows(train.labels, train.task, len(train.classes)))
 
     def fit(features: SplitFeatures) -> FittedHeads:
-        rows = choose_texts(train, MOST_CHOSEN_ON, config.seed, train.groups.tolist())
+        rows = choose_texts(train, MOST_CHOSEN_ON, config.seed)
         candidates = cross_validate(
             features.of(places, rows if len(rows) < len(train) else None),
             targets[rows],
@@ -79,7 +79,7 @@ def fit_ridge(
         best = min(candidates, key=lambda candidate: float(candidate.held_out.errors.min()))
         held_out = best.held_out
         X = features.of([best.place])[best.place]
-        predicted = held_out.predictions.numpy()
+        predicted = held_out.class_scores.numpy()
         head = solve_ridge(
             X,
             targets,
@@ -94,7 +94,7 @@ def fit_ridge(
                 "penalty": found.penalty,
                 "r2": found.r2,
                 "accuracy": evaluate(
-                    found.predictions.numpy(),
+                    found.class_scores.numpy(),
                     train.labels[rows],
                     task=train.task,
                     split="cross-validation",
@@ -214,4 +214,4 @@ def _folds(train: LabelledText, rows: Sequence[int], seed: int) -> Tensor:
     classes = None
     if train.task == "classification":
         classes = torch.from_numpy(train.labels[rows].astype(np.int64))
-    return stratified_folds(classes, torch.from_numpy(train.groups[rows]), seed=seed)
+    return stratified_folds(classes, torch.from_numpy(train.fold_groups[rows]), seed=seed)

@@ -15,7 +15,7 @@ from ntpscore.text import Splits
 from tests.tolerances import LEAST_SQUARES
 
 
-def test_fit_ols_reports_every_layer_and_the_last_on_top(
+def test_fit_ols_reports_every_layer_and_the_best_on_top(
     tiny: LanguageModel, splits: Splits, tmp_path: Path
 ) -> None:
     result = fit_ols(tiny, splits.train, splits.test, folder=tmp_path / "out")
@@ -24,7 +24,9 @@ def test_fit_ols_reports_every_layer_and_the_last_on_top(
     assert result.test is not None
     assert result.train is not None
     assert result.train.accuracy > result.train.majority_accuracy
-    assert result.test.accuracy == rows[-1]["test"]["accuracy"]
+    (best,) = (row for row in rows if row["layer"] == result.record["best_layer"])
+    assert result.test.accuracy == best["test"]["accuracy"]
+    assert result.record["layer"] == result.readout.head.layer == best["layer"]
     assert result.test.accuracy_interval is not None
     for row in rows:
         # Closed forms and outputs say the same.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ntpscore.adapt.config import OlsConfig
 from ntpscore.adapt.evaluation import Evaluation, target_rows
-from ntpscore.adapt.frozen import FittedHeads, fit_on_features
+from ntpscore.adapt.frozen import FittedHeads, SplitFeatures, fit_on_features
 from ntpscore.adapt.head import TEXTS_AT_ONCE, LinearHead
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.core.cross_validation import fit_ridge, held_out_ridge, stratified_folds
@@ -19,6 +19,7 @@ from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.core.probe import LeastSquares
 from ntpscore.errors import MomentsError
 from ntpscore.models import LanguageModel
+from ntpscore.reading.features import Place
 from ntpscore.reading.reader import check_layers
 from ntpscore.text import LabelledText
 
@@ -59,7 +60,7 @@ def _fit_moments(moments: LayerMoments) -> _Fit:
 def _fit_ridge(features: Tensor, train: LabelledText, seed: int) -> _Fit:
     """Least squares with the penalty that predicts texts of other folds best."""
     Y = torch.from_numpy(target_rows(train.labels, train.task, len(train.classes)))
-    groups = torch.from_numpy(np.unique(train.texts, return_inverse=True)[1])
+    groups = torch.from_numpy(train.fold_groups)
     classes = torch.from_numpy(train.labels) if train.task == "classification" else None
     held_out = held_out_ridge(features, Y, stratified_folds(classes, groups, seed=seed))
     weights, intercept = fit_ridge(features, Y, held_out.penalty)
@@ -120,15 +121,17 @@ def fit_ols(
     if moments is not None:
         _check_moments(moments, model, train, layers)
 
-    def fit(features: dict[int, Tensor]) -> FittedHeads:
+    def fit(features: SplitFeatures) -> FittedHeads:
+        by_place = {} if moments else features.of([Place(layer) for layer in layers])
         fits = []
         for layer in layers:
-            if config.ridge:
-                fits.append(_fit_ridge(features[layer], train, config.seed))
-            elif moments is None:
-                fits.append(_fit_moments(accumulate(features[layer], train, layer)))
-            else:
+            if moments is not None:
                 fits.append(_fit_moments(moments.layer(layer)))
+            elif config.ridge:
+                fits.append(_fit_ridge(by_place[Place(layer)].float(), train, config.seed))
+            else:
+                mean_tokens = by_place[Place(layer)].float()
+                fits.append(_fit_moments(accumulate(mean_tokens, train, layer)))
         heads = [
             LinearHead(layer, fit.weights, fit.intercept, "targets")
             for layer, fit in zip(layers, fits, strict=True)
@@ -140,18 +143,19 @@ def fit_ols(
         ]
         split, n = train.source.split, len(train)
         on_train = [Evaluation(split, n, r2=fit.r2, mse=fit.mse, loss=fit.mse) for fit in fits]
+        best = _best_layer(statistics)
         return FittedHeads(
             heads,
             statistics,
-            chosen=len(heads) - 1,
-            describe=lambda rows: {"fits": rows, "best_layer": _best_layer(rows)},
+            chosen=layers.index(best) if best is not None else len(heads) - 1,
+            describe=lambda rows: {"fits": rows, "best_layer": best},
             on_train=() if moments is None else on_train,
             warnings=_warnings(train, model.width),
         )
 
     return fit_on_features(
         "ols", fit, model, train, test, config,
-        layers=layers, folder=folder, cache=cache, progress=progress, needs_train=moments is None,
+        folder=folder, cache=cache, progress=progress,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from ntpscore.allocator import keep_freed_memory
 from ntpscore.cli.adapt import adapt_command
 from ntpscore.cli.datasets import datasets_command
 from ntpscore.cli.models import models_command
+from ntpscore.cli.predict import predict_command
 from ntpscore.cli.rank import rank_command
 from ntpscore.cli.score import score_command
 from ntpscore.cli.show import show_command
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command("score")(score_command)
 app.command("adapt")(adapt_command)
+app.command("predict")(predict_command)
 app.command("rank")(rank_command)
 app.command("show")(show_command)
 app.command("models")(models_command)

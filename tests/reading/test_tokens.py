@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from ntpscore.reading.tokens import plan_batches, plan_shares
+from ntpscore.reading.tokens import plan_batches, plan_shares, tokens_per_batch
 
 
 def test_plan_batches_keeps_budget_and_every_text() -> None:
@@ -38,3 +39,9 @@ def test_shares_hold_every_text_and_are_of_one_size(n_shares: int) -> None:
     numbers = [len(share) for share in shares]
     assert max(numbers) - min(numbers) <= 1
     assert plan_shares(lengths, 512, 1) == [plan_batches(lengths, 512)]
+
+
+def test_batches_are_larger_on_cuda_unless_told_otherwise() -> None:
+    cpu, cuda, mps = (torch.device(one) for one in ("cpu", "cuda", "mps"))
+    assert [tokens_per_batch(None, one) for one in (cpu, cuda, mps)] == [2048, 16384, 2048]
+    assert tokens_per_batch(7, cuda) == 7

@@ -1,13 +1,20 @@
 """What a pass takes of memory, planned before it begins."""
 
+from dataclasses import dataclass
+
 import psutil
 import torch
+from transformers import PreTrainedConfig
 
 from ntpscore.core.moments import Moments
 from ntpscore.core.scores import solve_bytes
 from ntpscore.errors import ModelError
 
 _MARGIN = 0.9
+# Of a block, per token: vectors of the width and of the inner width that live at the same time.
+_WIDE, _INNER = 8, 3
+_INNER_NAMES = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
+_FEWEST_TOKENS = 1024
 
 
 def sums_device(device: torch.device) -> torch.device:
@@ -59,3 +66,89 @@ def check_memory(
             f"{needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free: {advice}"
         )
     return needed
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What a run takes of the graphics card that keeps its sums, in bytes.
+
+    Attributes:
+        weights: of the model, as far as they lie there.
+        batch: hidden states of a batch, and what adding them takes.
+        sums: of all layers.
+        solving: of a layer, when batches are gone.
+        batch_tokens: tokens per batch, padding included.
+    """
+
+    weights: int
+    batch: int
+    sums: int
+    solving: int
+    batch_tokens: int
+
+    @property
+    def peak(self) -> int:
+        """The most that is taken at a time."""
+        return self.weights + self.sums + max(self.batch, self.solving)
+
+    def __str__(self) -> str:
+        """In one line."""
+        parts = {
+            "weights": self.weights,
+            f"batches of {self.batch_tokens} tokens": self.batch,
+            "sums": self.sums,
+            "solving": self.solving,
+        }
+        return ", ".join(f"{what} {n_bytes / 1e9:.1f} GB" for what, n_bytes in parts.items())
+
+
+def plan_memory(
+    config: PreTrainedConfig,
+    weights: int,
+    n_layers: int,
+    n_outputs: int,
+    n_shuffles: int,
+    batch_tokens: int,
+    *,
+    total: int,
+    n_bytes: int = 2,
+) -> MemoryPlan:
+    """Plan a run on a graphics card: with smaller batches, if they make it fit.
+
+    Args:
+        config: of the model.
+        weights: bytes of the weights on the card that keeps the sums.
+        n_layers: of the moments.
+        n_outputs: c.
+        n_shuffles: P.
+        batch_tokens: tokens per batch, if memory suffices.
+        total: bytes that the run may take, the weights among them.
+        n_bytes: of a number in the pass.
+
+    Raises:
+        ModelError: it doesn't fit; the message says how many layers do.
+    """
+    text = config.get_text_config(decoder=True)
+    d = text.hidden_size
+    inner = next((getattr(text, one) for one in _INNER_NAMES if getattr(text, one, None)), 4 * d)
+    # Prefix sums and tokens side by side, and a copy; two products of the width, in float64.
+    per_token = n_bytes * (_WIDE * d + _INNER * inner) + (16 + n_bytes) * d
+    per_layer = Moments.n_bytes(1, d, n_outputs, n_shuffles)
+
+    def plan(tokens: int, layers: int) -> MemoryPlan:
+        batch = per_token * tokens + 16 * d**2
+        return MemoryPlan(weights, batch, layers * per_layer, solve_bytes(d), tokens)
+
+    tokens = batch_tokens
+    while plan(tokens, n_layers).peak > _MARGIN * total and tokens // 2 >= _FEWEST_TOKENS:
+        tokens //= 2
+    planned = plan(tokens, n_layers)
+    if planned.peak <= _MARGIN * total:
+        return planned
+    fitting = int((_MARGIN * total - plan(tokens, 0).peak) // per_layer)
+    advice = (
+        f"choose at most {fitting} layers with --layers ({-(-n_layers // fitting)} runs for all)"
+        if fitting > 0
+        else "not even one layer fits: use a larger card, or --device cpu"
+    )
+    raise ModelError(f"{total / 1e9:.1f} GB of the card don't suffice for {planned}: {advice}")

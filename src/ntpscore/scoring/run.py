@@ -22,7 +22,7 @@ from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
 from ntpscore.progress import Progress
 from ntpscore.reading.adaptive_reading import AdaptiveReading
-from ntpscore.reading.memory import check_memory, sums_device
+from ntpscore.reading.memory import check_memory, plan_memory, sums_device
 from ntpscore.reading.moments_pass import MomentsPass, sums_at_once
 from ntpscore.reading.provenance import (
     describe_command,
@@ -32,7 +32,7 @@ from ntpscore.reading.provenance import (
     peak_memory,
 )
 from ntpscore.reading.reader import check_layers
-from ntpscore.reading.tokens import TokenizedText, tokenize
+from ntpscore.reading.tokens import TokenizedText, tokenize, tokens_per_batch
 from ntpscore.scoring.advice import write_advice
 from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.best import find_best
@@ -151,7 +151,7 @@ def score_text(
     with clock("sanity_check"):
         loss = _check_model(language_model, config)
     layers = check_layers(config.layers, language_model, "--layers")
-    needed = _check_memory(language_model, text, len(layers), config)
+    needed, batch_tokens = _check_memory(language_model, text, len(layers), config)
     with clock("tokenize"):
         tokens = tokenize(text.texts, language_model, config.max_length)
     if all(len(one) == 1 for one in tokens.ids):
@@ -171,7 +171,7 @@ def score_text(
             bar.say(line)
         reading = MomentsPass(
             language_model, text, tokens, layers, shuffles=config.shuffles, seed=config.seed,
-            batch_tokens=config.batch_tokens, precision=precision, until=config.until,
+            batch_tokens=batch_tokens, precision=precision, until=config.until,
             until_scores=config.until_scores,
             folder=folder, checkpoint_seconds=config.checkpoint_seconds, clock=clock, bar=bar,
             feature_texts=config.feature_texts,
@@ -252,18 +252,30 @@ def _check_model(language_model: LanguageModel, config: ScoreConfig) -> NextToke
 
 def _check_memory(
     language_model: LanguageModel, text: LabelledText, n_layers: int, config: ScoreConfig
-) -> int:
-    n_outputs = len(text.classes)
+) -> tuple[int, int]:
+    """Bytes of the sums and of solving a layer, and tokens of the batches that fit beside them."""
+    n_outputs, device = len(text.classes), sums_device(language_model.device)
     copies = sums_at_once(language_model, n_layers, n_outputs, config.shuffles)
-    return check_memory(
+    batch_tokens = tokens_per_batch(config.batch_tokens, language_model.device)
+    if device.type == "cuda":
+        model = language_model.model
+        there = [one for one in model.parameters() if one.device == device]
+        weights = sum(one.numel() * one.element_size() for one in there)
+        batch_tokens = plan_memory(
+            model.config, weights, n_layers, n_outputs, config.shuffles, batch_tokens,
+            total=weights + torch.cuda.mem_get_info(device)[0],
+            n_bytes=language_model.dtype.itemsize,
+        ).batch_tokens  # fmt: skip
+    needed = check_memory(
         n_layers,
         language_model.width,
         n_outputs,
         config.shuffles,
-        sums_device(language_model.device),
+        device,
         copies=copies,
         folds=0 if config.until is None else MOST_FOLDS + copies,
     )
+    return needed, batch_tokens
 
 
 def until_record(

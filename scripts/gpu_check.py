@@ -52,7 +52,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu-check")
     parser.add_argument("--seconds", type=float, default=sum(PARTS.values()))
-    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument(
+        "--parts", default=",".join(PARTS), help="none makes the table of what was kept"
+    )
     parser.add_argument(
         "--kept", type=Path, default=ROOT / "benchmarks" / "GPU.json", help="of parts not run now"
     )
@@ -63,23 +65,31 @@ def main() -> int:
     if options.part:
         _run_part(options.part, options.out, options.seconds)
         return 0
-    chosen = options.parts.split(",")
+    chosen = [name for name in options.parts.split(",") if name]
     end = time.perf_counter() + options.seconds
     shares = {name: PARTS[name] for name in chosen}
     found: dict[str, Any] = {}
     if options.kept.exists():
         kept = json.loads(options.kept.read_text(encoding="utf-8"))
         found = {name: part for name, part in kept.items() if name not in chosen}
+        if chosen:
+            found.pop("notes", None)  # of the run that was kept
     for i, name in enumerate(chosen):
         left = end - time.perf_counter()
         share = left * shares[name] / sum(shares[other] for other in chosen[i:])
         print(f"{name}: at most {share:.0f} s", flush=True)
         found[name] = _run_alone(name, options.out, share)
-        _write_json(options.out / "GPU.json", found)
-        (options.out / "GPU.md").write_text(make_table(found), encoding="utf-8")
-    print((options.out / "GPU.md").read_text(encoding="utf-8"))
+        _write_results(options.out, found)
+    _write_results(options.out, found)
+    print(make_table(found))
+    tests = found.get("tests", {}).get("run", {}) if "tests" in chosen else {}
     failed = any("error" in found[name] for name in chosen)
-    return int(failed or found.get("tests", {}).get("run", {}).get("returncode", 0) != 0)
+    return int(failed or tests.get("returncode", 0) != 0)
+
+
+def _write_results(out: Path, found: dict[str, Any]) -> None:
+    _write_json(out / "GPU.json", found)
+    (out / "GPU.md").write_text(make_table(found), encoding="utf-8")
 
 
 def _run_alone(name: str, out: Path, seconds: float) -> dict[str, Any]:
@@ -468,15 +478,13 @@ def _batch(model: Any, n_texts: int, most: int, seed: int = 0) -> tuple[Any, ...
     return tuple(one.to(model.device) for one in (ids, mask, labels, permutations))
 
 
-def pass_with_sums(model: Any, moments: list[Any], batch: tuple[Any, ...], **options: Any) -> None:
+def pass_with_sums(model: Any, moments: list[Any], batch: tuple[Any, ...]) -> None:
     """The pass that `score` makes over a batch: hidden states of all layers into sums."""
     from ntpscore.models import stream_hidden_states
     from ntpscore.reading.consumers import AddMoments
 
     ids, mask, labels, permutations = batch
     add = AddMoments(moments, labels, permutations)
-    if options.get("one_stream"):
-        add._beside = None  # noqa: SLF001
     part = add.begin(list(range(len(ids))), mask)
     stream_hidden_states(
         model, ids, None, lambda layer, states: add.take(part, layer, states), moments[0].layers
@@ -505,15 +513,14 @@ def _compare_passes(model: Any, tokens: int) -> dict[str, Any]:
     def bare() -> None:
         model.model.base_model(input_ids=batch[0], attention_mask=batch[1], use_cache=False)
 
-    def with_sums(precision: Any, **options: Any) -> Callable[[], None]:
+    def with_sums(precision: Any) -> Callable[[], None]:
         def run() -> None:
             moments.precision = precision
-            pass_with_sums(model, [moments], batch, **options)
+            pass_with_sums(model, [moments], batch)
 
         return run
 
     runs = {"bare": bare, **{one: with_sums(one) for one in _precisions()}}
-    runs["float64, one stream"] = with_sums("float64", one_stream=True)
     peaks = {}
     for name, run in runs.items():
         run()
@@ -650,6 +657,7 @@ def make_table(found: dict[str, Any]) -> str:
         "Written by `make gpu-check`; models of random weights in bfloat16.", "",
         ", ".join(f"{key} {value}" for key, value in machine.items()), "",
     ]  # fmt: skip
+    lines += [f"{note}\n" for note in found.get("notes", [])]
     lines += [
         f"**{name} was not finished: {part['error']}**\n"
         for name, part in found.items()

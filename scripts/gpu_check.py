@@ -23,7 +23,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 # Seconds that a part may take, of the 300 of a whole run: what is not used goes to the next.
-PARTS = {"rates": 45, "tests": 80, "qwen2-0.5b": 60, "llama-3-8b": 65, "solve": 50}
+PARTS = {
+    "llama-3-8b": 85, "qwen2-0.5b": 45, "tests": 65, "sums": 25, "solve": 35, "rates": 25,
+}  # fmt: skip
 SHAPES: dict[str, dict[str, Any]] = {
     "qwen2-0.5b": {
         "kind": "qwen2", "vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864,
@@ -51,6 +53,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu-check")
     parser.add_argument("--seconds", type=float, default=sum(PARTS.values()))
     parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument(
+        "--kept", type=Path, default=ROOT / "benchmarks" / "GPU.json", help="of parts not run now"
+    )
     parser.add_argument("--part", help="run this one here; for the script itself")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -62,6 +67,9 @@ def main() -> int:
     end = time.perf_counter() + options.seconds
     shares = {name: PARTS[name] for name in chosen}
     found: dict[str, Any] = {}
+    if options.kept.exists():
+        kept = json.loads(options.kept.read_text(encoding="utf-8"))
+        found = {name: part for name, part in kept.items() if name not in chosen}
     for i, name in enumerate(chosen):
         left = end - time.perf_counter()
         share = left * shares[name] / sum(shares[other] for other in chosen[i:])
@@ -70,7 +78,7 @@ def main() -> int:
         _write_json(options.out / "GPU.json", found)
         (options.out / "GPU.md").write_text(make_table(found), encoding="utf-8")
     print((options.out / "GPU.md").read_text(encoding="utf-8"))
-    failed = any("error" in part for part in found.values())
+    failed = any("error" in found[name] for name in chosen)
     return int(failed or found.get("tests", {}).get("run", {}).get("returncode", 0) != 0)
 
 
@@ -124,7 +132,7 @@ def _run_part(name: str, out: Path, seconds: float) -> None:
     elif name == "tests":
         tests_part(step, seconds - 10)
     else:
-        {"rates": rates_part, "solve": solve_part}[name](step)
+        {"rates": rates_part, "solve": solve_part, "sums": sums_part}[name](step)
 
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:
@@ -231,8 +239,14 @@ def rates_part(step: Step) -> None:
 
     step("float64_emulated_by_cublas", emulated)
     step("float64_by_cublas", lambda: emulated_float64(4096, 8192))
-    for d in (896, 4096):
-        step(f"digits of {d}", lambda d=d: _digit_steps(d, 8192))
+
+
+def sums_part(step: Step) -> None:
+    """The steps of the sums of one layer and batch."""
+    step("machine", describe_machine)
+    if device_name() == "cuda":
+        for d in (896, 4096):
+            step(f"d = {d}, 16384 tokens", lambda d=d: _sum_steps(d, 16384))
 
 
 def emulated_float64(d: int, n: int) -> dict[str, float]:
@@ -285,7 +299,7 @@ def _rates(d: int, n: int, device: str) -> dict[str, Any]:
     return {**rates, **failed}
 
 
-def _digit_steps(d: int, n: int) -> dict[str, Any]:
+def _sum_steps(d: int, n: int) -> dict[str, Any]:
     """Milliseconds of the steps of the sums of one layer and batch, in float64 and by digits."""
     import torch
 
@@ -337,8 +351,8 @@ def _digit_steps(d: int, n: int) -> dict[str, Any]:
         "C0 in float64, upper half of 2 blocks": halves,
         "C0 in float64, upper half of 4 blocks": quarters,
         "C0 and C1 in float64": lambda: prefix.T @ both,
-        "12 products of 1024 columns of digits": lambda: torch._int_mm(few, columns.T),  # noqa: SLF001
-        "combine those": lambda: kernels.combine_digits(parts, (4, 3), units, tokens.units),
+        "16 products of 1024 columns of digits": lambda: torch._int_mm(few, columns.T),  # noqa: SLF001
+        "combine those": lambda: kernels.combine_digits(parts, (4, 4), units, tokens.units),
         "C0 by digits": lambda: digits.digit_product(sums, sums),
         "C1 by digits": lambda: digits.digit_product(sums, tokens),
         **{f"all in {one}": whole(one) for one in _precisions()},
@@ -403,10 +417,11 @@ def model_part(name: str, step: Step) -> None:
             found["weights_gb"] = torch.cuda.memory_allocated() / 1e9
         return found
 
+    step("machine", describe_machine)
     step("model", make)
     if model is None:
         return
-    for tokens in (256,) if small else (2048, 16384):
+    for tokens in (256,) if small else (16384, 2048):
         step(f"pass of {tokens} tokens", lambda tokens=tokens: _compare_passes(model, tokens))
     step("errors", lambda: _errors(model, small=small))
 
@@ -436,8 +451,8 @@ def random_model(shape: dict[str, Any], device: str) -> Any:
     return model
 
 
-def _batch(model: Any, n_texts: int, most: int, seed: int = 0) -> tuple[Any, Any, Any, Any]:
-    """Token ids and mask, padded on the right, labels and shuffled labels."""
+def _batch(model: Any, n_texts: int, most: int, seed: int = 0) -> tuple[Any, ...]:
+    """Token ids and mask, padded on the right, labels and permutations of them."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -446,102 +461,114 @@ def _batch(model: Any, n_texts: int, most: int, seed: int = 0) -> tuple[Any, Any
     lengths = torch.randint(most * 7 // 8, most + 1, (n_texts,), generator=generator)
     lengths[0] = most
     mask = (torch.arange(most) < lengths[:, None]).long()
-    labels = torch.randint(CLASSES, (SHUFFLES + 1, n_texts), generator=generator)
-    return ids.to(model.device), mask.to(model.device), labels[0].to(model.device), (
-        labels[1:].to(model.device)
-    )  # fmt: skip
+    labels = torch.randint(CLASSES, (n_texts,), generator=generator)
+    permutations = torch.stack(
+        [torch.randperm(n_texts, generator=generator) for _ in range(SHUFFLES)]
+    )
+    return tuple(one.to(model.device) for one in (ids, mask, labels, permutations))
 
 
-def pass_with_sums(model: Any, moments: Any, batch: tuple[Any, Any, Any, Any]) -> None:
-    """The pass that `score` makes over a batch: hidden states of all layers into the sums."""
+def pass_with_sums(model: Any, moments: list[Any], batch: tuple[Any, ...], **options: Any) -> None:
+    """The pass that `score` makes over a batch: hidden states of all layers into sums."""
     from ntpscore.models import stream_hidden_states
+    from ntpscore.reading.consumers import AddMoments
 
-    ids, mask, labels, shuffled = batch
-    part = moments.batch(mask, labels, shuffled)
+    ids, mask, labels, permutations = batch
+    add = AddMoments(moments, labels, permutations)
+    if options.get("one_stream"):
+        add._beside = None  # noqa: SLF001
+    part = add.begin(list(range(len(ids))), mask)
     stream_hidden_states(
-        model, ids, None, lambda layer, states: moments.add_layer(layer, states, part),
-        moments.layers,
-    )  # fmt: skip
-    moments.add_labels(part)
+        model, ids, None, lambda layer, states: add.take(part, layer, states), moments[0].layers
+    )
+    add.end(part)
 
 
-def _precisions() -> list[str]:
+def _precisions() -> list[Any]:
     from ntpscore.core.prefix_products import PRECISIONS
 
     return list(PRECISIONS)
-
-
-def _moments(model: Any, layers: Any, precision: Any, shuffles: int = SHUFFLES) -> Any:
-    from ntpscore import Moments
-
-    return Moments(layers, model.width, CLASSES, shuffles, model.device, precision=precision)
 
 
 def _compare_passes(model: Any, tokens: int) -> dict[str, Any]:
     """Seconds of the bare pass and of the pass with sums in each precision, in turns."""
     import torch
 
+    from ntpscore import Moments
+
     most = 64 if tokens < 1000 else 128
     batch = _batch(model, tokens // most, most)
     n_tokens = int(batch[1].sum())
+    moments = Moments(model.n_layers + 1, model.width, CLASSES, SHUFFLES, model.device)
 
     @torch.inference_mode()
     def bare() -> None:
         model.model.base_model(input_ids=batch[0], attention_mask=batch[1], use_cache=False)
 
-    def with_sums(precision: str) -> Callable[[], None]:
-        return lambda: pass_with_sums(model, sums[precision], batch)
+    def with_sums(precision: Any, **options: Any) -> Callable[[], None]:
+        def run() -> None:
+            moments.precision = precision
+            pass_with_sums(model, [moments], batch, **options)
 
-    found: dict[str, Any] = {"tokens": n_tokens}
-    sums: dict[str, Any] = {}
-    for precision in _precisions():
-        # One precision's sums at a time: of a large model they take as much as its weights.
-        sums[precision] = _moments(model, model.n_layers + 1, precision)
+        return run
+
+    runs = {"bare": bare, **{one: with_sums(one) for one in _precisions()}}
+    runs["float64, one stream"] = with_sums("float64", one_stream=True)
+    peaks = {}
+    for name, run in runs.items():
+        run()
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-        times = interleaved({"bare": bare, "sums": with_sums(precision)})
-        one = {
-            "bare_tokens_per_second": n_tokens / statistics.median(times["bare"]),
-            "tokens_per_second": n_tokens / statistics.median(times["sums"]),
-            "ratio": statistics.median(times["sums"]) / statistics.median(times["bare"]),
-            "bare_seconds": times["bare"],
-            "seconds": times["sums"],
-        }
-        if torch.cuda.is_available():
-            one["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
-        found[precision] = one
-        del sums[precision]
-    return found
+            run()
+            peaks[name] = torch.cuda.max_memory_allocated() / 1e9
+    times = interleaved(runs)
+    middle = {name: statistics.median(took) for name, took in times.items()}
+    return {
+        "tokens": n_tokens,
+        **{
+            name: {
+                "tokens_per_second": n_tokens / middle[name],
+                "ratio": middle[name] / middle["bare"],
+                "seconds": times[name],
+                "peak_gb": peaks.get(name),
+            }
+            for name in runs
+        },
+    }
 
 
 def _errors(model: Any, *, small: bool) -> dict[str, Any]:
     """Scores of a few layers from sums in each precision, against sums in float64."""
+    from ntpscore import Moments
     from ntpscore.core.scores import SCORES, score_moments
 
     last = model.n_layers
     layers = [last] if model.width > 2048 else [0, last // 2, last]
     n_texts, most = (256, 16) if small else (3 * model.width, 24 if model.width < 2048 else 16)
     per_batch = 64 if small else 1024
-    tables: dict[str, Any] = {}
+    sums = {
+        one: Moments(layers, model.width, CLASSES, 0, model.device, precision=one)
+        for one in _precisions()
+    }
+    for start in range(0, n_texts, per_batch):
+        batch = _batch(model, min(per_batch, n_texts - start), most, start)
+        pass_with_sums(model, list(sums.values()), (*batch[:3], batch[3][:0]))
     found: dict[str, Any] = {"texts": n_texts, "layers": layers}
-    for precision in _precisions():
-        moments = _moments(model, layers, precision, 0)
-        for start in range(0, n_texts, per_batch):
-            ids, mask, labels, _ = _batch(model, min(per_batch, n_texts - start), most, start)
-            pass_with_sums(model, moments, (ids, mask, labels, None))
+    judges: Any = None
+    for precision, moments in sums.items():
         start_time = time.perf_counter()
-        tables[precision] = score_moments(moments).by_layer
+        scores = score_moments(moments).by_layer
         found[f"solve_seconds_{precision}"] = (time.perf_counter() - start_time) / len(layers)
-        errors = []
-        for one, judge in zip(tables[precision], tables["float64"], strict=True):
-            known = {name: ~judge.basis_dependent[name] for name in SCORES}
-            errors.append({
-                name: float((one.values[name] - judge.values[name])[known[name]].abs().max())
-                for name in SCORES if bool(known[name].any())
-            })  # fmt: skip
-        found[precision] = errors
-        found["condition_C0"] = [one.condition_C0 for one in tables["float64"]]
-        found["condition_N"] = [one.condition_N for one in tables["float64"]]
+        judges = judges or scores
+        found[precision] = [
+            {
+                name: float((one.values[name] - judge.values[name])[known].abs().max())
+                for name in SCORES
+                if bool((known := ~judge.basis_dependent[name]).any())
+            }
+            for one, judge in zip(scores, judges, strict=True)
+        ]
+    found["condition_C0"] = [one.condition_C0 for one in judges]
     return found
 
 
@@ -615,7 +642,9 @@ def _lapack(d: int, device: str) -> dict[str, float]:
 
 def make_table(found: dict[str, Any]) -> str:
     """All that was measured, as Markdown."""
-    machine = found.get("rates", {}).get("machine", {})
+    machine: dict[str, Any] = next(
+        (one["machine"] for one in found.values() if "machine" in one), {}
+    )
     lines = [
         "# On a graphics card", "",
         "Written by `make gpu-check`; models of random weights in bfloat16.", "",
@@ -630,7 +659,11 @@ def make_table(found: dict[str, Any]) -> str:
         run = found["tests"].get("run", {})
         lines += ["## Tests", "", f"`{run.get('summary', 'none')}`", ""]
         lines += [f"- {one}" for one in run.get("failed", [])]
-    for title, part in (("Matrix products (TFLOP/s, or as said)", "rates"), ("Solving", "solve")):
+    for title, part in (
+        ("Sums of a layer and batch", "sums"),
+        ("Matrix products (TFLOP/s, or as said)", "rates"),
+        ("Solving (seconds)", "solve"),
+    ):
         if part in found:
             lines += ["", f"## {title}", "", "| where | what | |", "|---|---|---|"]
             lines += _rows(found[part])
@@ -652,20 +685,18 @@ def _rows(part: dict[str, Any]) -> list[str]:
 
 def _pass_rows(models: dict[str, Any]) -> list[str]:
     lines = [
-        "| model | batch | precision | bare tokens/s | tokens/s with sums | ratio | peak GB |",
-        "|---|---|---|---|---|---|---|",
+        "| model | tokens in batch | pass | tokens/s | ÷ bare | peak GB |",
+        "|---|---|---|---|---|---|",
     ]
     for name, part in models.items():
         for where, one in part.items():
-            if not where.startswith("pass of"):
-                continue
-            lines += [
-                f"| {name} | {one['tokens']} | {precision} "
-                f"| {row['bare_tokens_per_second']:.0f} | {row['tokens_per_second']:.0f} "
-                f"| {row['ratio']:.2f} | {row.get('peak_gb', 0.0):.1f} |"
-                for precision, row in one.items()
-                if isinstance(row, dict)
-            ]
+            if where.startswith("pass of"):
+                lines += [
+                    f"| {name} | {one['tokens']} | {what} | {row['tokens_per_second']:.0f} "
+                    f"| {row['ratio']:.2f} | {row.get('peak_gb') or 0.0:.1f} |"
+                    for what, row in one.items()
+                    if isinstance(row, dict)
+                ]
     return lines
 
 

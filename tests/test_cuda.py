@@ -32,7 +32,7 @@ from ntpscore.core.prefix_products import (
 from ntpscore.core.scores import SCORES, score_moments
 from ntpscore.errors import ModelError, MomentsError
 from ntpscore.reading import reader
-from ntpscore.scoring import run
+from ntpscore.reading.moments_pass import CHECKPOINT
 from ntpscore.text import Splits, load_splits
 from tests.support.labelled_texts import make_rows, write_rows
 from tests.tolerances import MOMENTS_FLOAT64, conditioned
@@ -157,7 +157,7 @@ def test_kernels_do_what_plain_torch_does(
 def test_sums_in_every_precision_give_the_scores_of_float64(precision: Precision) -> None:
     tables = []
     for one in ("float64", precision):
-        moments = Moments(1, 48, 3, 0, DEVICE, one)
+        moments = Moments(1, 48, 3, 0, DEVICE, precision=one)
         states, mask = (x.to(DEVICE) for x in batch_of(48, torch.bfloat16, holes=False))
         moments.update(states[None], mask, torch.arange(len(states), device=DEVICE) % 3)
         tables.append(score_moments(moments).by_layer[0])
@@ -268,7 +268,7 @@ def test_a_score_is_that_of_the_processor(
     np.testing.assert_allclose(values(other), values(one), atol=SAME_PASS)
     assert other.record["model"]["device"].startswith(DEVICE)
     assert (tmp_path / "result.json").exists()
-    assert not (tmp_path / run.CHECKPOINT).exists()
+    assert not (tmp_path / CHECKPOINT).exists()
     if HAS_CUDA:
         assert (
             0 < other.record["peak_memory_bytes"] < torch.cuda.get_device_properties(0).total_memory
@@ -309,7 +309,7 @@ def test_a_run_goes_on_from_its_checkpoint_on_either_device(
         with pytest.raises(KeyboardInterrupt):
             score_data(there, data, config=config, out=folder)
         monkeypatch.undo()
-        assert Moments.load(folder / run.CHECKPOINT).n_texts > 0
+        assert Moments.load(folder / CHECKPOINT).n_texts > 0
         result = score_data(second, data, config=config, out=folder)
         assert any("went on from a checkpoint" in one for one in result.record["warnings"])
         # The passes before and after may be of two devices.

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ntpscore.adapt.features import collect_features
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -17,6 +16,7 @@ from ntpscore.adapt.logistic import LBFGS, SAGA, fit_classes, fit_label
 from ntpscore.adapt.result import STAGES
 from ntpscore.clock import Clock
 from ntpscore.errors import NtpscoreError
+from ntpscore.reading.features import Place, collect_features
 from ntpscore.reading.tokens import tokenize
 from ntpscore.text import Splits
 
@@ -27,9 +27,9 @@ def test_both_fits_equal_those_of_scikit_learn(
     result = fit_logistic(tiny, splits.train, splits.test, folder=tmp_path)
     X, X_test = (
         collect_features(
-            tiny, text, tokenize(text.texts, tiny, None), (3,), batch_tokens=4096,
+            tiny, text.texts, tokenize(text.texts, tiny, None), [Place(3)], batch_tokens=4096,
             clock=Clock(STAGES),
-        ).by_layer[3].numpy()
+        ).get(3).numpy()
         for text in splits
     )  # fmt: skip
     solvers = {

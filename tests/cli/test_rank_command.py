@@ -14,7 +14,8 @@ from ntpscore.cli.rank_tables import print_ranking
 from ntpscore.errors import NtpscoreError
 from ntpscore.metrics import METRICS
 from ntpscore.models import load_model
-from ntpscore.rank.run import COLUMNS, RANKED_BY
+from ntpscore.rank.result import COLUMNS
+from ntpscore.rank.values import RANKED_BY
 from tests.support.cli_run import run_cli
 from tests.support.labelled_texts import make_rows, write_rows
 from tests.support.rankings import make_ranking
@@ -33,19 +34,39 @@ def models(tiny_model_dir: Path, tmp_path: Path) -> tuple[Path, Path]:
     return copies[0], copies[1]
 
 
-def test_rank_prints_tables_with_ties_on_standard_output(
+def test_rank_names_the_best_on_one_screen(
+    data: Path, models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run_cli("rank", data, *models, *FAST, "--out", out) == 0
+    printed = capsys.readouterr().out
+    for word in ("accuracy", "1=", "95 %", "layer", "LoRA", "params", "seconds", "saved"):
+        assert word in printed
+    assert "trans_" not in printed
+    lines = printed.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80 + len(str(tmp_path))
+    assert {path.name for path in out.iterdir() if path.is_file()} == {"rank.json", "rank.csv"}
+    record = json.loads((out / "rank.json").read_text())
+    assert [model["name"] for model in record["models"]] == [str(path) for path in models]
+    assert run_cli("show", out) == 0
+    assert "1=" in capsys.readouterr().out
+    for folder in (path for path in out.iterdir() if path.is_dir()):
+        assert run_cli("show", folder) == 0
+        assert "frozen, layer" in capsys.readouterr().out
+
+
+def test_rank_prints_every_metric_on_demand(
     data: Path, models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("COLUMNS", "300")
     out = tmp_path / "out"
-    assert run_cli("rank", data, *models, *FAST, "--out", out) == 0
-    printed = capsys.readouterr()
+    assert run_cli("rank", data, *models, *FAST, "--all", "--out", out) == 0
+    printed = capsys.readouterr().out
     for word in ("consensus", "trans_", "neighbours", "the last layer", "retained", "1=", "saved"):
-        assert word in printed.out
-    assert {path.name for path in out.iterdir()} == {"rank.json", "rank.csv"}
-    record = json.loads((out / "rank.json").read_text())
-    assert [model["name"] for model in record["models"]] == [str(path) for path in models]
+        assert word in printed
+    assert (out / "metrics.csv").is_file()
 
 
 def test_rank_json_and_csv_are_alone_on_standard_output(
@@ -55,9 +76,12 @@ def test_rank_json_and_csv_are_alone_on_standard_output(
     record = json.loads(capsys.readouterr().out)
     assert record["settings"]["metric"] == "log_me"
     assert len(record["rows"]) == len(RANKED_BY) + 1
-    assert run_cli("rank", data, models[0], *FAST, "--csv") == 0
+    assert run_cli("rank", data, models[0], *FAST, "--all", "--csv") == 0
     frame = pd.read_csv(io.StringIO(capsys.readouterr().out))
     assert tuple(frame.columns) == COLUMNS
+    assert run_cli("rank", data, models[0], *FAST, "--csv") == 0
+    frame = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert frame["rank"].tolist() == [1]
 
 
 def test_a_model_that_fails_is_told_with_code_1_and_the_others_are_ranked(
@@ -67,7 +91,7 @@ def test_a_model_that_fails_is_told_with_code_1_and_the_others_are_ranked(
     assert run_cli("rank", data, *models, *FAST, "--json") == 1
     printed = capsys.readouterr()
     record = json.loads(printed.out)
-    assert {row["model"] for row in record["rows"]} == {str(models[0])}
+    assert {row["model"] for row in record["standings"]} == {str(models[0])}
     assert record["models"][1]["error"]
     assert f"not ranked: {models[1]}: " in printed.err
     assert "Traceback" not in printed.err

@@ -14,15 +14,14 @@ import pytest
 import ntpscore
 from ntpscore.cli import score as score_module
 from ntpscore.cli.main import run
-from ntpscore.forecast.evidence import Evidence
-from ntpscore.forecast.gain import calibrate_gain
+from ntpscore.forecast.lora import forecast_lora
 from ntpscore.models.options import ModelOptions
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.scoring.tables import COLUMNS
 from ntpscore.text.options import TextOptions
 from tests.support.cli_run import run_cli
+from tests.support.forecasts import make_evidence
 from tests.support.labelled_texts import make_rows, write_rows
-from tests.support.lora_points import made_points
 
 
 @pytest.fixture
@@ -30,20 +29,35 @@ def data(tmp_path: Path) -> Path:
     return write_rows(tmp_path / "data.jsonl", make_rows(100))
 
 
-def test_score_prints_tables_and_advice_on_standard_output(
+def test_score_prints_what_was_found_on_one_screen(
     tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     assert run_cli("score", tiny_model_dir, data, "--out", out, "--shuffles", 2) == 0
     printed = capsys.readouterr()
-    for word in ("retained", "supervised", "chance", "adjusted", "knows most about", "forward"):
+    for word in ("most frequent class", "words alone", "frozen, layer", "95 % interval", "LoRA"):
         assert word in printed.out
+    assert "supervised" not in printed.out
+    assert len(printed.out.splitlines()) <= 26  # the last says where it was saved
     assert "Traceback" not in printed.err
     assert run_cli("show", out) == 0
-    shown = capsys.readouterr()
-    # The same again from the folder alone, but for the line of what the sums will take.
-    assert shown.out == printed.out
+    # The same again from the folder alone.
+    assert capsys.readouterr().out == printed.out
     assert "the moments of 4 layers of width 32 take" in printed.err
+
+
+def test_scores_are_printed_on_demand(
+    tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ("--out", out, "--shuffles", 2, "--scores")
+    assert run_cli("score", tiny_model_dir, data, *arguments) == 0
+    printed = capsys.readouterr().out
+    for word in ("frozen, layer", "retained", "supervised", "chance", "adjusted", "layer 0 is",
+                 "forward"):  # fmt: skip
+        assert word in printed
+    assert run_cli("show", out, "--scores") == 0
+    assert capsys.readouterr().out == printed
 
 
 def test_score_json_is_the_only_thing_on_standard_output(
@@ -55,30 +69,24 @@ def test_score_json_is_the_only_thing_on_standard_output(
     record = json.loads(printed)
     assert record == json.loads((out / "result.json").read_text())
     assert record["data"]["n_texts"] == 100
-    # ntpscore's own study is of another model.
-    assert record["forecast"]["verdict"].startswith("no forecast: the evidence is of ")
+    assert record["forecast"] == forecast_lora(record)
     assert run_cli("show", out, "--json") == 0
     assert capsys.readouterr().out == printed
 
 
-def test_score_forecasts_the_gain_by_a_calibration_of_ones_own(
+def test_score_forecasts_by_evidence_of_ones_own(
     tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    points = made_points(0, of_headroom=0.3).assign(model=str(tiny_model_dir))
-    points = points.drop_duplicates("data").assign(headroom=lambda t: 2 * t["headroom"])
-    calibration = calibrate_gain(points, basis="r2")
-    Evidence(calibration, "my study", (90, 120)).save(tmp_path / "mine.json")
+    evidence = make_evidence()
+    evidence.save(tmp_path / "mine.json")
     few = ("--shuffles", 2, "--calibration", tmp_path / "mine.json")
     assert run_cli("score", tiny_model_dir, data, *few, "--json") == 0
     record = json.loads(capsys.readouterr().out)
-    headroom = 1 - record["layers"][-1]["r2_adjusted"]
-    forecast = record["forecast"]
-    assert forecast["headroom"] == pytest.approx(headroom)
-    assert forecast["gain"] == pytest.approx(calibration.forecast(headroom).gain)
+    assert record["forecast"] == forecast_lora(record, evidence)
+    assert record["forecast"]["evidence"].startswith("the study made up: LoRA on 8 data sets")
     assert run_cli("score", tiny_model_dir, data, *few) == 0
-    printed = capsys.readouterr().out
-    assert f"LoRA: {forecast['verdict']}"[:50] in printed
-    assert "my study: 12 data sets" in printed
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"LoRA: {record['forecast']['verdict']}" in printed
 
 
 def test_until_says_how_many_texts_were_read_and_what_they_say(
@@ -86,7 +94,7 @@ def test_until_says_how_many_texts_were_read_and_what_they_say(
 ) -> None:
     many, out = write_rows(tmp_path / "many.jsonl", make_rows(500)), tmp_path / "out"
     arguments = ("--shuffles", 1, "--until", 0.1, "--until-score", "r2")
-    assert run_cli("score", tiny_model_dir, many, *arguments, "--out", out) == 0
+    assert run_cli("score", tiny_model_dir, many, *arguments, "--out", out, "--scores") == 0
     printed = " ".join(capsys.readouterr().out.split())
     until = json.loads((out / "result.json").read_text())["until"]
     assert until["n_texts"] < 500
@@ -95,7 +103,8 @@ def test_until_says_how_many_texts_were_read_and_what_they_say(
     assert f"read {until['n_texts']} of 500 texts" in printed
     assert f"r2 {(low + high) / 2:.3f} ± {(high - low) / 2:.3f} (95% intervals)" in printed
     assert "retained " not in printed[: printed.index("(95% intervals)")].split("k = 16")[1]
-    few = ("--max-texts", 90)
+    assert f"500 texts, {until['n_texts']} of them read" in printed
+    few = ("--max-texts", 90, "--scores")
     assert run_cli("score", tiny_model_dir, many, *arguments, *few) == 0
     assert "--until 0.1 was not reached: all 90 texts were read" in " ".join(
         capsys.readouterr().out.split()
@@ -104,10 +113,11 @@ def test_until_says_how_many_texts_were_read_and_what_they_say(
 
 def test_score_writes_the_promised_files(tiny_model_dir: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    arguments = ("--shuffles", 2, "--layers", "1-2", "--max-texts", 90, "--every-k", "--seed", 3)
+    arguments = ("--shuffles", 2, "--layers", "1-2", "--max-texts", 90, "--every-k", "--seed", 3,
+                 "--keep-moments")  # fmt: skip
     assert run_cli("score", tiny_model_dir, data, "--out", out, *arguments) == 0
     assert {path.name for path in out.iterdir()} == {
-        "result.json", "scores.csv", "moments.safetensors",
+        "result.json", "scores.csv", "held_out.csv", "features.safetensors", "moments.safetensors",
     }  # fmt: skip
     frame = pd.read_csv(out / "scores.csv")
     assert tuple(frame.columns) == COLUMNS

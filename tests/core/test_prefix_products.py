@@ -183,17 +183,23 @@ def largest_change(one: LayerScores, other: LayerScores) -> float:
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-@pytest.mark.parametrize("size", [1.0, 1000.0])
+@pytest.mark.parametrize(
+    ("dtype", "size", "allowed"),
+    [
+        (torch.bfloat16, 1.0, 1e-7), (torch.bfloat16, 1e3, 1e-7), (torch.bfloat16, 1e5, 1e-7),
+        (torch.float16, 1.0, 1e-7), (torch.float16, 1e3, 1e-7),
+        (torch.float32, 1.0, 1e-6), (torch.float32, 1e3, 1e-6), (torch.float32, 4e3, 1e-6),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("d", [24, 64])
-def test_exact_products_move_no_score_by_more_than_1e_6(
-    dtype: torch.dtype, size: float, d: int
+def test_exact_products_move_scores_by_no_more_than_is_said(
+    dtype: torch.dtype, size: float, allowed: float, d: int
 ) -> None:
     states, labels = rotated_states(d, size, dtype)
     judge = scores_of(states, labels, "float64")
-    assert judge.condition_C0 < SAFE_CONDITION
     assert (judge.condition_C0 > 1e6) == (size > 1)
-    assert largest_change(judge, scores_of(states, labels, "exact-int8")) <= 1e-6
+    assert dtype != torch.float32 or judge.condition_C0 < SAFE_CONDITION
+    assert largest_change(judge, scores_of(states, labels, "exact-int8")) <= allowed
 
 
 def test_float32_moves_scores_by_what_its_name_lets_expect() -> None:

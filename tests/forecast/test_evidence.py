@@ -1,110 +1,100 @@
-"""Calibrations of a study, kept in a file, used for new results."""
+"""Forecasts from evidence: against loops, as often right as promised, and files that come back."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from ntpscore.errors import OutputError, StudyError
+from ntpscore.errors import DataError, StudyError
 from ntpscore.forecast.evidence import Evidence
-from ntpscore.forecast.gain import Forecast, calibrate_gain
-from ntpscore.study.statistics import calibrate as module
-from ntpscore.study.statistics.calibrate import calibrate_study
-from tests.support.lora_points import forecast_result, made_points, scored
-from tests.support.studies import planted_records
+from tests.reference.study import jackknife_plus
+from tests.support.forecasts import make_evidence, make_points
+from tests.tolerances import CLOSED_FORM, SIGMAS
 
 
-@pytest.fixture
-def evidence(monkeypatch: pytest.MonkeyPatch) -> Evidence:
-    monkeypatch.setattr(module, "load_records", lambda _: planted_records())
-    return calibrate_study("results/mine")
+@pytest.mark.parametrize("models", [1, 3])
+def test_forecast_and_interval_equal_loops(models: int) -> None:
+    points = make_points(9, models=models)
+    # Data sets with one model and with several weigh alike.
+    points = points[(points["model"] == "m0") | points["data"].isin(["d1", "d2", "d5"])]
+    evidence = Evidence(points, "mean_token", "made up", coverage=0.6)
+    lists = [points[name].tolist() for name in ("estimate", "lora_accuracy", "data")]
+    for estimate in (0.2, 0.5, 0.8):
+        expected = jackknife_plus(lists[0], lists[1], lists[2], estimate, 0.6)
+        assert evidence.forecast(estimate) == pytest.approx(expected, abs=CLOSED_FORM)
 
 
-@pytest.mark.parametrize(
-    ("record", "why"),
-    [
-        (scored(0.6, model="other"), "not of other"),
-        (scored(0.6, task="regression"), "not of regression"),
-        (scored(0.6, n_texts=10), "100 to 107 texts, these are 10"),
-        (scored(0.6, n_texts=1000), "100 to 107 texts, these are 1000"),
-        (scored(0.99), "outside"),
-        (scored(-0.2), "outside"),
-        (scored(float("nan")), "outside"),
-        (scored(0.6, layer=2), "of the last layer"),
-    ],
-)
-def test_nothing_is_forecast_where_the_evidence_does_not_reach(
-    evidence: Evidence, record: dict[str, Any], why: str
-) -> None:
-    told = forecast_result(record, evidence)
-    assert told["verdict"].startswith("no forecast: ")
-    assert why in told["verdict"]
-    assert told["gain"] is told["low"] is told["high"] is None
+def test_intervals_hold_a_new_data_set_as_often_as_promised() -> None:
+    trials, held = 300, 0
+    for seed in range(trials):
+        points = make_points(9, seed)
+        new = points.iloc[0]
+        _, low, high = Evidence(points[1:], "mean_token", "", coverage=0.7).forecast(
+            new["estimate"]
+        )
+        held += low <= new["lora_accuracy"] <= high
+    assert held / trials >= 0.7 - SIGMAS * np.sqrt(0.7 * 0.3 / trials)
 
 
-def test_the_place_of_the_score_is_used_where_it_helps() -> None:
-    points = made_points(2, of_headroom=0.3, of_place=0.3, noise=0.0)
-    rich = Evidence(calibrate_gain(points, basis="r2"), "made up", None)
-    assert rich.calibration.predictor == "headroom_and_score"
-    scores = np.sort(points.loc[points["model"] == "m1", "score"])
-    middle = 1 - float(points["headroom"].median())
-    told = [
-        forecast_result(scored(middle, retained=one, model="m1"), rich)["gain"]
-        for one in (scores[0] - 1, scores[5] + 1e-9, scores[-1] + 1)
-    ]
-    assert told[0] + 0.15 == pytest.approx(told[1], abs=1e-9)
-    assert told[0] + 0.3 == pytest.approx(told[2], abs=1e-9)
-    # At another's score it stands between being below and above that one.
-    equal = forecast_result(scored(middle, retained=scores[5], model="m1"), rich)["gain"]
-    assert told[0] + 0.3 * 5.5 / 12 == pytest.approx(equal, abs=1e-9)
+def test_an_accuracy_stays_one() -> None:
+    evidence = make_evidence()
+    for estimate in (0.0, 0.99, 1.0):
+        accuracy, low, high = evidence.forecast(estimate)
+        assert 0 <= low <= accuracy <= high <= 1
 
 
-def test_a_calibration_comes_back_from_its_file(evidence: Evidence, tmp_path: Path) -> None:
+def test_evidence_comes_back_from_its_file(tmp_path: Path) -> None:
+    evidence = make_evidence(samples_seen=123)
     path = tmp_path / "mine.json"
     evidence.save(path)
     again = Evidence.load(path)
-    assert forecast_result(scored(0.6), again) == forecast_result(scored(0.6), evidence)
-    with pytest.raises(OutputError, match="can't write"):
-        evidence.save(tmp_path)
+    pd.testing.assert_frame_equal(again.points, evidence.points)
+    assert (again.rule, again.source, again.coverage, again.samples_seen) == (
+        evidence.rule, evidence.source, evidence.coverage, 123,
+    )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{", "can't be read"),
-        ("[]", "is no calibration"),
-        ('{"kind": "cell"}', "is no calibration"),
-        ('{"kind": "calibration", "schema_version": 9}', "schema version 9"),
-        ('{"kind": "calibration", "schema_version": 1, "basis": "x"}', "basis 'x'"),
-    ],
-)
-def test_a_file_that_is_no_calibration_is_named(tmp_path: Path, content: str, message: str) -> None:
+def test_a_file_that_is_no_evidence_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
-    path.write_text(content)
-    with pytest.raises(StudyError, match=message):
+    with pytest.raises(StudyError, match=r"mine.json is missing"):
         Evidence.load(path)
-
-
-def test_gains_are_not_cut_by_what_least_squares_leaves() -> None:
-    points = made_points(0, of_headroom=0.3)
-    # Headrooms near zero and gains below: of an accuracy that can't be.
-    shifted = points.assign(headroom=points["headroom"] - points["headroom"].min())
-    by_r2 = calibrate_gain(shifted.assign(lora_gain=-shifted["headroom"] - 0.5), basis="r2")
-    assert by_r2.forecast(0.6).gain == pytest.approx(-1.0)
-    assert by_r2.forecast(0.2).gain == pytest.approx(-0.7)
-    by_probe = calibrate_gain(shifted.assign(lora_gain=shifted["headroom"] + 0.5), basis="probe")
-    assert by_probe.forecast(0.2).gain == pytest.approx(0.2)
+    make_evidence().save(path)
+    text = path.read_text()
+    for old, new, message in (
+        ('"rule": "mean_token"', '"rule": "guess"', "of the rule 'guess'"),
+        ('"schema_version": 2', '"schema_version": 1', "schema version 1"),
+        ('"kind": "forecast evidence"', '"kind": "score"', "is no forecast evidence"),
+    ):
+        path.write_text(text.replace(old, new))
+        with pytest.raises(StudyError, match=message):
+            Evidence.load(path)
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"),
+    ("points", "coverage", "message"),
     [
-        (-0.05, 0.019, "a probe is enough: LoRA is likely to add at most 2 points"),
-        (-0.3, -0.1, "a probe is enough: LoRA is likely to add at most 0 points"),
-        (0.03, 0.26, "LoRA is likely to add 3 to 26 points"),
-        (-0.04, 0.12, "too close to call: LoRA is likely to add -4 to +12 points"),
+        (make_points().drop(columns="frozen"), 0.7, "lack the columns frozen"),
+        (make_points().assign(estimate=np.nan), 0.7, "missing values"),
+        (pd.concat([make_points()] * 2), 0.7, "stand twice"),
+        (make_points(4), 0.5, "4 data sets are too few"),
+        (make_points(8), 0.8, "at most 0.778"),
+        (make_points(8), 0.0, "can't promise"),
     ],
 )
-def test_verdicts_name_the_interval(low: float, high: float, verdict: str) -> None:
-    assert Forecast((low + high) / 2, low, high, 3).verdict == verdict
+def test_points_that_are_wrong_are_refused(
+    points: pd.DataFrame, coverage: float, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        Evidence(points, "mean_token", "", coverage=coverage)
+
+
+def test_a_data_set_can_be_left_out() -> None:
+    evidence = make_evidence()
+    assert set(evidence.without("d3").points["data"]) == {f"d{i}" for i in range(8) if i != 3}
+
+
+def test_the_packaged_evidence_is_of_twelve_data_sets() -> None:
+    evidence = Evidence.load()
+    assert evidence.points["data"].nunique() == 12
+    assert evidence.beyond().mean() > 0

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -20,8 +19,10 @@ from ntpscore import LanguageModel, ScoreConfig, load_model, load_text, rank_mod
 from ntpscore.core.moments import Moments
 from ntpscore.errors import NtpscoreError
 from ntpscore.metrics import METRICS
-from ntpscore.rank.run import COLUMNS, CONSENSUS, RANKED_BY, RankResult, rank_with_ties
-from ntpscore.reading.consumers import KeepMeanTokens
+from ntpscore.metrics.inputs import deal_out
+from ntpscore.rank.order import CONSENSUS, rank_with_ties
+from ntpscore.rank.result import COLUMNS, RankResult, load_ranking
+from ntpscore.rank.values import RANKED_BY
 from ntpscore.scoring.run import score_text
 from tests.reference import metrics as reference
 from tests.support.labelled_texts import make_rows, write_rows
@@ -50,7 +51,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ranking(models: tuple[LanguageModel, LanguageModel], data: Path) -> RankResult:
-    return rank_models(data, models, config=CONFIG)
+    return rank_models(data, models, config=CONFIG, metric=CONSENSUS)
 
 
 def rows_of(result: RankResult, at: str, model: LanguageModel) -> pd.DataFrame:
@@ -118,7 +119,7 @@ def test_values_are_those_of_the_literal_metrics_on_plain_features(
                 assert rows.loc[name, "value"] == pytest.approx(value, rel=SAME_PASS), name
             # One text of a hundred may change sides by rounding.
             assert rows.loc["nearest_neighbours", "value"] == pytest.approx(
-                reference.nearest_neighbours(X, y), abs=0.011
+                reference.nearest_neighbours(X, y, deal_out(y)), abs=0.011
             )
 
 
@@ -152,8 +153,8 @@ def test_places_are_the_last_layer_and_that_of_the_largest_adjusted_r2(
 def test_a_last_layer_that_is_best_has_the_same_values_at_both_places(
     models: tuple[LanguageModel, LanguageModel], data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ntpscore.rank.run._layer_at", lambda *_: models[1].n_layers)
-    ranking = rank_models(data, models[1:], config=CONFIG)
+    monkeypatch.setattr("ntpscore.rank.values._layer_at", lambda *_: models[1].n_layers)
+    ranking = rank_models(data, models[1:], config=CONFIG, metric=CONSENSUS)
     last, best = (rows_of(ranking, at, models[1]).drop(columns="at") for at in ("last", "best"))
     pd.testing.assert_frame_equal(last, best)
 
@@ -172,7 +173,7 @@ def test_two_copies_of_a_model_tie_everywhere(
     tiny_model_dir: Path, data: Path, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(tiny_model_dir, tmp_path / "copy")
-    table = rank_models(data, [tiny_model_dir, copy], config=CONFIG).table()
+    table = rank_models(data, [tiny_model_dir, copy], config=CONFIG, metric=CONSENSUS).table()
     assert (table["rank"] == 1).all()
     assert table["tied"].all()
 
@@ -190,7 +191,7 @@ def test_models_are_sorted_by_the_metric_asked_for(
 def test_a_chosen_layer_is_read_alone(
     models: tuple[LanguageModel, LanguageModel], data: Path
 ) -> None:
-    ranking = rank_models(data, models, config=CONFIG, layer=1)
+    ranking = rank_models(data, models, config=CONFIG, metric=CONSENSUS, layer=1)
     assert set(ranking.table()["at"]) == {"chosen"}
     for model in models:
         rows = rows_of(ranking, "chosen", model)
@@ -198,7 +199,7 @@ def test_a_chosen_layer_is_read_alone(
         assert math.isnan(rows.loc["leep", "value"])
         assert "last layer, which was not read" in rows.loc["leep", "reason"]
         assert rows.loc[CONSENSUS, "value"] >= 1
-    beyond = rank_models(data, models, config=CONFIG, layer=3)
+    beyond = rank_models(data, models, config=CONFIG, metric=CONSENSUS, layer=3)
     assert list(beyond.failures) == [models[1].id]
     assert "--layer 3 out of range" in beyond.failures[models[1].id]
 
@@ -206,7 +207,7 @@ def test_a_chosen_layer_is_read_alone(
 def test_with_few_texts_there_is_no_best_layer(
     models: tuple[LanguageModel, LanguageModel], data: Path
 ) -> None:
-    ranking = rank_models(data, models[:1], config=CONFIG, max_texts=20)
+    ranking = rank_models(data, models[:1], config=CONFIG, metric=CONSENSUS, max_texts=20)
     rows = rows_of(ranking, "best", models[0])
     assert rows.loc["lda", "reason"].startswith("no layer has an r2_adjusted")
     assert rows.loc["leep", "rank"] == 1
@@ -230,7 +231,9 @@ def test_metrics_of_classes_have_a_reason_for_other_tasks(
         for row in make_rows(80)
     ]
     data = write_rows(tmp_path / "data.jsonl", rows)  # type: ignore[arg-type]
-    ranking = rank_models(data, models[1:], config=CONFIG, layer="last", task=task)  # type: ignore[arg-type]
+    ranking = rank_models(
+        data, models[1:], config=CONFIG, metric=CONSENSUS, layer="last", task=task
+    )  # type: ignore[arg-type]
     found = rows_of(ranking, "last", models[1])
     for name in ("leep", "n_leep", "h_score", "gbc", "lda", "n_classes"):
         assert "needs one class per text" in found.loc[name, "reason"]
@@ -242,12 +245,14 @@ def test_metrics_of_classes_have_a_reason_for_other_tasks(
 def test_a_model_that_cannot_be_loaded_is_told_and_the_others_are_ranked(
     tiny_model_dir: Path, data: Path, tmp_path: Path
 ) -> None:
-    ranking = rank_models(data, [tmp_path / "none", tiny_model_dir], config=CONFIG, layer="last")
+    ranking = rank_models(
+        data, [tmp_path / "none", tiny_model_dir], config=CONFIG, metric=CONSENSUS, layer="last"
+    )
     assert list(ranking.failures) == [str(tmp_path / "none")]
     assert "there is no file or folder" in ranking.failures[str(tmp_path / "none")]
     assert set(ranking.table()["model"]) == {str(tiny_model_dir)}
     with pytest.raises(NtpscoreError, match=r"no model could be ranked:\n.*nowhere"):
-        rank_models(data, [tmp_path / "nowhere"], config=CONFIG)
+        rank_models(data, [tmp_path / "nowhere"], config=CONFIG, metric=CONSENSUS)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +287,9 @@ def test_a_model_that_fails_is_freed_and_the_next_one_is_ranked(
 
     monkeypatch.setattr("ntpscore.scoring.arguments.load_model", load)
     monkeypatch.setattr("ntpscore.rank.run.score_text", fail_once)
-    ranking = rank_models(data, [tiny_model_dir, copy], config=CONFIG, layer="last")
+    ranking = rank_models(
+        data, [tiny_model_dir, copy], config=CONFIG, metric=CONSENSUS, layer="last"
+    )
     assert alive == [0, 0]
     assert list(ranking.failures) == [str(tiny_model_dir)]
     assert ranking.failures[str(tiny_model_dir)].startswith(reason)
@@ -297,7 +304,7 @@ def test_an_error_that_no_model_is_to_blame_for_is_raised(
 
     monkeypatch.setattr("ntpscore.rank.run.score_text", fail)
     with pytest.raises(RuntimeError, match="a bug"):
-        rank_models(data, models, config=CONFIG)
+        rank_models(data, models, config=CONFIG, metric=CONSENSUS)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +327,7 @@ def test_a_metric_that_fails_on_a_model_has_a_reason_and_the_others_stand(
         return lda(features, labels)
 
     monkeypatch.setitem(METRICS, "lda", replace(METRICS["lda"], function=fail_when_narrow))
-    ranking = rank_models(data, models, config=CONFIG, layer="last")
+    ranking = rank_models(data, models, config=CONFIG, metric=CONSENSUS, layer="last")
     assert not ranking.failures
     wide, narrow = (rows_of(ranking, "last", model) for model in models)
     assert narrow.loc["lda", "reason"].startswith(reason)
@@ -338,7 +345,7 @@ def test_an_infinite_evidence_ranks_first_with_its_reason(
 ) -> None:
     endless = replace(METRICS["log_me"], function=lambda _: math.inf)
     monkeypatch.setitem(METRICS, "log_me", endless)
-    ranking = rank_models(data, models[1:], config=CONFIG, layer="last")
+    ranking = rank_models(data, models[1:], config=CONFIG, metric=CONSENSUS, layer="last")
     row = rows_of(ranking, "last", models[1]).loc["log_me"]
     assert row["rank"] == 1
     assert pd.isna(row["value"])
@@ -349,8 +356,12 @@ def test_the_folder_holds_the_record_and_the_table(
     models: tuple[LanguageModel, LanguageModel], data: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    ranking = rank_models(data, models, config=CONFIG, layer="last", out=out, max_texts=90)
-    assert {path.name for path in out.iterdir()} == {"rank.json", "rank.csv"}
+    ranking = rank_models(
+        data, models, config=CONFIG, metric=CONSENSUS, layer="last", out=out, max_texts=90
+    )
+    assert {path.name for path in out.iterdir() if path.is_file()} == {
+        "rank.json", "rank.csv", "metrics.csv",
+    }  # fmt: skip
     record = json.loads((out / "rank.json").read_text())
     assert record == ranking.record
     assert record["schema_version"] == 1
@@ -362,7 +373,7 @@ def test_the_folder_holds_the_record_and_the_table(
     assert {"ntpscore", "torch", "python"} <= record["versions"].keys()
     assert [model["width"] for model in record["models"]] == [32, 16]
     assert record["models"][0]["seconds"]["metrics"] > 0
-    frame = pd.read_csv(out / "rank.csv")
+    frame = pd.read_csv(out / "metrics.csv")
     assert tuple(frame.columns) == COLUMNS
     assert frame["value"].to_numpy() == pytest.approx(ranking.table()["value"].to_numpy())
 
@@ -383,9 +394,9 @@ def test_features_survive_memory_that_runs_out(
         return prepare_layer(self, layer, hidden_states, *arguments)
 
     monkeypatch.setattr(Moments, "prepare_layer", short_of_memory)
-    halved = rank_models(data, models[1:], config=CONFIG, layer="last")
+    halved = rank_models(data, models[1:], config=CONFIG, metric=CONSENSUS, layer="last")
     assert not seen  # layer 1 is not read
-    halved = rank_models(data, models[1:], config=CONFIG)
+    halved = rank_models(data, models[1:], config=CONFIG, metric=CONSENSUS)
     assert seen
     expected = rows_of(ranking, "last", models[1])
     got = rows_of(halved, "last", models[1])
@@ -393,22 +404,15 @@ def test_features_survive_memory_that_runs_out(
         assert got.loc[name, "value"] == pytest.approx(expected.loc[name, "value"], rel=SAME_PASS)
 
 
-def test_features_that_do_not_fit_are_told_beforehand(
-    models: tuple[LanguageModel, LanguageModel], data: Path, monkeypatch: pytest.MonkeyPatch
+def test_features_of_a_sample_are_ranked_with_its_labels(
+    models: tuple[LanguageModel, LanguageModel], data: Path
 ) -> None:
-    free = psutil.virtual_memory()._replace(available=1000)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
-    with pytest.raises(NtpscoreError, match="use --max-texts, or --layer last"):
-        rank_models(data, models[:1], config=CONFIG)
-
-
-def test_a_pass_with_consumers_wants_no_folder(
-    models: tuple[LanguageModel, LanguageModel], data: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(NtpscoreError, match="pass no folder"):
-        score_text(
-            models[0], load_text(data), folder=tmp_path, consumers=[KeepMeanTokens((0,), 1, 1)]
-        )
+    config = replace(CONFIG, feature_texts=60)
+    row = rows_of(rank_models(data, models[1:], config=config, layer="last"), "last", models[1])
+    result = score(models[1], data, config=config)
+    labels = load_text(data).labels[result.features.texts]
+    expected = METRICS["lda"].function(result.features.get(2).numpy(), labels)
+    assert row.loc["lda", "value"] == pytest.approx(expected, rel=SAME_PASS)
 
 
 @pytest.mark.parametrize(
@@ -416,7 +420,10 @@ def test_a_pass_with_consumers_wants_no_folder(
     [
         ({"models": []}, "no model was given"),
         ({"models": ["a", "b", "a"]}, "model a is given more than once"),
-        ({"metric": "beauty"}, "there is no metric 'beauty': choose from consensus, algorithm1"),
+        (
+            {"metric": "beauty"},
+            "there is no metric 'beauty': choose from accuracy, consensus, algorithm1",
+        ),
         ({"layer": -2}, "layer must be"),
         ({"layer": "middle"}, "layer must be"),
         ({"config": ScoreConfig(layers=(1,))}, "say which with layer"),
@@ -465,7 +472,7 @@ def test_values_that_differ_by_rounding_are_shown_as_ties(
         found = iter((value, value * (1 + 1e-7)))
         function = lambda _, found=found: next(found)  # noqa: E731
         monkeypatch.setitem(METRICS, name, replace(METRICS[name], function=function))
-    ranking = rank_models(data, models, config=CONFIG, layer="last")
+    ranking = rank_models(data, models, config=CONFIG, metric=CONSENSUS, layer="last")
     for model in models:
         rows = rows_of(ranking, "last", model)
         assert rows.loc[["alpha_req", "rank_me"], "rank"].tolist() == [1, 1]
@@ -477,3 +484,60 @@ def test_a_rank_is_one_more_than_how_many_are_better(merits: dict[str, float]) -
     assert rank_with_ties(merits) == {
         name: 1 + sum(other > merit for other in merits.values()) for name, merit in merits.items()
     }
+
+
+def test_standings_are_by_held_out_accuracy(
+    models: tuple[LanguageModel, LanguageModel], data: Path
+) -> None:
+    ranking = rank_models(data, models, config=CONFIG)
+    rows = ranking.standings.set_index("model")
+    for model in models:
+        accuracy = score(model, data, config=CONFIG).record["accuracy"]
+        row = rows.loc[model.id]
+        assert row["accuracy"] == accuracy["frozen"]["accuracy"]
+        assert row["layer"] == accuracy["best"]["layer"]
+        assert row["parameters"] == sum(p.numel() for p in model.model.parameters())
+    assert rows["accuracy"].is_monotonic_decreasing
+    assert rows["rank"].iloc[0] == 1
+    assert ranking.record["rows"] == []
+    with pytest.raises(NtpscoreError, match="no metric was computed"):
+        ranking.ranks()
+
+
+def test_few_texts_rank_models_but_not_by_metrics_that_say_nothing_then(
+    models: tuple[LanguageModel, LanguageModel], data: Path
+) -> None:
+    ranking = rank_models(data, models[:1], config=CONFIG, max_texts=24, all_metrics=True)
+    rows = rows_of(ranking, "last", models[0])
+    for name in ("r2", "h_score", "retained", "expected"):
+        assert rows.loc[name, "reason"].startswith("no more texts than features")
+        assert pd.isna(rows.loc[name, "rank"])
+    assert rows.loc["supervised", "rank"] == 1
+    assert ranking.standings["accuracy"].notna().all()
+
+
+def test_an_interrupted_ranking_goes_on_at_the_next_model(
+    tiny_model_dir: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(tiny_model_dir, tmp_path / "copy")
+    scored: list[str] = []
+
+    def interrupt(model: LanguageModel, *arguments, **options):
+        scored.append(model.id)
+        if len(scored) == 2:
+            raise KeyboardInterrupt
+        return score_text(model, *arguments, **options)
+
+    monkeypatch.setattr("ntpscore.rank.run.score_text", interrupt)
+    arguments = {"config": CONFIG, "layer": "last", "all_metrics": True, "out": tmp_path / "out"}
+    with pytest.raises(KeyboardInterrupt):
+        rank_models(data, [tiny_model_dir, copy], **arguments)
+    ranking = rank_models(data, [tiny_model_dir, copy], **arguments)
+    assert scored == [str(tiny_model_dir), str(copy), str(copy)]
+    assert ranking.standings["rank"].tolist() == [1, 1]
+    whole = rank_models(data, [tiny_model_dir, copy], **{**arguments, "out": None})
+    pd.testing.assert_frame_equal(ranking.table(), whole.table())
+    assert load_ranking(tmp_path / "out").record == ranking.record
+    # Other options are another run.
+    rank_models(data, [tiny_model_dir], **{**arguments, "layer": 1})
+    assert len(scored) == 6

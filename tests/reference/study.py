@@ -117,29 +117,35 @@ def resampled(values: Sweep, outcomes: Outcomes, sign: int, drawn: list[int]) ->
 
 
 def jackknife_plus(
-    headroom: list[float], gain: list[float], data: list[str], new: float, coverage: float
-) -> tuple[float, float]:
-    """Ends of the interval around straight lines in the headroom, each data set weighing alike."""
+    estimate: list[float], reached: list[float], data: list[str], new: float, coverage: float
+) -> tuple[float, float, float]:
+    """A shifted estimate and the ends of its interval, each data set weighing alike."""
     names = sorted(set(data))
-    lows, highs = [], []
-    for name in names:
-        inside = [i for i, other in enumerate(data) if other != name]
-        slope, start = np.polyfit([headroom[i] for i in inside], [gain[i] for i in inside], 1)
-        out = [i for i, other in enumerate(data) if other == name]
-        for i in out:
-            off = abs(gain[i] - (start + slope * headroom[i]))
-            weight = 1 / (len(names) * len(out))
-            lows.append((start + slope * new - off, weight))
-            highs.append((start + slope * new + off, weight))
-    level = coverage * (len(names) + 1) / len(names)
 
-    def reach(ends: list[tuple[float, float]]) -> float:
+    def shift_without(left_out: str | None) -> float:
+        means = []
+        for name in names:
+            if name != left_out:
+                of_name = [r - e for e, r, d in zip(estimate, reached, data, strict=True)
+                           if d == name]  # fmt: skip
+                means.append(sum(of_name) / len(of_name))
+        return sum(means) / len(means)
+
+    ends = []
+    for e, r, d in zip(estimate, reached, data, strict=True):
+        shift = shift_without(d)
+        missed = r - (e + shift)
+        ends.append((new + shift + missed, 1 / (len(names) * data.count(d))))
+    level = (1 + coverage) / 2 * (len(names) + 1) / len(names)
+
+    def reach(ordered: list[tuple[float, float]]) -> float:
         total = 0.0
-        for end, weight in ends:
+        for end, weight in ordered:
             total += weight
             if total >= level - 1e-9:
                 return end
         raise AssertionError(level)
 
-    low, high = reach(sorted(lows, reverse=True)), reach(sorted(highs))
-    return max(low, new - 1), min(high, new)
+    low, high = reach(sorted(ends, reverse=True)), reach(sorted(ends))
+    cut = [min(max(value, 0.0), 1.0) for value in (new + shift_without(None), low, high)]
+    return cut[0], cut[1], cut[2]

@@ -13,7 +13,6 @@ from ntpscore import Moments, ScoreResult, load_result
 from ntpscore.core.controls import shuffled_labels
 from ntpscore.core.scores import SCORES, ScoreTable, grid_of_k, score_moments
 from ntpscore.errors import OutputError
-from ntpscore.scoring.advice import write_advice
 from ntpscore.scoring.best import find_best
 from ntpscore.scoring.tables import COLUMNS, scores_frame
 from tests.support.score_results import SHUFFLES, TEXTS, WIDTH, make_moments, make_result
@@ -110,8 +109,9 @@ def test_p_of_labels_that_mean_nothing_is_uniform() -> None:
 
 
 def test_saved_result_loads_the_same(result: ScoreResult, tmp_path: Path) -> None:
-    folder = result.save(tmp_path / "out")
+    folder = result.save(tmp_path / "out", keep_moments=True)
     assert sorted(path.name for path in folder.iterdir()) == [
+        "held_out.csv",
         "moments.safetensors",
         "result.json",
         "scores.csv",
@@ -122,6 +122,9 @@ def test_saved_result_loads_the_same(result: ScoreResult, tmp_path: Path) -> Non
     pd.testing.assert_frame_equal(again.table(every_k=True), result.table(every_k=True))
     assert again.best == result.best
     assert again.advice == result.advice
+    assert again.held_out == result.held_out
+    assert str(again) == str(result)
+    pd.testing.assert_frame_equal(again.accuracy, result.accuracy)
     pd.testing.assert_frame_equal(again.layers, result.layers)
     assert again.moments.n_texts == TEXTS
 
@@ -137,9 +140,12 @@ def test_every_k_can_be_written_and_the_grid_is_still_shown(
 
 
 def test_a_loaded_result_can_be_saved_elsewhere(result: ScoreResult, tmp_path: Path) -> None:
-    loaded = load_result(result.save(tmp_path / "one"))
-    two = loaded.save(tmp_path / "two")
+    loaded = load_result(result.save(tmp_path / "one", keep_moments=True))
+    two = loaded.save(tmp_path / "two", keep_moments=True)
     assert load_result(two).moments.n_texts == TEXTS
+    three = load_result(loaded.save(tmp_path / "three"))
+    with pytest.raises(OutputError, match="only --keep-moments"):
+        three.table(every_k=True)
     assert (two / "scores.csv").read_bytes() == (tmp_path / "one" / "scores.csv").read_bytes()
 
 
@@ -173,6 +179,7 @@ def test_plot_draws_layer_by_k(result: ScoreResult) -> None:
 
 def test_save_plot_writes_a_picture(result: ScoreResult, tmp_path: Path) -> None:
     result.save_plot(tmp_path / "heat.png", "subspace")
+    result.save_plot(tmp_path / "heat.png")
     assert (tmp_path / "heat.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(OutputError, match=r"can't draw into .*heat\.docx"):
         result.save_plot(tmp_path / "heat.docx")
@@ -213,35 +220,3 @@ def test_result_without_moments_or_scores_says_so() -> None:
         _ = empty.moments
     with pytest.raises(OutputError, match="no scores"):
         empty.table()
-
-
-def test_advice_names_layer_and_certainty(result: ScoreResult) -> None:
-    assert result.advice.startswith("Layer 1 knows most about these labels")
-    assert "shuffled labels" in result.advice
-
-
-def rows_with(adjusted: float, r2: float, mean: float, sd: float) -> list[dict[str, float]]:
-    return [
-        {
-            "layer": 3,
-            "r2": r2,
-            "r2_adjusted": adjusted,
-            "r2_shuffled_mean": mean,
-            "r2_shuffled_sd": sd,
-        }
-    ]
-
-
-@pytest.mark.parametrize(
-    ("rows", "words"),
-    [
-        (rows_with(0.8, 0.85, 0.2, 0.01), "try a linear probe first"),
-        (rows_with(0.3, 0.4, 0.2, 0.01), "compare a probe with LoRA"),
-        (rows_with(0.05, 0.26, 0.2, 0.01), "will not be enough"),
-        (rows_with(0.3, 0.4, 0.39, 0.01), "don't trust"),
-        (rows_with(0.3, 0.4, math.nan, math.nan), "without at least two shuffles"),
-        (rows_with(math.nan, 1.0, 1.0, 0.0), "Nothing can be said"),
-    ],
-)
-def test_advice_weighs_fit_against_chance(rows: list[dict[str, float]], words: str) -> None:
-    assert words in write_advice(rows, {}, 100, 20)

@@ -19,6 +19,7 @@ from ntpscore import (
     ScoreConfig,
     ScoreResult,
     load_model,
+    load_result,
     load_text,
     score,
 )
@@ -27,6 +28,7 @@ from ntpscore.core.moments import Moments
 from ntpscore.core.scores import SCORES
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError, OutputError
 from ntpscore.reading import moments_pass, reader
+from ntpscore.reading.features import FEATURES, Features
 from ntpscore.reading.tokens import plan_batches
 from ntpscore.scoring import run
 from tests.support.labelled_texts import make_rows, write_rows
@@ -241,6 +243,119 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+class TestFeatures:
+    """What `reading.features` keeps while texts are read."""
+
+    @staticmethod
+    def assert_same(one: Features, other: Features) -> None:
+        assert (one.places, one.texts, one.key) == (other.places, other.texts, other.key)
+        for place in one.places:
+            # Batches that differ in padding differ in the last digits.
+            torch.testing.assert_close(one.get(*place), other.get(*place), rtol=1e-4, atol=1e-5)
+
+    def test_they_are_those_of_single_texts(
+        self, tiny: LanguageModel, data: Path, tmp_path: Path
+    ) -> None:
+        result = score(tiny, data, out=tmp_path, config=CONFIG)
+        assert not list(tmp_path.glob(".*"))
+        features = load_result(tmp_path).features
+        assert features.texts == list(range(120))
+        assert features.layers == (0, 1, 2, 3)
+        for i in (0, 7, 119):
+            ids = torch.tensor([tiny.tokenizer(load_text(data).texts[i])["input_ids"]])
+            with torch.inference_mode():
+                states = tiny.model(input_ids=ids, output_hidden_states=True).hidden_states
+            for layer, of_layer in enumerate(states):
+                close = {"rtol": 1e-4, "atol": 1e-5}
+                mean, last = features.get(layer)[i], features.get(layer, "last")[i]
+                torch.testing.assert_close(mean, of_layer[0].mean(0), **close)
+                torch.testing.assert_close(last, of_layer[0, -1], **close)
+        self.assert_same(features, result.features)
+
+    def test_a_sample_is_drawn_where_there_are_more(self, tiny: LanguageModel, data: Path) -> None:
+        whole = score(tiny, data, config=CONFIG)
+        some = score(tiny, data, config=replace(CONFIG, feature_texts=30))
+        chosen = some.features.texts
+        assert len(chosen) == 30
+        np.testing.assert_array_equal(values(some), values(whole))
+        for place in whole.features.places:
+            assert torch.equal(some.features.get(*place), whole.features.get(*place)[chosen])
+
+    def test_none_are_kept_where_none_are_wanted(
+        self, tiny: LanguageModel, data: Path, tmp_path: Path
+    ) -> None:
+        result = score(tiny, data, out=tmp_path, config=replace(CONFIG, feature_texts=0))
+        assert not (tmp_path / FEATURES).exists()
+        with pytest.raises(OutputError, match="feature_texts was 0"):
+            assert result.features
+        with pytest.raises(OutputError, match="feature_texts was 0"):
+            assert load_result(tmp_path).features
+
+    def test_a_result_takes_them_to_another_folder(
+        self, tiny: LanguageModel, data: Path, tmp_path: Path
+    ) -> None:
+        result = score(tiny, data, config=CONFIG)
+        result.save(tmp_path)
+        self.assert_same(load_result(tmp_path).features, result.features)
+
+    @pytest.mark.parametrize("until", [None, 0.05])
+    @pytest.mark.parametrize("stop", ["pass", "solve", "write"])
+    def test_those_from_before_a_kill_are_not_lost(
+        self, tiny: LanguageModel, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        stop: str, until: float | None,
+    ) -> None:  # fmt: skip
+        config = replace(
+            CONFIG, checkpoint_seconds=0.0, until=until, batch_tokens=400, feature_texts=500
+        )
+        monkeypatch.setattr(moments_pass, "_CHECKPOINT_SHARE", math.inf)
+        whole = score(tiny, many, config=config)
+        with monkeypatch.context() as patch:
+            if stop == "pass":
+                interrupt_pass(patch, at=5)
+            elif stop == "solve":
+                patch.setattr(run, "score_moments", _interrupt)
+            else:
+                patch.setattr(ScoreResult, "write_record", _interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                score(tiny, many, out=tmp_path, config=config)
+        calls = interrupt_pass(monkeypatch, at=10**9)
+        again = score(tiny, many, out=tmp_path, config=config)
+        assert "went on from a checkpoint" in again.record["warnings"][-1]
+        assert stop == "pass" or calls[0] <= 2
+        self.assert_same(again.features, whole.features)
+        assert len(again.features.texts) == 500 or until is not None
+        assert not list(tmp_path.glob(".*"))
+
+    def test_of_texts_that_were_not_read_there_are_none(
+        self, tiny: LanguageModel, many: Path
+    ) -> None:
+        result = score(tiny, many, config=replace(CONFIG, until=0.05))
+        n = result.record["until"]["n_texts"]
+        order = np.random.default_rng(0).permutation(600)[:n]
+        assert result.features.texts == sorted(order)
+        self.assert_same_rows(result.features, score(tiny, many, config=CONFIG).features)
+
+    @staticmethod
+    def assert_same_rows(some: Features, whole: Features) -> None:
+        for place in whole.places:
+            expected = whole.get(*place)[some.texts]
+            torch.testing.assert_close(some.get(*place), expected, rtol=1e-4, atol=1e-5)
+
+    def test_a_lost_file_starts_the_run_anew(
+        self, tiny: LanguageModel, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = replace(CONFIG, checkpoint_seconds=0.0)
+        monkeypatch.setattr(moments_pass, "_CHECKPOINT_SHARE", math.inf)
+        with monkeypatch.context() as patch:
+            interrupt_pass(patch, at=4)
+            with pytest.raises(KeyboardInterrupt):
+                score(tiny, data, out=tmp_path, config=config)
+        (tmp_path / f".{FEATURES}.part").unlink()
+        result = score(tiny, data, out=tmp_path, config=config)
+        assert not any("checkpoint" in warning for warning in result.record["warnings"])
+        assert result.moments.n_texts == 120
+
+
 class TestMemory:
     def test_batches_are_halved_when_memory_runs_out(
         self, tiny: LanguageModel, data: Path, monkeypatch: pytest.MonkeyPatch
@@ -263,6 +378,7 @@ class TestMemory:
         monkeypatch.setattr(reader, "stream_hidden_states", small_memory)
         halved = score(tiny, data, config=CONFIG)
         np.testing.assert_allclose(values(halved), values(whole), atol=SAME_PASS)
+        TestFeatures.assert_same(halved.features, whole.features)
         assert halved.moments.n_texts == whole.moments.n_texts
         assert halved.moments.n_tokens == whole.moments.n_tokens
         assert any("memory ran out" in warning for warning in halved.record["warnings"])
@@ -446,12 +562,13 @@ class TestBadInput:
         with pytest.raises(ModelError, match="beyond the context of 128"):
             score(tiny, data, config=replace(CONFIG, max_length=129))
 
-    def test_fewer_texts_than_width_warns_and_says_nothing_can_be_said(
+    def test_of_fewer_texts_than_the_width_accuracy_is_told_and_what_is_not(
         self, tiny: LanguageModel, tmp_path: Path
     ) -> None:
         result = score(tiny, write_rows(tmp_path / "few.jsonl", make_rows(20)), config=CONFIG)
-        assert any("20 texts are no more than the width" in w for w in result.record["warnings"])
-        assert result.advice.startswith("Nothing can be said")
+        assert "20 texts are no more than the width" in result.record["unsaid"][0]
+        assert result.record["accuracy"]["frozen"]["accuracy"] > 0
+        assert not result.advice.startswith("Nothing can be said")
         assert result.record["layers"][2]["rank_N"] < 32
         assert result.record["layers"][2]["dropped_N"] == 32 - result.record["layers"][2]["rank_N"]
 
@@ -510,3 +627,34 @@ def test_a_changed_tokenizer_does_not_go_on_from_a_checkpoint(
                    config=replace(config, skip_sanity_check=True))  # fmt: skip
     assert not any("checkpoint" in warning for warning in result.record["warnings"])
     assert result.moments.n_tokens == result.record["data"]["n_tokens"]
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("precision", ["exact-int8", "float32"])
+    def test_other_products_give_the_scores_of_float64(
+        self, tiny: LanguageModel, data: Path, precision: str
+    ) -> None:
+        exact = score(tiny, data, CONFIG)
+        other = score(tiny, data, replace(CONFIG, precision=precision))
+        assert exact.record["settings"]["precision"] == "float64"
+        assert other.record["settings"]["precision"] == precision
+        assert not np.array_equal(values(other), values(exact))
+        allowed = {"exact-int8": 1e-6, "float32": 1e-3}[precision]
+        np.testing.assert_allclose(values(other), values(exact), atol=allowed)
+        warned = [one for one in other.record["warnings"] if "float64" in one]
+        assert len(warned) == (precision == "float32")
+
+    def test_layers_that_few_directions_dominate_are_named(
+        self, tiny: LanguageModel, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        conditions = [layer["condition_C0"] for layer in score(tiny, data, CONFIG).record["layers"]]
+        safe = sum(sorted(conditions)[1:3]) / 2
+        monkeypatch.setattr(run, "SAFE_CONDITION", safe)
+        result = score(tiny, data, replace(CONFIG, precision="exact-int8"))
+        (warning,) = [one for one in result.record["warnings"] if "exact-int8" in one]
+        named = [i for i, one in enumerate(conditions) if one > safe]
+        assert f"layers {', '.join(map(str, named))} by more than 1e-6" in warning
+
+    def test_an_unknown_one_is_refused(self) -> None:
+        with pytest.raises(NtpscoreError, match="there is no precision 'half'"):
+            ScoreConfig(precision="half")

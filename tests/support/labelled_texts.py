@@ -2,7 +2,12 @@
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+
+from ntpscore.text import LabelledText, Task, TextSource
 
 WORDS = {
     "animals": ["cat", "dog", "mouse", "horse", "bird", "fish", "hen", "goat"],
@@ -33,3 +38,20 @@ def write_rows(path: Path, rows: list[dict[str, object]] | list[dict[str, str]])
     """Write rows as JSON lines."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def labelled_text(
+    texts: Sequence[str], labels: np.ndarray, task: Task = "classification"
+) -> LabelledText:
+    """Labelled text from memory: class indices, or one target, which is standardised."""
+    source = TextSource("memory", None, "0" * 64, None, "train", len(texts), {}, {}, None)
+    if task == "regression":
+        values = np.asarray(labels, dtype=np.float64).reshape(len(texts), -1)
+        mean, sd = values.mean(0), values.std(0)
+        names = tuple(f"target {i}" for i in range(values.shape[1]))
+        return LabelledText(
+            list(texts), (values - mean) / sd, task, names, tuple(mean), tuple(sd), source
+        )
+    numbers = np.asarray(labels, dtype=np.int64)
+    names = tuple(f"class {i}" for i in range(numbers.max() + 1))
+    return LabelledText(list(texts), numbers, task, names, None, None, source)

@@ -1,6 +1,7 @@
 """A ranking of one made-up model."""
 
-from ntpscore.rank.run import RANKED_BY, RankResult
+from ntpscore.rank.result import RankResult
+from ntpscore.rank.values import RANKED_BY
 
 
 def make_ranking() -> RankResult:
@@ -21,6 +22,38 @@ def make_ranking() -> RankResult:
         {
             "data": {"id": "[i]d", "n_texts": 9},
             "models": [{"name": "[b]m", "error": None, "layer_at": {"best": None}}],
+            "standings": [
+                {
+                    "rank": 1,
+                    "tied": True,
+                    "model": "[b]m",
+                    "measure": "accuracy",
+                    "accuracy": 0.7,
+                    "accuracy_low": 0.6,
+                    "accuracy_high": 0.8,
+                    "layer": 3,
+                    "pooling": "last",
+                    "lora_accuracy": None,
+                    "parameters": 2e9,
+                    "seconds": 12.0,
+                    "reason": None,
+                },
+                {
+                    "rank": None,
+                    "tied": False,
+                    "model": "other",
+                    "measure": "accuracy",
+                    "accuracy": None,
+                    "accuracy_low": None,
+                    "accuracy_high": None,
+                    "layer": None,
+                    "pooling": None,
+                    "lora_accuracy": 0.9,
+                    "parameters": 3e6,
+                    "seconds": 1.0,
+                    "reason": "why",
+                },
+            ],
             "rows": rows,
             "seconds": 1.0,
             "peak_memory_bytes": 10**9,

@@ -1,5 +1,7 @@
 """A small result of score, made without a model."""
 
+from typing import Any
+
 import torch
 
 from ntpscore import Moments, ScoreResult
@@ -26,9 +28,44 @@ def make_moments(shuffles: int = SHUFFLES) -> Moments:
     return moments
 
 
+def made_accuracy() -> dict[str, Any]:
+    """What `judge_readouts` gives of two layers, made up."""
+    interval = {"accuracy": 0.7, "accuracy_low": 0.62, "accuracy_high": 0.77}
+    rows = [
+        {"layer": layer, "pooling": pooling, "penalty": 10.0, "r2": 0.3 + layer / 10, **interval}
+        for layer in (0, 1)
+        for pooling in ("mean", "last")
+    ]
+    return {
+        "measure": "accuracy",
+        "n_texts": TEXTS,
+        "n_groups": TEXTS,
+        "folds": 10,
+        "majority": {"accuracy": 1 / 3},
+        "words": {"n_texts": TEXTS, "accuracy": 0.65, "accuracy_low": 0.57, "accuracy_high": 0.72},
+        "frozen": {"r2": 0.4, **interval},
+        "best": {"layer": 1, "pooling": "mean"},
+        "cheapest": {"layer": 0, "pooling": "mean"},
+        "tied": [{"layer": layer, "pooling": "mean"} for layer in (0, 1)],
+        "readouts": rows,
+    }
+
+
+def made_curve() -> dict[str, Any]:
+    """What `trace_learning_curve` gives, made up."""
+    return {
+        "measure": "accuracy",
+        "points": [{"texts": TEXTS, "trained_on": 0.9 * TEXTS, "accuracy": 0.7}],
+        "more": 1000,
+        "gain": 0.018,
+        "low": 0.006,
+        "high": 0.031,
+        "curve": {"a": 0.1, "b": 1.0, "c": 0.5},
+    }
+
+
 def make_result(moments: Moments) -> ScoreResult:
     table = score_moments(moments)
-    rows = layer_record(table)
     best = {name: vars(found) for name in SCORES if (found := find_best(table, name)) is not None}
     record = {
         "schema_version": SCHEMA_VERSION,
@@ -36,11 +73,16 @@ def make_result(moments: Moments) -> ScoreResult:
         "model": {"id": "a $model$", "width": WIDTH, "layers": 1, "dtype": "float32"},
         "data": {"id": "some_data", "n_texts": TEXTS, "n_tokens": TEXTS * 6,
                  "task": "classification", "classes": ["a", "b", "c"]},
-        "layers": rows,
+        "settings": {"feature_texts": 0, "label_column": "a stars", "max_texts": 60},
+        "accuracy": made_accuracy(),
+        "learning_curve": made_curve(),
+        "layers": layer_record(table),
         "best": best,
-        "advice": write_advice(rows, best, TEXTS, WIDTH),
         "warnings": ["something odd [b]here[/b]"],
+        "unsaid": [],
         "seconds": {"forward": 1.0, "total": 2.0},
         "peak_memory_bytes": 10**9,
     }  # fmt: skip
-    return ScoreResult(without_nan(record), table=table, moments=moments)
+    record["advice"] = write_advice(record)
+    held_out = {text: float(text % 3 == 0) for text in range(TEXTS)}
+    return ScoreResult(without_nan(record), table=table, held_out=held_out, moments=moments)

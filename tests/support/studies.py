@@ -121,22 +121,3 @@ def adapted_record(
     if converged is not None:
         record["converged"] = {"train": evaluation(1.0), "test": evaluation(converged)}
     return record
-
-
-def planted_records(data_sets: int = 8) -> list[dict[str, Any]]:
-    """A study in which LoRA gains half of what least squares leaves."""
-    records = made_up_records(data_sets, seeds=2)
-    rng = np.random.default_rng(3)
-    for i in range(data_sets):
-        r2, probe = 0.9 - 0.8 * i / data_sets, 0.3 + 0.05 * i
-        for record in records:
-            if record["data"] != f"d{i}":
-                continue
-            if record["method"] == "score":
-                record["record"]["layers"][-1]["r2_adjusted"] = r2
-            accuracy = {"probe": probe, "lora": probe + 0.5 * (1 - r2)}.get(record["method"], 0.5)
-            record["record"] |= {
-                "test": {"accuracy": accuracy + 0.002 * rng.normal()},
-                "data": {"train": {"n_texts": 100 + i}},
-            }
-    return records

@@ -31,6 +31,22 @@ def test_pairs_are_the_same_only_if_both_texts_are():
     assert load_text(frame).groups.tolist() == [0, 1, 0, 2]
 
 
+def test_folds_and_hold_outs_keep_pairs_of_one_question_together():
+    questions = [f"question {i // 2}" for i in range(40)]
+    frame = pd.DataFrame(
+        {"question1": questions, "question2": list("ab" * 20), "label": [0, 1] * 20}
+    )
+    text = load_text(frame)
+    assert text.groups.tolist() == list(range(40))
+    assert text.fold_groups.tolist() == [i // 2 for i in range(40)]
+    splits = hold_out_texts(text, 0.25, seed=3)
+    sides = [{one.split("\n")[0] for one in side.texts} for side in splits]
+    assert len(splits.test) == 10
+    assert not sides[0] & sides[1]
+    single = load_text(_frame(["a", "b", "a"]))
+    assert single.fold_groups is single.groups
+
+
 def test_column_of_groups_joins_further_texts():
     frame = _frame(list("abcdae"), patient=["x", "y", "x", None, "z", ""])
     text = load_text(frame, group_column="patient")

@@ -10,53 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import peft
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from ntpscore.adapt.config import LoraConfig
-from ntpscore.adapt.head import MeanTokenClassifier
+from ntpscore.adapt.head import LinearHead, MeanTokenClassifier
+from ntpscore.adapt.lora_targets import choose_targets
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.adapt.training import fit_classifier, seeded_chance
-from ntpscore.errors import ModelError, OutputError
+from ntpscore.errors import OutputError
 from ntpscore.models import LanguageModel
+from ntpscore.models.failures import as_model_error
 from ntpscore.text import LabelledText
 
 ADAPTER = "adapter"
-HEAD = "head.safetensors"
-# What architectures call their projections to queries, keys and values, apart or fused.
-_PROJECTIONS = frozenset({
-    "q_proj", "k_proj", "v_proj",  # Llama, Qwen, Mistral, Gemma, OPT, …
-    "qkv_proj",  # OpenELM, Phi-3
-    "c_attn",  # GPT-2
-    "query_key_value",  # GPT-NeoX, Falcon, BLOOM
-    "Wqkv",  # MPT, DBRX
-    "query", "key", "value",  # RoBERTa-like decoders
-    "q_attn",  # GPT-BigCode
-})  # fmt: skip
-
-
-def find_projections(language_model: LanguageModel) -> list[str]:
-    """The names, within the base model, of the projections to queries, keys and values.
-
-    Raises:
-        ModelError: there are none by a known name.
-    """
-    linear = [
-        name
-        for name, module in language_model.base.named_modules()
-        if isinstance(module, nn.Linear | Conv1D)
-    ]
-    projections = [name for name in linear if name.rpartition(".")[2] in _PROJECTIONS]
-    if not projections:
-        candidates = sorted({name.rpartition(".")[2] for name in linear})
-        raise ModelError(
-            f"{language_model.id} has no projections to queries, keys and values by a known name "
-            f"({', '.join(sorted(_PROJECTIONS))}); its linear layers are called "
-            f"{', '.join(candidates) or 'nothing: it has none'}"
-        )
-    return projections
 
 
 def fit_lora(
@@ -70,8 +38,7 @@ def fit_lora(
 ) -> AdaptResult:
     """Train LoRA on q, k and v of every layer, and a head on the mean token of the last block.
 
-    The model is as it was before when this returns. `adapter/` in the folder is what `peft` reads,
-    with the head beside it.
+    The model is as it was before when this returns. `adapter/` in the folder is what `peft` reads.
 
     Args:
         model: from `load_model`.
@@ -95,11 +62,12 @@ def fit_lora(
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         bias="none",
-        target_modules=find_projections(model),
+        target_modules=choose_targets(model, config.target_modules),
     )
     with _injected(model) as base:
         with seeded_chance(model.device, config.seed):
-            adapted = peft.get_peft_model(base, settings)
+            with as_model_error(f"LoRA can't go into {model.id}"):
+                adapted = peft.get_peft_model(base, settings)
             classifier = MeanTokenClassifier(
                 adapted, model.output_width, len(train.classes), model.device
             )
@@ -156,6 +124,30 @@ def load_adapter(model: LanguageModel, folder: str | Path) -> Iterator[LanguageM
 
 
 @contextmanager
+def load_classifier(
+    model: LanguageModel, folder: Path, head: LinearHead
+) -> Iterator[MeanTokenClassifier]:
+    """The classifier that `fit_lora` trained, for as long as the block runs.
+
+    Args:
+        model: the model it was trained on.
+        folder: the result folder.
+        head: from there.
+
+    Raises:
+        OutputError: there is no adapter, or it doesn't fit the model.
+    """
+    with load_adapter(model, folder) as adapted:
+        classifier = MeanTokenClassifier(
+            adapted.model.base_model, model.width, len(head.intercept), model.device
+        )
+        with torch.no_grad():
+            classifier.head.weight.copy_(head.weights.T)
+            classifier.head.bias.copy_(head.intercept)
+        yield classifier.eval()
+
+
+@contextmanager
 def _injected(model: LanguageModel) -> Iterator[Any]:
     """The base model to put adapters into; its flags are as they were before, afterwards."""
     base: nn.Module = model.base
@@ -180,10 +172,6 @@ def _write_adapter(classifier: MeanTokenClassifier, folder: Path) -> None:
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         base.save_pretrained(temporary, save_embedding_layers=False)
-        save_file(
-            {name: value.detach().cpu() for name, value in classifier.head.state_dict().items()},
-            temporary / HEAD,
-        )
         shutil.rmtree(path, ignore_errors=True)
         temporary.replace(path)
     except (OSError, ValueError, SafetensorError) as error:  # peft's refusal is a ValueError

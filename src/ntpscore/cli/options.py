@@ -18,6 +18,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
@@ -29,6 +30,17 @@ Model = Annotated[
 Data = Annotated[
     str,
     typer.Argument(help="File, saved folder, short name (see ntpscore datasets) or hub id."),
+]
+Scores = Annotated[
+    bool,
+    typer.Option("--scores", help="Print the six scores and the fit by layer, too."),
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        help="Forecast the LoRA gain by a file of `ntpscore study forecast --out`; "
+        "default ntpscore's own study."
+    ),
 ]
 Json = Annotated[
     bool,

@@ -14,10 +14,12 @@ from ntpscore.scoring.config import ScoreConfig
 from ntpscore.text.options import TextOptions
 
 EXAMPLES = """
-Rank causal language models for one data set by every metric, without training.
+Rank causal language models for one data set, without training.
 
-[b]DATA[/b] and each [b]MODEL[/b] are given as for score. A model that can't be loaded, or
-that memory runs out for, is told at the end, with exit code 1; the others are ranked all the same.
+The best is the one whose frozen readout does best on texts left aside; models that can't be told
+apart share a rank. [b]DATA[/b] and each [b]MODEL[/b] are given as for score. A model that can't be
+loaded, or that memory runs out for, is told at the end, with exit code 1; the others are ranked all
+the same.
 
 [b]Examples[/b]
 
@@ -66,13 +68,28 @@ def rank_command(
         ScoreConfig, Only("shuffles", "seed", "max_length", "batch_tokens", "skip_sanity_check")
     ],
     output: Output,
-    out: Annotated[Path | None, typer.Option(help="Folder for rank.json and rank.csv.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the ranking and each model's result; it goes on from there."),
+    ] = None,
     metric: Annotated[
-        str, typer.Option(help="What to sort by: consensus, or any metric or score.")
-    ] = "consensus",
+        str,
+        typer.Option(
+            help="What to sort by: accuracy; or any metric, score or consensus, which are then "
+            "computed and printed too."
+        ),
+    ] = "accuracy",
+    all_metrics: Annotated[
+        bool, typer.Option("--all", help="Compute and print every metric.")
+    ] = False,
     layer: Annotated[
-        str, typer.Option(help="Where: both, last, best (largest r2_adjusted) or a number.")
+        str,
+        typer.Option(
+            help="Where: both (all layers; metrics on the last and the best), last, best (largest "
+            "r2_adjusted) or a number."
+        ),
     ] = "both",
+    calibration: options.Calibration = None,
 ) -> None:
     """Parse, rank, print."""
     from ntpscore.cli.rank_tables import print_ranking
@@ -87,12 +104,14 @@ def rank_command(
         out=out,
         layer=parse_layer(layer),
         metric=metric,
+        all_metrics=all_metrics,
+        calibration=calibration,
         progress=True,
     )
     output.show(
         lambda console: print_ranking(result, out, console),
         record=result.record,
-        rows=result.table,
+        rows=lambda: result.table() if result.record["rows"] else result.standings,
     )
     for name, reason in result.failures.items():
         typer.echo(f"ntpscore: not ranked: {name}: {reason}", err=True)

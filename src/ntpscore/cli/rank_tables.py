@@ -11,7 +11,9 @@ from rich.text import Text
 from ntpscore.cli.tables import LAYOUT, number, print_costs
 from ntpscore.core.scores import SCORES
 from ntpscore.metrics import METRICS
-from ntpscore.rank.run import CONSENSUS, RankResult
+from ntpscore.rank.order import CONSENSUS
+from ntpscore.rank.result import RankResult
+from ntpscore.scoring.summary import NAMES, show
 
 _HEADINGS = {
     "last": "the last layer",
@@ -24,7 +26,7 @@ Row = dict[str, Any]
 
 
 def print_ranking(result: RankResult, folder: Path | None, console: Console) -> None:
-    """Print the values and ranks of every model, then what was left undefined.
+    """Print which model is best, and the metrics that were asked for.
 
     Args:
         result: what to print.
@@ -34,10 +36,60 @@ def print_ranking(result: RankResult, folder: Path | None, console: Console) -> 
     record = result.record
     data = record["data"]
     console.print(
-        f"{len(record['models'])} models on {data['id']} ({data['n_texts']} texts)",
+        f"{len(record['models'])} models on {data['id']} ({data['n_texts']:,} texts)",
         markup=False,
         highlight=False,
     )
+    console.print(_standings(record["standings"]))
+    if record["rows"]:
+        _print_metrics(result, console)
+    print_costs(console, [f"{record['seconds']:.0f} s"], record, folder)
+
+
+def _standings(rows: list[Row]) -> Table:
+    """A row per model: what it reaches on texts left aside, where, and what it costs."""
+    measure = rows[0]["measure"]
+    table = Table(
+        title=f"{NAMES[measure]} of a frozen readout on texts left aside",
+        title_justify="left",
+        caption="models of one rank can't be told apart on these texts (paired, 95 %)",
+        caption_justify="left",
+        **LAYOUT,
+    )
+    table.add_column("")
+    table.add_column("model", overflow="fold", max_width=26)
+    headings = (measure.replace("_", "-"), "95 %", "layer", "LoRA", "params", "seconds")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        rank = "–" if row["rank"] is None else f"{row['rank']}{'=' if row['tied'] else ''}"
+        last = " last" if row["pooling"] == "last" else ""
+        table.add_row(
+            rank,
+            Text(row["model"]),
+            show(row["accuracy"], measure),
+            _interval(row["accuracy_low"], row["accuracy_high"], measure),
+            "–" if row["layer"] is None else f"{row['layer']}{last}",
+            show(row["lora_accuracy"], "accuracy"),
+            _size(row["parameters"]),
+            f"{row['seconds']:.0f}",
+        )
+    return table
+
+
+def _interval(low: float | None, high: float | None, measure: str) -> str:
+    if low is None or high is None:
+        return "–"
+    return f"{show(low, measure).removesuffix(' %')}–{show(high, measure).removesuffix(' %')}"
+
+
+def _size(parameters: int) -> str:
+    return f"{parameters / 1e9:.1f}B" if parameters >= 1e9 else f"{parameters / 1e6:.0f}M"
+
+
+def _print_metrics(result: RankResult, console: Console) -> None:
+    """Every metric of every model with its rank, then what was left undefined."""
+    record = result.record
     rivals = [CONSENSUS, *(name for name, metric in METRICS.items() if not metric.baseline)]
     n_tables = 1 if console.width >= _WIDE else math.ceil(len(rivals) / _PER_TABLE)
     per_table = math.ceil(len(rivals) / n_tables)
@@ -55,7 +107,6 @@ def print_ranking(result: RankResult, folder: Path | None, console: Console) -> 
     first = next(iter(by_place.values()))
     console.print(_table("next-token scores, each where it says most", first, list(SCORES), None))
     console.print(Text(_remarks(by_place), style="dim"))
-    print_costs(console, [f"{record['seconds']:.1f} s"], record, folder)
 
 
 def _table(

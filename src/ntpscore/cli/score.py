@@ -50,13 +50,12 @@ def score_command(
     every_k: Annotated[
         bool, typer.Option("--every-k", help="Write every k into scores.csv, not only the grid.")
     ] = False,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            help="Forecast the LoRA gain by a file of `ntpscore study calibrate`; default "
-            "ntpscore's own study."
-        ),
-    ] = None,
+    keep_moments: Annotated[
+        bool,
+        typer.Option("--keep-moments", help="Write moments.safetensors, which may be large."),
+    ] = False,
+    scores: options.Scores = False,
+    calibration: options.Calibration = None,
 ) -> None:
     """Parse, score, print."""
     from ntpscore.cli.tables import print_result
@@ -75,10 +74,13 @@ def score_command(
         model_options=model_options,
         out=out,
         every_k=every_k,
+        keep_moments=keep_moments,
         calibration=calibration,
         progress=True,
     )
-    output.show(lambda console: print_result(result, out, console), record=result.record)
+    output.show(
+        lambda console: print_result(result, out, console, scores=scores), record=result.record
+    )
 
 
 score_command.__doc__ = EXAMPLES

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ntpscore.cli import options
 from ntpscore.cli.options import takes_options
 from ntpscore.cli.output import Output
 from ntpscore.errors import NtpscoreError
@@ -13,13 +14,14 @@ from ntpscore.errors import NtpscoreError
 @takes_options
 def show_command(
     folder: Annotated[
-        Path, typer.Argument(help="A folder that `ntpscore score` or `adapt` wrote.")
+        Path, typer.Argument(help="A folder that `ntpscore score`, `rank` or `adapt` wrote.")
     ],
     output: Output,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw a heat map, layer by k, into this picture file.")
-    ] = None,
-    score: Annotated[str, typer.Option(help="The score that --plot draws.")] = "retained",
+    plot: Annotated[Path | None, typer.Option(help="Draw into this picture file.")] = None,
+    score: Annotated[
+        str, typer.Option(help="What --plot draws: accuracy, or a score by layer and k.")
+    ] = "accuracy",
+    scores: options.Scores = False,
 ) -> None:
     """Show a result that was saved.
 
@@ -33,6 +35,9 @@ def show_command(
     """
     from ntpscore.scoring.result import load_result, read_kind
 
+    if (folder / "rank.json").is_file():
+        _show_ranking(folder, output)
+        return
     if read_kind(folder) == "adapt":
         _show_adapt(folder, output, plot=plot)
         return
@@ -42,9 +47,21 @@ def show_command(
     if plot is not None:
         result.save_plot(plot, score)
     output.show(
-        lambda console: print_result(result, folder, console),
+        lambda console: print_result(result, folder, console, scores=scores),
         record=result.record,
         rows=result.table,
+    )
+
+
+def _show_ranking(folder: Path, output: Output) -> None:
+    from ntpscore.cli.rank_tables import print_ranking
+    from ntpscore.rank.result import load_ranking
+
+    result = load_ranking(folder)
+    output.show(
+        lambda console: print_ranking(result, folder, console),
+        record=result.record,
+        rows=lambda: result.standings,
     )
 
 

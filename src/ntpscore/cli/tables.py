@@ -15,39 +15,45 @@ from ntpscore.scoring.result import ScoreResult
 _SHADES = " ░▒▓█"
 _MOST_ROWS = 16
 LAYOUT: dict[str, Any] = {"box": SIMPLE, "padding": (0, 1, 0, 0), "pad_edge": False}
+_TERMS = (
+    "layer 0 is the embedding; k/d: the share of next-token directions that are kept; chance: of "
+    "random directions; shuffled: with labels at random, sd their spread, z how many of it away; "
+    "p: how often labels at random do as well, the choice of layer and k counted in; r2: the fit "
+    "of these very texts, not of new ones"
+)
 # From dark blue over green to yellow, as a terminal's 256 colours have it.
 _COLOURS = (17, 18, 24, 30, 36, 42, 78, 114, 150, 186, 228)
 
 
-def print_result(result: ScoreResult, folder: Path | None, console: Console) -> None:
-    """Print a result's best scores, fit by layer, heat map, warnings, advice and timings.
+def print_result(
+    result: ScoreResult, folder: Path | None, console: Console, *, scores: bool
+) -> None:
+    """Print what was found, and on demand the scores behind it.
 
     Args:
         result: what to print.
         folder: where it was saved, to be named; None if nowhere.
         console: where to print.
+        scores: print the scores, all warnings and the seconds of each stage too.
     """
     record = result.record
-    model, data = record["model"], record["data"]
-    kinds = f"{len(data['classes'])} " + ("targets" if data["task"] == "regression" else "classes")
-    console.print(
-        f"{model['id']} ({model['layers']} layers of width {model['width']}, {model['dtype']}) on "
-        f"{data['id']} ({data['n_texts']} texts, {data['n_tokens']} tokens, {kinds})",
-        markup=False,
-        highlight=False,
-    )
-    if "until" in record:
-        console.print(Text(describe_until(record["until"])))
-    console.print(best_table(result))
-    console.print(layer_map(result))
-    print_warnings(console, record)
-    console.print(Text(result.advice, style="bold"))
-    if "forecast" in record:
-        forecast = record["forecast"]
-        console.print(Text(f"LoRA: {forecast['verdict']}", style="bold"))
-        if forecast["gain"] is not None:
-            console.print(Text(f"({forecast['evidence']})", style="dim"))
-    print_costs(console, [describe_seconds(record["seconds"])], record, folder)
+    console.print(str(result), markup=False, highlight=False, soft_wrap=True)
+    if scores:
+        console.print()
+        if "until" in record:
+            console.print(Text(describe_until(record["until"])))
+        console.print(best_table(result))
+        console.print(layer_map(result))
+        console.print(Text(_TERMS, style="dim"))
+        for line in record["unsaid"]:
+            console.print(Text(line))
+        print_warnings(console, record)
+        print_costs(console, [describe_seconds(record["seconds"])], record, folder)
+    elif folder is not None:
+        console.print(
+            f"saved in {folder}; the six scores by layer: ntpscore show {folder} --scores",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def describe_until(until: dict[str, Any]) -> str:
@@ -140,7 +146,7 @@ def layer_map(result: ScoreResult) -> Table:
     adjusted = [row["r2_adjusted"] for row in rows]
     top = max(range(len(rows)), key=lambda i: -math.inf if adjusted[i] is None else adjusted[i])
     shown = sorted({*range(0, len(rows), step), top, len(rows) - 1})
-    table = Table(title="the linear probe by layer", title_justify="left", **LAYOUT)
+    table = Table(title="the fit of all texts by layer", title_justify="left", **LAYOUT)
     for heading in ("layer", "r2", "adjusted", "shuffled", "ols_mse"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("retained, k/d 0.05 to 0.95", no_wrap=True)

@@ -37,14 +37,17 @@ Precision = Literal["float64", "exact-int8", "float32"]
 
 - `float64`: in float64.
 - `exact-int8`: exactly, by 8-bit integers, from prefix sums and tokens that were rounded to 31 bits
-  of the largest entry of their column; tokens in bfloat16, which hold 8 each, to 23.
+  of the largest entry of their column.
 - `float32`: in float32, added up in float64 from batch to batch.
 
-Against `float64`, scores move by 1e-6 at most with the second, up to a condition number of C0 of
-`SAFE_CONDITION`, and by up to 3e-2 with the third, where a few directions dominate the others."""
+Against `float64`, the second moves scores by 1e-7 at most where hidden states have 16 bits, and by
+1e-6 where they have 32 and the condition number of C0 is below `SAFE_CONDITION`; the third by up to
+3e-2 where a few rotated directions are much larger than the others (docs/log.md)."""
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 SAFE_CONDITION = 1e8
-_SUM_DIGITS = 4
+# As many as 32 bits hold: with three, scores move by 1e-5 where three rotated directions are 1,000
+# times larger than the others.
+_DIGITS = 4
 DTYPE = torch.float64
 # As the kernel numbers them.
 _TYPES = {torch.bfloat16: 0, torch.float16: 1, torch.float32: 2, torch.float64: 3}
@@ -176,7 +179,7 @@ def _pairs(
     tokens = _tokens(hidden_states, lengths)
     has_next = torch.arange(1, t, device=tokens.device) < lengths[:, None]
     prefix = tokens[:, :-1].cumsum(1).masked_fill_(~has_next[:, :, None], 0.0)
-    return torch.cat([prefix, tokens[:, 1:]], 2).view(b * (t - 1), 2 * d)
+    return torch.cat([prefix, tokens[:, 1:]], 2).reshape(b * (t - 1), 2 * d)
 
 
 def _cut(
@@ -185,16 +188,15 @@ def _cut(
     """Digits of at most `MOST_ROWS` of the prefix sums, and of the tokens after them."""
     b, t, d = hidden_states.shape
     rows = min(MOST_ROWS, b * (t - 1) - first)
-    token_digits = 3 if hidden_states.dtype == torch.bfloat16 else 4
     if not triton_takes(hidden_states):
         both = _pairs(hidden_states, lengths)[first : first + rows]
-        return cut_into_digits(both[:, :d], _SUM_DIGITS), cut_into_digits(both[:, d:], token_digits)
+        return cut_into_digits(both[:, :d], _DIGITS), cut_into_digits(both[:, d:], _DIGITS)
     from ntpscore.core.prefix_kernels import survey, write_digits
 
     hidden_states = hidden_states.contiguous()
     *_, largest_sum, largest_token = survey(hidden_states, lengths)
-    sums = Digits.empty(largest_sum.amax(0), rows, _SUM_DIGITS)
-    tokens = Digits.empty(largest_token.amax(0), rows, token_digits)
+    sums = Digits.empty(largest_sum.amax(0), rows, _DIGITS)
+    tokens = Digits.empty(largest_token.amax(0), rows, _DIGITS)
     write_digits(
         hidden_states, lengths, first, rows,
         (sums.digits, sums.units), (tokens.digits, tokens.units),

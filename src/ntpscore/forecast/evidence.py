@@ -1,148 +1,152 @@
-"""Calibrations of the LoRA gain: from the cells of a study, kept in a file, used by `score`."""
+"""What LoRA reached on the data sets of a study, beside what each rule reads off them."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Self
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from ntpscore.core.scores import GRID_STEPS, grid_of_k
 from ntpscore.errors import DataError, StudyError
 from ntpscore.files import read_record, to_json, write_text
-from ntpscore.forecast.gain import POINT_COLUMNS, Basis, Calibration, calibrate_gain
+from ntpscore.forecast.rules import RULES
 
-SCHEMA_VERSION = 1
-KIND = "calibration"
-# From scores of every layer and k the last and the middle: what a study fixes in advance.
-SCORE, K_FRACTION = "retained", 0.5
-# A calibration speaks of studies of about its size.
-_SIZE_FACTOR = 2.0
-SAME = 1e-6
+SCHEMA_VERSION = 2
+KIND = "forecast evidence"
+# `estimate` is what a rule says before its shift, `frozen` the held-out accuracy of the best
+# frozen readout.
+POINT_COLUMNS = ("model", "data", "n_texts", "classes", "width", "estimate", "frozen",
+                 "lora_accuracy")  # fmt: skip
+_FEWEST_DATA_SETS = 5
+# Of the intervals; nine data sets can promise it.
+COVERAGE = 0.8
+# Of a sum of weights.
+_ROUNDING = 1e-9
+
+Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a calibration rests on.
+    """A rule's estimates and what LoRA reached.
+
+    Points of one data set are no independent evidence: a data set that LoRA helps, it helps under
+    every model. So data sets weigh alike, and are left out whole.
 
     Attributes:
-        calibration: the predictor and its points.
+        points: a row per model and data set, with `POINT_COLUMNS`.
+        rule: which of `RULES` the estimates are of.
         source: where the points are from, in words.
-        n_texts: the fewest and the most texts that a point was trained on; None if not known.
+        coverage: of the intervals; with K data sets it can't be above (K − 1) / (K + 1).
+        samples_seen: texts that a run of LoRA saw, for its price.
     """
 
-    calibration: Calibration
+    points: pd.DataFrame
+    rule: str
     source: str
-    n_texts: tuple[int, int] | None
+    coverage: float = COVERAGE
+    samples_seen: int = 5000
+
+    def __post_init__(self) -> None:
+        """Check the points.
+
+        Raises:
+            DataError: columns or values are missing, a point stands twice, or data sets are too few
+                for the coverage.
+        """
+        missing = [column for column in POINT_COLUMNS if column not in self.points.columns]
+        if missing:
+            raise DataError(f"the points lack the columns {', '.join(missing)}")
+        if self.points[list(POINT_COLUMNS)].isna().any(axis=None):
+            raise DataError("the points have missing values: leave those points out")
+        if self.points.duplicated(["model", "data"]).any():
+            raise DataError("a model and data set stand twice in the points")
+        n = self.points["data"].nunique()
+        if n < _FEWEST_DATA_SETS:
+            raise DataError(f"{n} data sets are too few: a forecast needs {_FEWEST_DATA_SETS}")
+        if not 0 < self.coverage <= (n - 1) / (n + 1):
+            raise DataError(
+                f"intervals of {n} data sets can't promise a coverage of {self.coverage:g}: at "
+                f"most {(n - 1) / (n + 1):.3f}"
+            )
+
+    def forecast(self, estimate: float) -> tuple[float, float, float]:
+        """LoRA's accuracy on a data set that is not among the points, with its interval.
+
+        The interval is that of the jackknife+ over data sets, each end for itself, since LoRA goes
+        beyond a rule more than it falls short of it: every point offers the forecast made without
+        its data set and what that missed it by. With a shift alone to fit, the two add up to the
+        estimate and what LoRA reached beyond it at that point.
+
+        Args:
+            estimate: of the rule, before its shift.
+
+        Returns:
+            The accuracy, and the lower and upper end of its interval.
+
+        Source:
+            Barber, Candès, Ramdas, Tibshirani 2021, Predictive inference with the jackknife+; Lee,
+            Barber, Willett 2023, Distribution-free inference with hierarchical data.
+        """
+        beyond, weights = self.beyond(), self._weights()
+        order = beyond.argsort(kind="stable")
+        n = self.points["data"].nunique()
+        level = min((1 + self.coverage) / 2 * (n + 1) / n, 1.0) - _ROUNDING
+        high = order[int((weights[order].cumsum() >= level).argmax())]
+        falling = order[::-1]
+        low = falling[int((weights[falling].cumsum() >= level).argmax())]
+        shifts = [float(weights @ beyond), beyond[low], beyond[high]]
+        accuracy, low_end, high_end = np.clip(estimate + np.array(shifts), 0.0, 1.0)
+        return float(accuracy), float(low_end), float(high_end)
+
+    def beyond(self) -> Values:
+        """(n,) what LoRA reached beyond the rule's estimate."""
+        beyond = self.points["lora_accuracy"] - self.points["estimate"]
+        return beyond.to_numpy(dtype=np.float64)
+
+    def without(self, data: str) -> Self:
+        """The same without a data set.
+
+        Raises:
+            DataError: too few are left.
+        """
+        return replace(self, points=self.points[self.points["data"] != data])
 
     def save(self, path: str | Path) -> None:
-        """Write a calibration file.
+        """Write a file of evidence.
 
         Raises:
             OutputError: it can't be written.
         """
-        record = {
-            "schema_version": SCHEMA_VERSION,
-            "kind": KIND,
-            "source": self.source,
-            "basis": self.calibration.basis,
-            "coverage": self.calibration.coverage,
-            "n_texts": self.n_texts,
-            "points": self.calibration.points[list(POINT_COLUMNS)].to_dict(orient="records"),
-        }
+        record = {"schema_version": SCHEMA_VERSION, "kind": KIND, **asdict(self)}
+        record["points"] = self.points[list(POINT_COLUMNS)].to_dict(orient="records")
         write_text(Path(path), to_json(record))
 
     @classmethod
-    def load(cls, path: str | Path | None = None) -> "Evidence":
-        """Read a calibration file.
+    def load(cls, path: str | Path | None = None) -> Self:
+        """Read a file of evidence.
 
         Args:
             path: the file; None means that of ntpscore's own study.
 
         Raises:
-            StudyError: it can't be read, or is no calibration of this version.
-            DataError: its points can't be calibrated.
+            StudyError: it can't be read, is no evidence of this version, or of an unknown rule.
+            DataError: nothing can be forecast from its points.
         """
-        packaged = resources.files("ntpscore.forecast").joinpath("data/calibration.json")
-        what = "calibration (`ntpscore study calibrate` makes one)"
-        with resources.as_file(packaged) as own:
-            read = Path(own if path is None else path)
-            record = read_record(read, KIND, SCHEMA_VERSION, what, StudyError)
-        if record.get("basis") not in get_args(Basis):
-            raise StudyError(f"{path} has the basis {record.get('basis')!r}: probe or r2 is known")
-        sizes = record["n_texts"]
-        return cls(
-            calibrate_gain(
-                pd.DataFrame(record["points"]), coverage=record["coverage"], basis=record["basis"]
-            ),
-            str(record["source"]),
-            None if sizes is None else (int(sizes[0]), int(sizes[1])),
-        )
+        folder = resources.files("ntpscore.forecast") / "data"
+        with resources.as_file(folder / "evidence.json") as packaged:
+            record = read_record(
+                packaged if path is None else Path(path), KIND, SCHEMA_VERSION, KIND, StudyError
+            )
+        if record.get("rule") not in RULES:
+            raise StudyError(
+                f"{path} is of the rule {record.get('rule')!r}: known are {', '.join(RULES)}"
+            )
+        fields = {name: record[name] for name in ("rule", "source", "coverage", "samples_seen")}
+        return cls(points=pd.DataFrame(record["points"]), **fields)
 
-
-def forecast_gain(
-    record: Mapping[str, Any], table: pd.DataFrame, evidence: Evidence
-) -> dict[str, Any]:
-    """What LoRA is likely to add on the texts of a result of `score`, where evidence reaches.
-
-    Args:
-        record: of a result of `score`.
-        table: its scores, as `ScoreResult.table` gives them.
-        evidence: whose basis is `r2`.
-
-    Returns:
-        `verdict` in words and `evidence`, with `gain`, `low`, `high`, `data_sets_near`, `headroom`,
-        `coverage` and `predictor`; where nothing is forecast, numbers are None and the verdict says
-        why.
-    """
-    calibration = evidence.calibration
-    models = calibration.points["model"].unique()
-    told = {
-        "evidence": f"{evidence.source}: {calibration.points['data'].nunique()} data sets, "
-        f"{', '.join(models)}; {calibration.coverage:.0%} interval by {calibration.predictor}",
-        "predictor": calibration.predictor,
-        "coverage": calibration.coverage,
-    }
-    nothing = dict.fromkeys(["gain", "low", "high", "data_sets_near", "headroom"])
-    reason = _out_of_reach(record, evidence)
-    if reason is None:
-        headroom = 1 - float(record["layers"][-1]["r2_adjusted"])
-        try:
-            found = calibration.forecast(headroom, place=_place(record, table, calibration))
-        except DataError as error:
-            reason = str(error)
-        else:
-            return {**told, **asdict(found), "headroom": headroom, "verdict": found.verdict}
-    return {**told, **nothing, "verdict": f"no forecast: {reason}"}
-
-
-def _out_of_reach(record: Mapping[str, Any], evidence: Evidence) -> str | None:
-    """Why the evidence says nothing of this result; None if it may."""
-    models = evidence.calibration.points["model"].unique()
-    data, model, top = record["data"], record["model"]["id"], record["layers"][-1]
-    sizes = evidence.n_texts
-    if evidence.calibration.basis != "r2":
-        return "this calibration needs the probe's accuracy"
-    if data["task"] != "classification":
-        return f"the evidence is of classes, not of {data['task']}"
-    if model not in models:
-        return (
-            f"the evidence is of {', '.join(models)}, not of {model} (`ntpscore study calibrate` "
-            "makes one of your own)"
-        )
-    if sizes and not sizes[0] / _SIZE_FACTOR <= data["n_texts"] <= sizes[1] * _SIZE_FACTOR:
-        return f"the evidence is of {sizes[0]} to {sizes[1]} texts, these are {data['n_texts']}"
-    if top["layer"] != record["model"]["layers"] or top["r2_adjusted"] is None:
-        return "it needs r2_adjusted of the last layer"
-    return None
-
-
-def _place(record: Mapping[str, Any], table: pd.DataFrame, calibration: Calibration) -> float:
-    """Where the score stands among those of the same model on the calibration's data sets."""
-    k = grid_of_k(record["model"]["width"])[round(K_FRACTION * GRID_STEPS) - 1]
-    at = (table["score"] == SCORE) & (table["layer"] == table["layer"].max()) & (table["k"] == k)
-    points = calibration.points
-    others = points.loc[points["model"] == record["model"]["id"], "score"]
-    score = float(table.loc[at, "value"].iloc[0])
-    return float(((others < score) + 0.5 * (others == score)).mean())
+    def _weights(self) -> Values:
+        counts = self.points.groupby("data")["data"].transform("size").to_numpy()
+        return np.asarray(1 / (self.points["data"].nunique() * counts), dtype=np.float64)

@@ -21,17 +21,17 @@ def frozen_accuracy(accuracy: Accuracy, *poolings: str) -> float:
     return float(max(rows, key=lambda row: row["r2"])["accuracy"])
 
 
-def _without_model(accuracy: Accuracy) -> float:
-    """What is reached without the model: by the words alone, or by always saying one class."""
-    return max(accuracy["words"]["accuracy"] or 0.0, accuracy["majority"]["accuracy"])
+def _most(*poolings: str) -> Rule:
+    """The most of these readouts, of the words alone, and of always saying one class."""
 
+    def rule(accuracy: Accuracy) -> float | None:
+        if not set(poolings) <= {row["pooling"] for row in accuracy["readouts"]}:
+            return None
+        readouts = [frozen_accuracy(accuracy, pooling) for pooling in poolings]
+        words = accuracy["words"]["accuracy"] or 0.0
+        return float(max(*readouts, words, accuracy["majority"]["accuracy"]))
 
-def _mean_token(accuracy: Accuracy) -> float:
-    return max(frozen_accuracy(accuracy, "mean"), _without_model(accuracy))
-
-
-def _last_token(accuracy: Accuracy) -> float:
-    return max(_mean_token(accuracy), frozen_accuracy(accuracy, "last"))
+    return rule
 
 
 def _kernels(accuracy: Accuracy) -> float | None:
@@ -46,8 +46,8 @@ def _kernels(accuracy: Accuracy) -> float | None:
 # and of the best layer's last token; kernels: one ridge regression on mean token, last token and
 # words together, at the best layer.
 RULES: Mapping[str, Rule] = {
-    "mean_token": _mean_token,
-    "last_token": _last_token,
+    "mean_token": _most("mean"),
+    "last_token": _most("mean", "last"),
     "kernels": _kernels,
 }
 # What `score` forecasts by.

@@ -17,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ntpscore.errors import ModelError
 from ntpscore.models.failures import as_model_error, is_out_of_memory
+from ntpscore.models.kept_state import find_kept_state, tensor_attributes
 from ntpscore.models.language_model import LanguageModel
 from ntpscore.models.residual_streams import find_merge
 
@@ -66,6 +67,8 @@ def stream_hidden_states(
             f"numbered 0 to {language_model.n_layers}"
         )
     inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+    for state in language_model.kept_state:
+        state.reset()
     if language_model.blocks is None:
         for layer, hidden_states in enumerate(_all_hidden_states(language_model, inputs)):
             if layer in wanted:
@@ -219,13 +222,16 @@ def check_stream(language_model: LanguageModel) -> bool:
         Whether hidden states can be streamed.
 
     Raises:
-        ModelError: The model gives no hidden states, or looks ahead (is not causal).
+        ModelError: The model gives no hidden states, looks ahead (is not causal), or gives others
+            for the same texts the second time.
     """
     with as_model_error(f"the first forward pass of {language_model.id} failed"):
         input_ids, attention_mask = _two_texts(language_model)
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         language_model.merge_streams = find_merge(language_model.base)
+        before = tensor_attributes(language_model.base)
         expected = _all_hidden_states(language_model, inputs)
+        language_model.kept_state = find_kept_state(language_model.base, before)
     if not expected:
         raise ModelError(
             f"{language_model.id} returns no hidden states, so there is nothing to score"
@@ -243,7 +249,24 @@ def check_stream(language_model: LanguageModel) -> bool:
         if _reproduces(language_model, inputs, expected):
             return True
     language_model.blocks = None
+    again = _collect(language_model, inputs)
+    if not all(map(_same, again, expected)):
+        raise ModelError(
+            f"{language_model.id} gives other hidden states for the same texts the second time: it "
+            "keeps something from one call to the next, or draws at random"
+        )
     return False
+
+
+def _collect(language_model: LanguageModel, inputs: dict[str, Tensor]) -> list[Tensor]:
+    states: list[Tensor] = []
+    stream_hidden_states(
+        language_model,
+        **inputs,
+        on_layer=lambda _, hidden_states: states.append(hidden_states),
+        layers=range(language_model.n_layers + 1),
+    )
+    return states
 
 
 def _two_texts(language_model: LanguageModel) -> tuple[Tensor, Tensor]:

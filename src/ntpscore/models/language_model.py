@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ntpscore.models.kept_state import KeptState
+
 
 @dataclass
 class LanguageModel:
@@ -27,12 +29,15 @@ class LanguageModel:
         max_length: Context length in tokens, None where the model is not known to have a limit.
         tokenizer_id: Hub id of the tokenizer, where the model has none of its own; None otherwise.
         tokenizer_revision: Commit of that tokenizer.
+        warnings: What a reader of results should know of how it was loaded.
         blocks: The L decoder blocks in the order they run; None where they were not found, so that
             hidden states can't be streamed (see `streams`).
         merge_streams: Makes one hidden state (b, t, d) of the several that a block of some
             architectures hands on; None where it is one already.
         narrowing: The layer that makes the base model's output narrower than d, as in OPT-350m;
             its input is layer L. None where there is none.
+        kept_state: What the model keeps from one call to the next: put back before each pass, of
+            which there is one at a time.
     """
 
     model: PreTrainedModel
@@ -47,9 +52,11 @@ class LanguageModel:
     max_length: int | None
     tokenizer_id: str | None = None
     tokenizer_revision: str | None = None
+    warnings: tuple[str, ...] = ()
     blocks: Sequence[torch.nn.Module] | None = None
     merge_streams: Callable[[torch.Tensor], torch.Tensor] | None = None
     narrowing: torch.nn.Linear | None = None
+    kept_state: Sequence[KeptState] = ()
 
     @property
     def base(self) -> Any:

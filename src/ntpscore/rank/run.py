@@ -1,149 +1,67 @@
-"""Rank models for one data set by every metric: one forward pass per model, then closed forms."""
+"""Rank models for one data set: one forward pass per model, then closed forms."""
 
-import dataclasses
 import gc
-import math
+import hashlib
+import json
+import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from ntpscore.clock import Clock
-from ntpscore.core.scores import SCORES
-from ntpscore.errors import MetricError, NtpscoreError
-from ntpscore.files import make_folder, to_json, without_nan, write_text
-from ntpscore.metrics import METRICS, Metric
-from ntpscore.models import LanguageModel, NextTokenDistributions
-from ntpscore.models.failures import is_out_of_memory
+from ntpscore.errors import NtpscoreError, OutputError
+from ntpscore.files import make_folder, read_record, to_json, without_nan, write_text
+from ntpscore.forecast.evidence import Evidence
+from ntpscore.metrics import METRICS
+from ntpscore.models import LanguageModel
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import refuse_late, with_keywords
-from ntpscore.progress import Progress
+from ntpscore.rank.order import ACCURACY, CONSENSUS, rank_held_out, rank_values
+from ntpscore.rank.result import KIND, SCHEMA_VERSION, RankResult
+from ntpscore.rank.values import (
+    FAILURES,
+    RANKED_BY,
+    LayerChoice,
+    Place,
+    Value,
+    compute_values,
+    explain_failure,
+    places_of,
+)
 from ntpscore.reading.reader import check_layers
 from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.config import ScoreConfig
-from ntpscore.scoring.result import ScoreResult
+from ntpscore.scoring.result import ScoreResult, load_result
 from ntpscore.scoring.run import STAGES, score_text
 from ntpscore.text import LabelledText
 from ntpscore.text.options import TextOptions
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import pandas as pd
 
-SCHEMA_VERSION = 1
-CONSENSUS = "consensus"
-# The next-token scores first, as in score's tables; then the rivals, and the dull baselines.
-RANKED_BY = (*SCORES, *METRICS)
-COLUMNS = ("at", "model", "metric", "layer", "k", "value", "rank", "tied", "reason")
-Place = Literal["last", "best", "chosen"]
-# Values closer than this, relative to the larger, are one value: what the rounding of a pass in
-# float32 leaves apart.
-_TIE = 1e-6
-# What `_reason` may find to be no bug.
-_FAILURES = (NtpscoreError, RuntimeError, MemoryError, np.linalg.LinAlgError)
+# What stands in the folder of each model, beside the result of `score` on it.
+RANKED, _RANKED_KIND = "ranked.json", "ranked model"
 
 
 @dataclass(frozen=True)
-class _Value:
-    """What one metric says of one model.
-
-    Attributes:
-        value: NaN where it is not defined.
-        layer: the hidden-state index it speaks of; None for all or none.
-        k: of a score, the number of columns of V.
-        reason: why there is no value, or no finite one.
-    """
-
-    value: float
-    layer: int | None = None
-    k: int | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class _Judged:
+class _Ranked:
     """What stays of a model when the next one is loaded: its sums would fill the memory.
 
     Attributes:
-        values: by place and metric.
         entry: what the ranking's record says of the model.
-        record: that of `score`.
+        layer_at: the layer of each place.
+        values: by place and metric; empty where no metrics were asked for.
+        result: of `score`, without moments and features.
     """
 
-    values: dict[Place, dict[str, _Value]]
     entry: dict[str, Any]
-    record: dict[str, Any]
-
-
-class RankResult:
-    """The outcome of `rank_models`.
-
-    Attributes:
-        record: the content of `rank.json`: data, settings, models, metrics, rows.
-    """
-
-    def __init__(self, record: dict[str, Any]) -> None:
-        self.record = record
-
-    def __repr__(self) -> str:
-        models = self.record["models"]
-        return f"RankResult({len(models)} models on {self.record['data']['id']!r})"
-
-    @property
-    def failures(self) -> dict[str, str]:
-        """The models that could not be ranked, and why."""
-        return {m["name"]: m["error"] for m in self.record["models"] if m["error"] is not None}
-
-    def table(self) -> "pd.DataFrame":
-        """One row per place, model and metric; the columns of `rank.csv`."""
-        import pandas as pd
-
-        frame = pd.DataFrame(self.record["rows"], columns=list(COLUMNS))
-        return frame.astype({"layer": "Int64", "k": "Int64", "rank": "Int64"})
-
-    def ranks(self, at: str | None = None) -> "pd.DataFrame":
-        """The ranks, rows = models in order, columns = metrics; missing where there is none.
-
-        Args:
-            at: `last`, `best` or `chosen`; the first place there is if None.
-
-        Raises:
-            NtpscoreError: nothing was ranked there.
-        """
-        places = list(dict.fromkeys(row["at"] for row in self.record["rows"]))
-        at = places[0] if at is None else at
-        if at not in places:
-            raise NtpscoreError(f"nothing was ranked at {at!r}: choose from {', '.join(places)}")
-        frame = self.table()
-        frame = frame[frame["at"] == at]
-        wide = frame.pivot_table(index="model", columns="metric", values="rank", dropna=False)
-        return wide.loc[frame["model"].unique(), frame["metric"].unique()]
-
-    def save(self, folder: str | Path) -> Path:
-        """Write `rank.csv` and `rank.json` into a folder.
-
-        Args:
-            folder: made if it is missing; files of an earlier ranking are replaced.
-
-        Raises:
-            OutputError: the folder can't be written.
-        """
-        folder = make_folder(folder)
-        # An earlier record must not stand beside a table of another run.
-        (folder / "rank.json").unlink(missing_ok=True)
-        write_text(folder / "rank.csv", self.to_csv())
-        write_text(folder / "rank.json", to_json(self.record))
-        return folder
-
-    def to_csv(self) -> str:
-        """The content of `rank.csv`."""
-        text: str = self.table().to_csv(index=False, lineterminator="\n")
-        return text
+    layer_at: dict[Place, int | None]
+    values: dict[Place, dict[str, Value]]
+    result: ScoreResult
 
 
 def rank_models(
@@ -154,17 +72,23 @@ def rank_models(
     text_options: TextOptions | None = None,
     model_options: ModelOptions | None = None,
     out: str | Path | None = None,
-    layer: Literal["both", "last", "best"] | int = "both",
-    metric: str = CONSENSUS,
+    metric: str = ACCURACY,
+    all_metrics: bool = False,
+    layer: LayerChoice = "both",
+    calibration: str | Path | None = None,
     progress: bool | None = None,
     **keywords: Any,
 ) -> RankResult:
-    """Rank causal language models for labelled text by every metric and score, without training.
+    """Rank causal language models by what a frozen readout reaches on texts left aside.
 
-    Metrics are computed on the last layer, and again on the layer whose `r2_adjusted` is largest;
-    the six scores stand at the layer and k where `score` finds that they say most. Values equal
-    within 1e-6 (relative) share a rank. The consensus is the mean rank over the metrics that are
-    defined for every model and are no baseline; the six scores take no part in it.
+    That is the held-out accuracy (of targets, R²) at the best layer and pooling, the choice
+    repeated inside the folds. Models whose paired difference on the same texts is within its 95 %
+    interval share a rank.
+
+    Metrics, where asked for, are computed on the last layer, and again on the layer whose
+    `r2_adjusted` is largest; the six scores stand at the layer and k where `score` finds that they
+    say most. Values equal within 1e-6 (relative) share a rank. The consensus is the mean rank over
+    the metrics that are defined for every model and are no baseline; the six scores take no part.
 
     A model that can't be loaded or read, or runs out of memory, does not stop the others: see
     `RankResult.failures`. Nor does a metric that fails on one model: its row says why.
@@ -175,10 +99,15 @@ def rank_models(
         config: shuffles, seed, length limit, batch size; its layers must be None.
         text_options: how to read the data.
         model_options: how to load each model.
-        out: a folder for `rank.json` and `rank.csv`.
-        layer: `both`, `last`, `best` or a hidden-state index (-1 is the last), read alone: then the
-            six scores are of that layer too, and `leep` is defined on the last layer only.
-        metric: what to sort by, the name of a metric, a score or `consensus`.
+        out: a folder for the ranking, with a folder of `score` for each model. An interrupted
+            ranking goes on there at the model it had come to.
+        metric: what to sort by: `accuracy`, or the name of a metric, a score or `consensus`, which
+            are then computed too.
+        all_metrics: compute every metric.
+        layer: where: `both`, `last`, `best` or a hidden-state index (-1 is the last), read alone:
+            then accuracy and the six scores are of that layer too, and `leep` is defined on the
+            last layer only.
+        calibration: see `score`.
         progress: show progress bars on standard error; None means if it is a terminal.
         keywords: any option of `ScoreConfig`, `TextOptions` or `ModelOptions` by its name.
 
@@ -190,7 +119,7 @@ def rank_models(
 
     Example:
         >>> ranking = rank_models("dair-ai/emotion", ["gpt2", "gpt2-medium"])  # doctest: +SKIP
-        >>> ranking.ranks("best")["log_me"]  # doctest: +SKIP
+        >>> ranking.standings[["model", "rank", "accuracy"]]  # doctest: +SKIP
     """
     chosen = with_keywords(
         keywords,
@@ -204,47 +133,55 @@ def rank_models(
     check_order(models, data, "data, then models")
     if any(isinstance(model, LanguageModel) for model in models):
         refuse_late(model_options, "models that were loaded before")
+    evidence = Evidence.load(calibration)
     start = time.perf_counter()
     folder = make_folder(out) if out is not None else None
     text = read_text(data, text_options, seed=config.seed, clock=Clock(STAGES))
-    judged: dict[str, _Judged] = {}
+    settings = {
+        **options_record(text_options, model_options, config),
+        "layer": layer, "metric": metric, "all_metrics": all_metrics or metric != ACCURACY,
+        "pooling": "mean",
+    }  # fmt: skip
+    one = _OneModel(text, config, model_options, settings, evidence, progress)
+    ranked: dict[str, _Ranked] = {}
     errors: dict[str, str] = {}
     for name, model in zip(names, models, strict=True):
         try:
-            judged[name] = _load_and_judge(model, text, config, layer, progress, model_options)
-        except _FAILURES as error:
-            errors[name] = _reason(error)
+            ranked[name] = one.rank(name, model, None if folder is None else folder / _slug(name))
+        except FAILURES as error:
+            errors[name] = explain_failure(error)
         # Two models together may not fit; cycles among modules, and what the traceback of a failure
         # holds, keep the last one alive.
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    if not judged:
+    if not ranked:
         reasons = "\n".join(f"  {name}: {reason}" for name, reason in errors.items())
         raise NtpscoreError(f"no model could be ranked:\n{reasons}")
-    rows = [row for at in _places(layer) for row in _rows(at, judged, metric)]
-    first = next(iter(judged.values())).record
+    first = next(iter(ranked.values())).result.record
+    values = {name: found.values for name, found in ranked.items()}
     record = {
         "schema_version": SCHEMA_VERSION,
-        "kind": "rank",
+        "kind": KIND,
         "data": {k: v for k, v in first["data"].items() if k not in {"n_tokens", "truncated"}},
-        "settings": {
-            **options_record(text_options, model_options, config),
-            "layer": layer, "metric": metric, "pooling": "mean",
-        },
+        "settings": settings,
+        "standings": _standings(ranked, text),
         "models": [
             {"name": name, "error": errors.get(name)}
-            | (judged[name].entry if name in judged else {})
+            | ({**ranked[name].entry, "layer_at": ranked[name].layer_at} if name in ranked else {})
             for name in names
         ],
         "metrics": [
-            {field: getattr(one, field) for field in
+            {field: getattr(each, field) for field in
              ("name", "higher_is_better", "needs", "reference", "baseline")}
-            for one in METRICS.values()
+            for each in METRICS.values()
         ],
-        "rows": rows,
+        "rows": [
+            row for at in places_of(layer)
+            for row in rank_values(at, values, CONSENSUS if metric == ACCURACY else metric)
+        ] if settings["all_metrics"] else [],
         "seconds": time.perf_counter() - start,
-        "peak_memory_bytes": max(j.record["peak_memory_bytes"] for j in judged.values()),
+        "peak_memory_bytes": max(r.result.record["peak_memory_bytes"] for r in ranked.values()),
         "versions": first["versions"],
         "command": first["command"],
     }  # fmt: skip
@@ -254,40 +191,142 @@ def rank_models(
     return result
 
 
-def _load_and_judge(
-    model: "str | Path | LanguageModel",
-    text: LabelledText,
-    config: ScoreConfig,
-    layer: Literal["both", "last", "best"] | int,
-    progress: bool | None,
-    model_options: ModelOptions,
-) -> _Judged:
-    """Every metric of one model, of which nothing else stays: it is loaded in here alone."""
-    clock = Clock(STAGES)
-    loaded = take_model(model, model_options, clock=clock, progress=progress)
-    return _judge(loaded, text, config, layer, clock, progress)
+def _standings(ranked: dict[str, _Ranked], text: LabelledText) -> list[dict[str, Any]]:
+    """A row per model, the best first; those that could not be judged last, without a rank."""
+    rows: dict[str, dict[str, Any]] = {}
+    for name, found in ranked.items():
+        record = found.result.record
+        accuracy, forecast = record["accuracy"], record.get("forecast") or {}
+        frozen, best = accuracy["frozen"] or {}, accuracy["best"] or {}
+        measure = accuracy.get("measure", ACCURACY)
+        rows[name] = {
+            "rank": None,
+            "tied": False,
+            "model": name,
+            "measure": measure,
+            **{f"{ACCURACY}{end}": frozen.get(f"{measure}{end}") for end in ("", "_low", "_high")},
+            "layer": best.get("layer"),
+            "pooling": best.get("pooling"),
+            **{f"lora_{key}": forecast.get(key) for key in ("accuracy", "low", "high")},
+            "parameters": found.entry["n_parameters"],
+            "seconds": record["seconds"]["total"],
+            "reason": accuracy.get("reason"),
+        }
+    judged = {name: row[ACCURACY] for name, row in rows.items() if row[ACCURACY] is not None}
+    lost = {name: ranked[name].result.held_out for name in judged}
+    ranks = rank_held_out(judged, lost, text.fold_groups.tolist())
+    for name, rank in ranks.items():
+        rows[name] |= {"rank": rank, "tied": list(ranks.values()).count(rank) > 1}
+    return sorted(rows.values(), key=lambda row: -judged.get(row["model"], -float("inf")))
 
 
-def _reason(error: Exception) -> str:
-    """Why a model or a metric has no value.
+@dataclass(frozen=True)
+class _OneModel:
+    """Ranks one model after another, each alone in memory."""
 
-    Raises:
-        Exception: the error itself, where it is a bug and nothing that a model is to blame for.
-    """
-    if isinstance(error, NtpscoreError):
-        return str(error)
-    if is_out_of_memory(error):
-        return "memory ran out: use --max-texts, --max-length or --layer last"
-    # That of torch is a RuntimeError, public though its stubs say otherwise.
-    if isinstance(error, np.linalg.LinAlgError | torch.linalg.LinAlgError):  # type: ignore[attr-defined]
-        return f"linear algebra failed: {error}"
-    raise error
+    text: LabelledText
+    config: ScoreConfig
+    model_options: ModelOptions
+    settings: dict[str, Any]
+    evidence: Evidence
+    progress: bool | None
+
+    def rank(self, name: str, model: "str | Path | LanguageModel", folder: Path | None) -> _Ranked:
+        """Everything a ranking says of a model; taken up from its folder, if it is done there."""
+        run = self._run(model)
+        if folder is not None:
+            done = self._take_up(folder, run)
+            if done is not None:
+                return done
+            make_folder(folder)
+        clock = Clock(STAGES)
+        with take_model(
+            model, self.model_options, clock=clock, progress=self.progress
+        ) as language_model:
+            ranked = self._score(language_model, clock, folder)
+        if folder is not None:
+            record = {
+                "schema_version": SCHEMA_VERSION, "kind": _RANKED_KIND, "name": name, "run": run,
+                "entry": ranked.entry, "layer_at": ranked.layer_at,
+                "values": {
+                    at: {
+                        metric: {**asdict(value), "value": repr(value.value)}  # it may be inf
+                        for metric, value in values.items()
+                    }
+                    for at, values in ranked.values.items()
+                },
+            }  # fmt: skip
+            write_text(folder / RANKED, to_json(without_nan(record)))
+        return ranked
+
+    def _score(self, language_model: LanguageModel, clock: Clock, folder: Path | None) -> _Ranked:
+        layer = self.settings["layer"]
+        last = language_model.n_layers
+        wanted = [layer] if isinstance(layer, int) else [last] if layer == "last" else None
+        layers = check_layers(wanted, language_model, "--layer")
+        result = score_text(
+            language_model, self.text, folder=folder, config=replace(self.config, layers=layers),
+            clock=clock, evidence=self.evidence, options=self.settings, progress=self.progress,
+        )  # fmt: skip
+        start = time.perf_counter()
+        values: dict[Place, dict[str, Value]] = {}
+        layer_at: dict[Place, int | None] = {}
+        if self.settings["all_metrics"]:
+            values, layer_at = compute_values(
+                language_model, result, self.text, layer, self.progress
+            )
+        entry = {
+            **result.record["model"],
+            "n_parameters": sum(p.numel() for p in language_model.model.parameters()),
+            "n_tokens": result.record["data"]["n_tokens"],
+            "truncated": result.record["data"]["truncated"],
+            "warnings": result.record["warnings"],
+            "seconds": {**result.record["seconds"], "metrics": time.perf_counter() - start},
+        }
+        # Moments and features go with the model.
+        return _Ranked(
+            entry, layer_at, values, ScoreResult(result.record, held_out=result.held_out)
+        )
+
+    def _run(self, model: "str | Path | LanguageModel") -> str:
+        """Names what is asked of a model: the same for the same numbers."""
+        if isinstance(model, LanguageModel):
+            which: Any = model.identity
+        else:
+            files = [Path(model)] if Path(model).is_file() else sorted(Path(model).glob("*"))
+            which = [str(model), [(file.name, file.stat().st_mtime_ns) for file in files]]
+        asked = [which, self.text.source.content_hash, list(self.text.classes), self.settings]
+        return hashlib.sha256(json.dumps(asked, default=str).encode()).hexdigest()
+
+    def _take_up(self, folder: Path, run: str) -> _Ranked | None:
+        try:
+            found = read_record(folder / RANKED, _RANKED_KIND, SCHEMA_VERSION, "ranked model")
+            result = load_result(folder)
+        except OutputError:
+            return None  # not finished; what there is, is gone on from
+        if found["run"] != run:
+            return None
+        values = {
+            at: {
+                metric: Value(**{**one, "value": float(one["value"])})
+                for metric, one in by_metric.items()
+            }
+            for at, by_metric in found["values"].items()
+        }
+        return _Ranked(found["entry"], found["layer_at"], values, result)
+
+
+def _slug(name: str) -> str:
+    """A name for a folder: of the model, and told from others that are spelt alike."""
+    plain = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")
+    told_apart = hashlib.sha256(name.encode()).hexdigest()[:6]
+    return plain if plain == name else f"{plain[-60:]}-{told_apart}"
 
 
 def _check(
     models: "Sequence[str | Path | LanguageModel]",
     config: ScoreConfig,
-    layer: Literal["both", "last", "best"] | int,
+    layer: LayerChoice,
     metric: str,
 ) -> list[str]:
     """The models' names, if all options make sense.
@@ -305,225 +344,9 @@ def _check(
         raise NtpscoreError(f"layer must be both, last, best or a number from 0 on, got {layer!r}")
     if config.layers is not None:
         raise NtpscoreError("config.layers can't be chosen for a ranking: say which with layer")
-    if metric not in (CONSENSUS, *RANKED_BY):
+    if metric not in (ACCURACY, CONSENSUS, *RANKED_BY):
         raise NtpscoreError(
-            f"there is no metric {metric!r}: choose from {CONSENSUS}, {', '.join(RANKED_BY)}"
+            f"there is no metric {metric!r}: choose from {ACCURACY}, {CONSENSUS}, "
+            f"{', '.join(RANKED_BY)}"
         )
     return names
-
-
-def _places(layer: Literal["both", "last", "best"] | int) -> tuple[Place, ...]:
-    if layer == "both":
-        return ("last", "best")
-    if layer in ("last", "best"):
-        return ("last",) if layer == "last" else ("best",)
-    return ("chosen",)
-
-
-# -- one model ------------------------------------------------------------------------------------
-
-
-def _judge(
-    language_model: LanguageModel,
-    text: LabelledText,
-    config: ScoreConfig,
-    layer: Literal["both", "last", "best"] | int,
-    clock: Clock,
-    progress: bool | None,
-) -> _Judged:
-    """Every metric of one model."""
-    last = language_model.n_layers
-    wanted = [layer] if isinstance(layer, int) else [last] if layer == "last" else None
-    layers = check_layers(wanted, language_model, "--layer")
-    result = score_text(
-        language_model, text, config=dataclasses.replace(config, layers=layers), clock=clock,
-        progress=progress,
-    )  # fmt: skip
-    labels = text.labels[result.features.texts]
-    start = time.perf_counter()
-    layer_of = {at: _layer_at(at, layer, last, result) for at in _places(layer)}
-    whole: dict[str, _Value] = {}  # what no layer changes
-    for name in SCORES:
-        best = result.best.get(name)
-        whole[name] = (
-            _Value(math.nan, reason="not defined at any layer and k")
-            if best is None
-            else _Value(best["value"], best["layer"], best["k"])
-        )
-    n_parameters = sum(p.numel() for p in language_model.model.parameters())
-    for metric in METRICS.values():
-        if metric.needs == "labels":
-            whole[metric.name] = _value_of(metric, None, partial(metric.function, text.labels))
-        elif metric.needs == "model":
-            compute = partial(metric.function, language_model.model)
-            whole[metric.name] = _value_of(metric, None, compute)
-        elif metric.needs == "next_token":
-            compute = partial(_from_next_token, metric, language_model, result, labels)
-            whole[metric.name] = _value_of(metric, last, compute)
-    values: dict[Place, dict[str, _Value]] = {}
-    with Progress(progress) as bar:
-        on_layers = [m for m in METRICS.values() if m.needs in {"moments", "features"}]
-        distinct = {index for index in layer_of.values() if index is not None}
-        bar.start("metrics", len(on_layers) * len(distinct), "metrics")
-        by_layer: dict[int | None, dict[str, _Value]] = {}
-        for at, index in layer_of.items():
-            if index not in by_layer:
-                by_layer[index] = {
-                    metric.name: _on_layer(metric, index, result, labels, bar)
-                    for metric in on_layers
-                }
-            values[at] = {name: (whole | by_layer[index])[name] for name in RANKED_BY}
-    model = result.record["model"]
-    entry = {
-        **model,
-        "n_parameters": n_parameters,
-        "n_tokens": result.record["data"]["n_tokens"],
-        "truncated": result.record["data"]["truncated"],
-        "layer_at": layer_of,
-        "warnings": result.record["warnings"],
-        "seconds": {**result.record["seconds"], "metrics": time.perf_counter() - start},
-    }
-    return _Judged(values, entry, result.record)
-
-
-def _layer_at(
-    at: Place,
-    layer: Literal["both", "last", "best"] | int,
-    last: int,
-    result: ScoreResult,
-) -> int | None:
-    """The hidden-state index of a place; None if no layer is best."""
-    if at == "last":
-        return last
-    if isinstance(layer, int):
-        return layer
-    adjusted = {
-        row["layer"]: row["r2_adjusted"]
-        for row in result.record["layers"]
-        if row["r2_adjusted"] is not None
-    }
-    return max(adjusted, key=lambda index: adjusted[index]) if adjusted else None
-
-
-def _on_layer(
-    metric: Metric,
-    layer: int | None,
-    result: ScoreResult,
-    labels: "npt.NDArray[Any]",
-    bar: Progress,
-) -> _Value:
-    if layer is None:
-        return _Value(
-            math.nan,
-            reason="no layer has an r2_adjusted, as there are too few texts: rank on the last one",
-        )
-
-    def compute() -> float:
-        if metric.needs == "moments":
-            return metric.function(result.moments.layer(layer))
-        return metric.function(result.features.get(layer).float().numpy(), labels)
-
-    value = _value_of(metric, layer, compute)
-    bar.advance(1)
-    return value
-
-
-def _from_next_token(
-    metric: Metric, language_model: LanguageModel, result: ScoreResult, labels: "npt.NDArray[Any]"
-) -> float:
-    last = language_model.n_layers
-    if last not in result.features.layers:
-        raise MetricError(f"{metric.name} is a metric of the last layer, which was not read")
-    last_tokens = result.features.get(last, "last")
-    return metric.function(NextTokenDistributions(language_model, last_tokens), labels)
-
-
-def _value_of(metric: Metric, layer: int | None, compute: Callable[[], float]) -> _Value:
-    try:
-        value = compute()
-    except _FAILURES as error:
-        return _Value(math.nan, layer, reason=_reason(error))
-    if math.isinf(value):
-        return _Value(value, layer, reason=f"{metric.name} has no bound: least squares fits all")
-    return _Value(value, layer)
-
-
-# -- ranks ----------------------------------------------------------------------------------------
-
-
-def _rows(at: Place, judged: dict[str, _Judged], sort_by: str) -> list[dict[str, Any]]:
-    """The rows of one place, models in order of their rank by `sort_by`."""
-    table = {name: dict(j.values[at]) for name, j in judged.items()}
-    merits = {
-        metric: {
-            name: METRICS[metric].merit(values[metric].value)
-            if metric in METRICS
-            else values[metric].value
-            for name, values in table.items()
-        }
-        for metric in RANKED_BY
-    }
-    ranks = {
-        metric: rank_with_ties(
-            merits[metric], {name: abs(values[metric].value) for name, values in table.items()}
-        )
-        for metric in RANKED_BY
-    }
-    counted = [
-        name
-        for name, metric in METRICS.items()
-        if not metric.baseline and len(ranks[name]) == len(table)
-    ]
-    consensus = {
-        name: sum(ranks[metric][name] for metric in counted) / len(counted) if counted else math.nan
-        for name in table
-    }
-    for name, mean_rank in consensus.items():
-        reason = None if counted else "no metric is defined for every model"
-        table[name] = {CONSENSUS: _Value(mean_rank, reason=reason), **table[name]}
-    ranks[CONSENSUS] = rank_with_ties({name: -mean for name, mean in consensus.items()})
-    nowhere = len(table) + 1
-    order = sorted(table, key=lambda name: ranks[sort_by].get(name, nowhere))
-    return [
-        {
-            "at": at,
-            "model": name,
-            "metric": metric,
-            "layer": value.layer,
-            "k": value.k,
-            "value": value.value,
-            "rank": ranks[metric].get(name),
-            "tied": list(ranks[metric].values()).count(ranks[metric].get(name, 0)) > 1,
-            "reason": value.reason,
-        }
-        for name in order
-        for metric, value in table[name].items()
-    ]
-
-
-def rank_with_ties(
-    merits: dict[str, float], sizes: dict[str, float] | None = None
-) -> dict[str, int]:
-    """Ranks from 1, the highest merit first; equal merits share a rank, and the next ones skip.
-
-    Merits within 1e-6 of the first of their group, relative to the larger, are equal.
-
-    Args:
-        merits: by name; NaN is left out.
-        sizes: what the differences are relative to; of the merits themselves if None. A merit may
-            be the small distance of a value from 1, in which the value's rounding is large.
-    """
-    known = {name: merit for name, merit in merits.items() if not math.isnan(merit)}
-    sizes = sizes or {name: abs(merit) for name, merit in known.items()}
-    ranks: dict[str, int] = {}
-    best: str | None = None
-    for position, name in enumerate(sorted(known, key=lambda one: -known[one]), start=1):
-        if best is None or not _equal(known[best], known[name], max(sizes[best], sizes[name])):
-            best, rank = name, position
-        ranks[name] = rank
-    return ranks
-
-
-def _equal(one: float, other: float, size: float) -> bool:
-    # Infinite ones have no difference; an infinite size would make all others equal.
-    return one == other or (math.isfinite(size) and abs(one - other) <= _TIE * size)

@@ -37,7 +37,7 @@ class Consumer(Protocol):
 
 
 class AddMoments:
-    """Adds hidden states to moments.
+    """Adds hidden states to moments; on a graphics card while the next blocks run.
 
     Args:
         moments: all of them see the same texts, each its own layers.
@@ -49,6 +49,9 @@ class AddMoments:
         self._moments = moments
         self._labels = labels
         self._permutations = permutations
+        self._device = labels.device
+        on_card = self._device.type == "cuda"
+        self._beside = torch.cuda.Stream(self._device) if on_card else None
 
     def begin(self, texts: list[int], attention_mask: Tensor) -> list[Batch]:
         """See `Consumer.begin`."""
@@ -62,7 +65,17 @@ class AddMoments:
 
     def take(self, batch: list[Batch], layer: int, hidden_states: Tensor) -> None:
         """See `Consumer.take`."""
-        hidden_states = hidden_states.to(self._labels.device)
+        if self._beside is None:
+            self._add(batch, layer, hidden_states.to(self._device))
+            return
+        # A copy, since blocks may go on in place.
+        hidden_states = hidden_states.to(self._device, copy=True)
+        self._beside.wait_stream(torch.cuda.current_stream(self._device))
+        hidden_states.record_stream(self._beside)
+        with torch.cuda.stream(self._beside):
+            self._add(batch, layer, hidden_states)
+
+    def _add(self, batch: list[Batch], layer: int, hidden_states: Tensor) -> None:
         adds = [
             moments.prepare_layer(layer, hidden_states, part)
             for moments, part in zip(self._moments, batch, strict=True)
@@ -73,6 +86,8 @@ class AddMoments:
 
     def end(self, batch: list[Batch]) -> None:
         """See `Consumer.end`."""
+        if self._beside is not None:
+            torch.cuda.current_stream(self._device).wait_stream(self._beside)
         for moments, part in zip(self._moments, batch, strict=True):
             moments.add_labels(part)
 

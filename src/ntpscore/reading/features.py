@@ -6,19 +6,19 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ntpscore.clock import Clock
 from ntpscore.core.moments import NonFiniteError
-from ntpscore.core.pooling import mean_tokens
 from ntpscore.errors import MomentsError, OutputError
 from ntpscore.files import make_folder
 from ntpscore.models import LanguageModel
@@ -161,9 +161,7 @@ def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def choose_texts(
-    text: LabelledText, most: int, seed: int, groups: Sequence[Hashable] | None = None
-) -> list[int]:
+def choose_texts(text: LabelledText, most: int, seed: int) -> list[int]:
     """Texts whose features are kept: all, or some that are drawn at random.
 
     Each class keeps its share; of a group all texts are taken or none, and its class is that of its
@@ -173,7 +171,6 @@ def choose_texts(
         text: n texts.
         most: how many at most.
         seed: the same seed draws the same texts.
-        groups: of each text; None means that each is its own.
 
     Returns:
         Their numbers, rising.
@@ -181,9 +178,9 @@ def choose_texts(
     n = len(text)
     if n <= most:
         return list(range(n))
-    members: dict[Hashable, list[int]] = {}
-    for i, group in enumerate(range(n) if groups is None else groups):
-        members.setdefault(group, []).append(i)
+    members: dict[int, list[int]] = {}
+    for i, group in enumerate(text.groups):
+        members.setdefault(int(group), []).append(i)
     classes = text.labels if text.task == "classification" else np.zeros(n)
     strata: dict[int, list[list[int]]] = {}
     for group_texts in members.values():
@@ -498,7 +495,7 @@ def collect_features(
     """
     if language_model.revision is None and language_model.content_hash is None:
         cache = None
-    name, known, warnings = FEATURES, None, []
+    name, known, warnings = FEATURES, None, list[str]()
     if cache is not None:
         key = features_key(language_model, tokens)
         name = f"features-{key[:16]}.safetensors"
@@ -531,7 +528,8 @@ def collect_features(
 
 def _find(cache: Path, name: str, key: str, n_texts: int) -> tuple[Features | None, list[str]]:
     """Features of these texts in a folder, in a file of this name or that of a score; warnings."""
-    known, warnings = None, []
+    known: Features | None = None
+    warnings: list[str] = []
     for path in (cache / FEATURES, cache / name):
         try:
             found = Features.open(path) if path.exists() else None
@@ -546,3 +544,17 @@ def _find(cache: Path, name: str, key: str, n_texts: int) -> tuple[Features | No
                 f"{path} is of other texts or another model; the features were computed again"
             )
     return known, warnings
+
+
+def mean_tokens(
+    hidden_states: Float[Tensor, "b t d"], attention_mask: Tensor
+) -> Float[Tensor, "b d"]:
+    """The mean of each text's tokens, in float32.
+
+    Args:
+        hidden_states: (b, t, d); what stands at the padding may be anything, NaN too.
+        attention_mask: (b, t), non-zero where there is a token, at least one a text.
+    """
+    is_token = (attention_mask != 0).to(hidden_states.device)[:, :, None]
+    tokens = hidden_states.to(torch.float32).masked_fill(~is_token, 0.0)
+    return tokens.sum(1) / is_token.sum(1)

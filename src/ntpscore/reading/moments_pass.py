@@ -20,7 +20,14 @@ from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
 from ntpscore.reading.adaptive_reading import AdaptiveReading
 from ntpscore.reading.consumers import AddMoments, Consumer, InOrder
-from ntpscore.reading.features import POOLINGS, Features, KeepFeatures, Place, choose_texts
+from ntpscore.reading.features import (
+    FEATURES,
+    POOLINGS,
+    Features,
+    KeepFeatures,
+    Place,
+    choose_texts,
+)
 from ntpscore.reading.memory import sums_device
 from ntpscore.reading.reader import BatchReader, passes_at_once
 from ntpscore.reading.tokens import TokenizedText, plan_shares, tokens_per_batch
@@ -124,9 +131,8 @@ class MomentsPass:
         # Two runs that have all of this in common add the same sums batch by batch. Token ids,
         # since a changed tokenizer changes them, whatever else stays the same.
         run = [language_model.identity, text.source.content_hash, text.task, text.classes, layers,
-               tokens.ids, text.groups.tolist(), shuffles, seed, batch_tokens, precision, until,
-               until_scores,
-               n_shares]  # fmt: skip
+               tokens.ids, text.labels.tolist(), text.groups.tolist(), shuffles, seed, batch_tokens,
+               precision, until, until_scores, n_shares]  # fmt: skip
         self._fingerprint = hashlib.sha256(json.dumps(run).encode()).hexdigest()
         self.warnings: list[str] = []
 
@@ -164,11 +170,13 @@ class MomentsPass:
 
     def keep_features(self) -> Features | None:
         """The features of those texts that were read, in their file, if any were to be kept."""
+        if self._folder is not None:
+            # An earlier record must not stand beside features of another run, nor this one's beside
+            # earlier moments.
+            for name in ("result.json", "moments.safetensors", FEATURES):
+                (self._folder / name).unlink(missing_ok=True)
         if self._features is None:
             return None
-        if self._folder is not None:
-            # An earlier record must not stand beside features of another run.
-            (self._folder / "result.json").unlink(missing_ok=True)
         read = self._rounds[: self._round + 1]
         return self._features.finish(
             text for shares in read for share in shares for batch in share for text in batch

@@ -68,6 +68,8 @@ def passes_at_once(language_model: LanguageModel, n_bytes: int = 0) -> int:
     known = type(model).__module__.startswith("transformers.")
     if language_model.device.type != "cpu" or not language_model.streams or not known:
         return 1  # a model's own code may keep state from one call to the next
+    if language_model.kept_state or language_model.narrowing is not None:
+        return 1
     if any(_follows_length(module) for module in model.modules()):
         return 1
     most = _MOST_BYTES // n_bytes if n_bytes else _MOST_PASSES

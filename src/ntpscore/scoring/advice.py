@@ -1,65 +1,90 @@
-"""One sentence in plain words: what a result means and how sure it is."""
+"""One sentence in plain words, and the command that does what it says."""
 
-import math
+import shlex
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields
+from typing import Any, Literal
 
-from ntpscore.core.scores import ScoreName
+from ntpscore.models.options import ModelOptions
+from ntpscore.text.options import TextOptions
 
-# Below this share of label variance beyond chance a linear probe has little to work with.
-_WEAK = 0.1
-_STRONG = 0.6
-_SURE_Z = 4.0
+# Points of accuracy from which on LoRA's training is worth its price.
+WORTHWHILE = 0.05
 
 
-def write_advice(
-    layers: list[dict[str, Any]], best: Mapping[ScoreName, dict[str, Any]], n_texts: int, width: int
-) -> str:
-    """The advice for a result.
+Choice = Literal["nothing", "no_use", "lora", "words", "frozen"]
 
-    It speaks of the linear probe, which the closed forms are exact for. What LoRA would gain is
-    forecast by `ntpscore.forecast.evidence`, from evidence.
+
+def _choose(record: Mapping[str, Any]) -> Choice:
+    """What was found, in a word."""
+    accuracy = record["accuracy"]
+    if accuracy["frozen"] is None:
+        return "nothing"
+    measure, frozen = accuracy["measure"], accuracy["frozen"]
+    gain = (record.get("forecast") or {}).get("gain")
+    if not frozen[f"{measure}_low"] > accuracy["majority"].get(measure, 0.0):
+        return "no_use"
+    if gain is not None and gain >= WORTHWHILE:
+        return "lora"
+    words = accuracy["words"].get(measure)
+    return "words" if words is not None and words >= frozen[measure] else "frozen"
+
+
+def write_advice(record: Mapping[str, Any]) -> str:
+    """What to do next, from what was found.
 
     Args:
-        layers: the rows of `result.json`'s `layers`.
-        best: the entries of `result.json`'s `best`.
-        n_texts: how many independent texts there are.
-        width: d.
+        record: of a result: `accuracy`, `forecast`, `data`.
     """
-    if all(math.isnan(row["r2_adjusted"]) for row in layers):
+    accuracy, choice = record["accuracy"], _choose(record)
+    if choice == "nothing":
+        return f"Nothing can be said of these texts: {accuracy['reason']}."
+    where = f"layer {accuracy['best']['layer']} ({accuracy['best']['pooling']} token)"
+    if choice == "no_use":
         return (
-            f"Nothing can be said: with {n_texts} independent texts and {width} features a linear "
-            "probe fits any labels perfectly, so r2 is 1 whatever they are; use well over "
-            f"{width} texts."
+            "Don't use this model frozen: what it knows of these labels can't be told from "
+            f"{GUESS[accuracy['measure']]}. Check the labels, add texts, or train with LoRA:"
         )
-    top = max(layers, key=lambda row: -math.inf if math.isnan(row["r2_adjusted"])
-              else row["r2_adjusted"])  # fmt: skip
-    adjusted, r2 = top["r2_adjusted"], top["r2"]
-    mean, sd = top["r2_shuffled_mean"], top["r2_shuffled_sd"]
-    z = (r2 - mean) / sd if sd and sd > 0 else math.nan
-    found = (
-        f"Layer {top['layer']} knows most about these labels: a linear probe there explains "
-        f"{max(adjusted, 0):.0%} of their variance after correction for its {width} features "
-        f"(r2 {r2:.2f} in sample, {mean:.2f} with shuffled labels, z = {z:.0f})"
-        if not math.isnan(z)
-        else f"Layer {top['layer']} knows most about these labels: a linear probe there explains "
-        f"{max(adjusted, 0):.0%} of their variance after correction for its {width} features "
-        f"(r2 {r2:.2f} in sample; without at least two shuffles it is not known how sure that is)"
-    )
-    if not math.isnan(z) and z < _SURE_Z:
-        meaning = "which shuffled labels nearly reach: don't trust a frozen model here"
-    elif adjusted < _WEAK:
-        meaning = "which is little: a frozen model will not be enough"
-    elif adjusted < _STRONG:
-        meaning = "which leaves much unexplained: compare a probe with LoRA before settling"
+    if choice == "lora":
+        return (
+            "LoRA is likely to be worth its training: about "
+            f"{100 * record['forecast']['gain']:.0f} points over the frozen model."
+        )
+    if choice == "words":
+        return (
+            "The words alone do as well as the frozen model, so a bag of words is enough; to "
+            f"compare, fit one linear map of {where}:"
+        )
+    return f"Start with the frozen model: one linear map of {where}, fitted in seconds."
+
+
+GUESS = {
+    "accuracy": "always saying the most frequent class",
+    "macro_f1": "always saying what is frequent",
+    "r2": "always saying the mean",
+}
+
+
+def next_command(record: Mapping[str, Any]) -> str | None:
+    """The command that does what the advice says; None where data came from memory.
+
+    Args:
+        record: of a result: `accuracy`, `settings`, `model`, `data`.
+    """
+    best = record["accuracy"]["best"]
+    data = str(record["data"]["id"])
+    if best is None or data.startswith("in-memory "):
+        return None
+    words = ["ntpscore", "adapt", str(record["model"]["id"]), data]
+    settings = record["settings"]
+    for kind in (TextOptions, ModelOptions):
+        for field in fields(kind):
+            value = settings.get(field.name, field.default)
+            if value != field.default and field.name != "max_texts":
+                flag = field.metadata["flag"] or "--" + field.name.replace("_", "-")
+                words += [flag] if value is True else [flag, str(value)]
+    if _choose(record) in ("lora", "no_use"):
+        words += ["--method", "lora", "--out", "lora"]
     else:
-        meaning = "which is most of it: try a linear probe first"
-    kept = best.get("retained")
-    where = ""
-    if kept is not None:
-        where = (
-            f"; at layer {kept['layer']} the first {kept['k_fraction']:.0%} of next-token "
-            f"directions keep {kept['value']:.0%} of the probe's fit, random directions "
-            f"{kept['chance']:.0%}"
-        )
-    return f"{found}, {meaning}{where}."
+        words += ["--layer", str(best["layer"]), "--pooling", best["pooling"]]
+    return shlex.join(words)

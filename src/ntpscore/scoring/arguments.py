@@ -1,6 +1,7 @@
 """What `score` and its kin are given: a model and labelled text, read or still to be read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from ntpscore.clock import Clock
 from ntpscore.errors import NtpscoreError
 from ntpscore.models import LanguageModel, find_model, load_model
+from ntpscore.models.lent import borrow_model, is_lent
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import refuse_late
 from ntpscore.progress import Progress
@@ -16,7 +18,7 @@ from ntpscore.text.options import TextOptions
 
 
 def read_text(data: Any, options: TextOptions, *, seed: int, clock: Clock) -> LabelledText:
-    """The labelled text, if it was not read before.
+    """The labelled text, if it was not read before; a pair is one of texts and labels.
 
     Raises:
         NtpscoreError: it can't be read, or options come too late for it.
@@ -25,27 +27,42 @@ def read_text(data: Any, options: TextOptions, *, seed: int, clock: Clock) -> La
         refuse_late(options, "labelled text that was read before")
         return data
     with clock("load_data"):
+        if isinstance(data, tuple):
+            data = _frame(*data)
         return load_text(data, options, seed=seed)
 
 
+def _frame(texts: Any, labels: Any = None, *more: Any) -> Any:
+    import pandas as pd
+
+    if more or labels is None or isinstance(texts, str) or len(texts) != len(labels):
+        raise NtpscoreError(
+            "texts with labels are a pair of two lists of the same length: (texts, labels)"
+        )
+    return pd.DataFrame({"text": list(texts), "label": list(labels)})
+
+
+@contextmanager
 def take_model(
-    model: "str | Path | LanguageModel",
-    options: ModelOptions,
-    *,
-    clock: Clock,
-    progress: bool | None,
-) -> LanguageModel:
-    """The language model, loaded if it was not before.
+    model: Any, options: ModelOptions, *, clock: Clock, progress: bool | None
+) -> Iterator[LanguageModel]:
+    """The language model, loaded if it was not before; a pair is one of model and tokenizer.
 
     Raises:
         NtpscoreError: it can't be loaded, or options come too late for it.
     """
     if isinstance(model, LanguageModel):
         refuse_late(options, "a model that was loaded before")
-        return model
-    with clock("load_model"), Progress(progress) as shown:
-        shown.start(f"loading {model}", None)
-        return load_model(model, options)
+        yield model
+    elif is_lent(model):
+        refuse_late(options, "a model that was loaded before")
+        with borrow_model(*model) as language_model:
+            yield language_model
+    else:
+        with clock("load_model"), Progress(progress) as bar:
+            bar.start(f"loading {model}", None)
+            language_model = load_model(model, options)
+        yield language_model
 
 
 def check_order(models: Sequence[Any], data: Any, usage: str) -> None:

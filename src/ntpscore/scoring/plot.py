@@ -39,3 +39,34 @@ def plot_scores(result: "ScoreResult", score: str, ax: "Axes | None" = None) -> 
     ax.set_title(f"{score}: {model} on {data}{remark}".replace("$", r"\$"))
     ax.figure.colorbar(image, ax=ax)
     return ax
+
+
+def plot_accuracy(result: "ScoreResult", ax: "Axes | None" = None) -> "Axes":
+    """Held-out accuracy by layer, beside the words and the majority; see `ScoreResult.plot`."""
+    import matplotlib.pyplot as plt
+
+    accuracy = result.record.get("accuracy")
+    if accuracy is None or not accuracy["readouts"]:
+        raise OutputError("this result has no held-out accuracy to draw")
+    measure = accuracy["measure"]
+    if ax is None:
+        ax = plt.subplots(figsize=(7, 4))[1]
+    frame = result.accuracy
+    for pooling, rows in frame.groupby("pooling", sort=False):
+        (line,) = ax.plot(rows["layer"], rows[measure], marker=".", label=f"{pooling} token")
+        ax.fill_between(
+            rows["layer"], rows[f"{measure}_low"], rows[f"{measure}_high"],
+            alpha=0.2, color=line.get_color(), linewidth=0,
+        )  # fmt: skip
+    for name, values, style in (
+        ("words alone", accuracy["words"], "--"),
+        ("majority", accuracy["majority"], ":"),
+    ):
+        if values.get(measure) is not None:
+            ax.axhline(values[measure], linestyle=style, color="grey", label=name)
+    ax.set_xlabel("layer")
+    ax.set_ylabel(f"{measure}, held out")
+    model, data = result.record["model"]["id"], result.record["data"]["id"]
+    ax.set_title(f"{model} on {data}".replace("$", r"\$"))
+    ax.legend()
+    return ax

@@ -8,6 +8,7 @@ from ntpscore.core.scores import ScoreTable, grid_of_k
 from ntpscore.errors import OutputError
 from ntpscore.files import make_folder, read_record, to_json, write_figure, write_text
 from ntpscore.scoring.best import NO_SPREAD
+from ntpscore.scoring.summary import summarise, summarise_html
 from ntpscore.scoring.tables import COLUMNS, scores_frame
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ class ScoreResult:
     """The outcome of `ntpscore.score`, or of `load_result` of its folder.
 
     Attributes:
-        record: the content of `result.json`: model, data, settings, layers, best, seconds.
+        record: the content of `result.json`: model, data, settings, accuracy, learning curve,
+            forecast, layers, best, seconds.
+        held_out: what is lost on each text, by its number, by the frozen readout that was chosen
+            and fitted without it: 1 if it is put into a wrong class; squared error of targets.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class ScoreResult:
         *,
         table: ScoreTable | None = None,
         frame: "pd.DataFrame | None" = None,
+        held_out: dict[int, float] | None = None,
         moments: "Moments | None" = None,
         features: "Features | None" = None,
         folder: Path | None = None,
@@ -41,6 +46,7 @@ class ScoreResult:
         self.record = record
         self._table = table
         self._frame = frame
+        self.held_out = held_out or {}
         self._moments = moments
         self._features = features
         self._folder = folder
@@ -48,6 +54,21 @@ class ScoreResult:
     def __repr__(self) -> str:
         data, model = self.record["data"], self.record["model"]
         return f"ScoreResult({model['id']!r} on {data['id']!r}, {data['n_texts']} texts)"
+
+    def __str__(self) -> str:
+        """What was found, in at most 25 lines."""
+        return summarise(self.record)
+
+    def _repr_html_(self) -> str:
+        """The same with the figures as a table, for notebooks."""
+        return summarise_html(self.record)
+
+    @property
+    def accuracy(self) -> "pd.DataFrame":
+        """Held-out figures, a row per layer and pooling; see `scoring.accuracy`."""
+        import pandas as pd
+
+        return pd.DataFrame((self.record.get("accuracy") or {}).get("readouts", []))
 
     @property
     def best(self) -> dict[str, dict[str, Any]]:
@@ -73,9 +94,12 @@ class ScoreResult:
         from ntpscore.core.moments import Moments
 
         if self._moments is None:
-            if self._folder is None:
-                raise OutputError("this result has no moments: it was made without them")
-            self._moments = Moments.load(self._folder / "moments.safetensors")
+            path = None if self._folder is None else self._folder / "moments.safetensors"
+            if path is None or not path.exists():
+                raise OutputError(
+                    "this result has no moments: only --keep-moments (keep_moments=True) keeps them"
+                )
+            self._moments = Moments.load(path)
         return self._moments
 
     @property
@@ -88,7 +112,7 @@ class ScoreResult:
         from ntpscore.reading.features import FEATURES, Features
 
         if self._features is None:
-            if self._folder is None:
+            if self._folder is None or not self.record["settings"].get("feature_texts"):
                 raise OutputError("this result has no features: feature_texts was 0")
             self._features = Features.open(self._folder / FEATURES)
         return self._features
@@ -114,21 +138,21 @@ class ScoreResult:
         spread = frame["shuffled_sd"].where(frame["shuffled_sd"] > NO_SPREAD)
         return frame.assign(z=(frame["value"] - frame["shuffled_mean"]) / spread)
 
-    def plot(self, score: str = "retained", ax: "Axes | None" = None) -> "Axes":
-        """Draw a heat map of one score, layer by k.
+    def plot(self, score: str = "accuracy", ax: "Axes | None" = None) -> "Axes":
+        """Draw held-out accuracy by layer, or a heat map of one score, layer by k.
 
         Args:
-            score: one of the six scores.
+            score: "accuracy", or one of the six scores.
             ax: where to draw; a new figure if None.
 
         Returns:
             The matplotlib axes.
         """
-        from ntpscore.scoring.plot import plot_scores
+        from ntpscore.scoring.plot import plot_accuracy, plot_scores
 
-        return plot_scores(self, score, ax)
+        return plot_accuracy(self, ax) if score == "accuracy" else plot_scores(self, score, ax)
 
-    def save_plot(self, path: str | Path, score: str = "retained") -> None:
+    def save_plot(self, path: str | Path, score: str = "accuracy") -> None:
         """Draw `plot` into a picture file, whose ending gives the format.
 
         Raises:
@@ -136,35 +160,42 @@ class ScoreResult:
         """
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(7, 1.5 + 0.1 * len(self.record["layers"])), layout="constrained")
+        height = 4.0 if score == "accuracy" else 1.5 + 0.1 * len(self.record["layers"])
+        figure = Figure(figsize=(7, height), layout="constrained")
         self.plot(score, figure.add_subplot())
         write_figure(path, figure)
 
-    def save(self, folder: str | Path, *, every_k: bool = False) -> Path:
-        """Write `result.json`, `scores.csv`, moments and features into a folder.
+    def save(
+        self, folder: str | Path, *, every_k: bool = False, keep_moments: bool = False
+    ) -> Path:
+        """Write `result.json`, `scores.csv`, `held_out.csv` and features into a folder.
 
         Args:
             folder: made if it is missing; files of an earlier result are replaced.
             every_k: write every k into `scores.csv` instead of the paper's grid.
+            keep_moments: write `moments.safetensors` too.
 
         Raises:
             OutputError: the folder can't be written.
         """
         folder = make_folder(folder)
         if self._folder is None or self._folder.resolve() != folder.resolve():
-            write_moments(self.moments, folder)
-            if self.record["settings"]["feature_texts"]:
+            if keep_moments:
+                write_moments(self.moments, folder)
+            if self.record["settings"].get("feature_texts"):
                 self.features.save(folder)
-        self.write_table(folder, every_k=every_k)
+        self.write_tables(folder, every_k=every_k)
         self.write_record(folder)
         return folder
 
-    def write_table(self, folder: Path, *, every_k: bool = False) -> None:
-        """Write `scores.csv`; see `save`."""
+    def write_tables(self, folder: Path, *, every_k: bool = False) -> None:
+        """Write `scores.csv` and `held_out.csv`; see `save`."""
         # An earlier record must not stand beside a table of another run.
         (folder / "result.json").unlink(missing_ok=True)
         frame = self.table(every_k=every_k)[list(COLUMNS)]
         write_text(folder / "scores.csv", frame.to_csv(index=False, lineterminator="\n"))
+        rows = [f"{text},{lost!r}\n" for text, lost in self.held_out.items()]
+        write_text(folder / "held_out.csv", "text,lost\n" + "".join(rows))
 
     def write_record(self, folder: Path) -> None:
         """Write `result.json`, which makes the folder complete; see `save`."""
@@ -203,7 +234,12 @@ def load_result(folder: str | Path) -> ScoreResult:
     missing = set(COLUMNS) - set(frame.columns)
     if missing:
         raise OutputError(f"{path} lacks the columns {', '.join(sorted(missing))}")
-    return ScoreResult(record, frame=frame, folder=folder)
+    path = folder / "held_out.csv"
+    lost = {}
+    if path.exists():
+        held_out = pd.read_csv(path)
+        lost = dict(zip(held_out["text"].tolist(), held_out["lost"].tolist(), strict=True))
+    return ScoreResult(record, frame=frame, held_out=lost, folder=folder)
 
 
 def read_kind(folder: Path) -> str:

@@ -15,13 +15,14 @@ from ntpscore.core.prefix_products import SAFE_CONDITION
 from ntpscore.core.scores import SCORES, ScoreTable, score_moments
 from ntpscore.errors import DataError, ModelError
 from ntpscore.files import make_folder, without_nan
-from ntpscore.forecast.evidence import Evidence, forecast_gain
-from ntpscore.models import LanguageModel, check_next_token_loss
+from ntpscore.forecast.evidence import Evidence
+from ntpscore.forecast.lora import forecast_lora
+from ntpscore.models import LanguageModel, NextTokenLoss, check_next_token_loss
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
 from ntpscore.progress import Progress
 from ntpscore.reading.adaptive_reading import AdaptiveReading
-from ntpscore.reading.memory import check_memory, keep_freed_memory, sums_device
+from ntpscore.reading.memory import check_memory, sums_device
 from ntpscore.reading.moments_pass import MomentsPass, sums_at_once
 from ntpscore.reading.provenance import (
     describe_command,
@@ -36,6 +37,7 @@ from ntpscore.scoring.advice import write_advice
 from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.best import find_best
 from ntpscore.scoring.config import ScoreConfig
+from ntpscore.scoring.judge import judge_features
 from ntpscore.scoring.result import KIND, SCHEMA_VERSION, ScoreResult, write_moments
 from ntpscore.scoring.tables import layer_record
 from ntpscore.text import LabelledText
@@ -47,11 +49,11 @@ if TYPE_CHECKING:
 # Texts that keep their labels when these are shuffled.
 _MUCH_KEPT = 0.05
 STAGES = ("load_data", "load_model", "sanity_check", "tokenize", "forward", "moments", "solve",
-          "write", "total")  # fmt: skip
+          "accuracy", "write", "total")  # fmt: skip
 
 
 def score(
-    model: "str | Path | LanguageModel",
+    model: "str | Path | LanguageModel | tuple[Any, Any]",
     data: "str | Path | LabelledText | pd.DataFrame | Any",
     config: ScoreConfig | None = None,
     *,
@@ -59,6 +61,7 @@ def score(
     model_options: ModelOptions | None = None,
     out: str | Path | None = None,
     every_k: bool = False,
+    keep_moments: bool = False,
     calibration: str | Path | None = None,
     progress: bool | None = None,
     **keywords: Any,
@@ -66,15 +69,18 @@ def score(
     """Score a causal language model on labelled text: one forward pass, no training.
 
     Args:
-        model: folder, `.gguf` file, short name, hub id, or a loaded model.
+        model: folder, `.gguf` file, short name, hub id, a model that was loaded before, or
+            `(model, tokenizer)` of `transformers`, which are left as they were.
         data: `.jsonl`, `.csv`, `.tsv`, `.parquet`, a folder saved by `datasets`, short name, hub
-            id, a data frame, or labelled text that was read before.
+            id, a data frame, `(texts, labels)`, or labelled text that was read before.
         config: layers, shuffles, seed, length limit, batch size.
         text_options: how to read the data: split, columns, …
         model_options: how to load the model: revision, dtype, device, …
         out: a folder for the result; a run that was interrupted there goes on where it was.
         every_k: write every k into `scores.csv`.
-        calibration: forecast the LoRA gain by a file of `ntpscore study calibrate`; None means
+        keep_moments: write `moments.safetensors`, from which every k can be solved again; some
+            190 MB at 135 million parameters, 10 GB at 8 billion.
+        calibration: forecast the LoRA gain by a file of `ntpscore study forecast --out`; None means
             ntpscore's own study.
         progress: show progress bars on standard error; None means if it is a terminal.
         keywords: any option of `ScoreConfig`, `TextOptions` or `ModelOptions` by its name, such as
@@ -102,12 +108,12 @@ def score(
     folder = make_folder(out) if out is not None else None
     clock = Clock(STAGES)
     text = read_text(data, text_options, seed=config.seed, clock=clock)
-    language_model = take_model(model, model_options, clock=clock, progress=progress)
-    return score_text(
-        language_model, text, folder=folder, config=config, clock=clock, every_k=every_k,
-        evidence=evidence, progress=progress,
-        options={**options_record(text_options, model_options), "every_k": every_k},
-    )  # fmt: skip
+    with take_model(model, model_options, clock=clock, progress=progress) as language_model:
+        return score_text(
+            language_model, text, folder=folder, config=config, clock=clock, every_k=every_k,
+            keep_moments=keep_moments, evidence=evidence, progress=progress,
+            options={**options_record(text_options, model_options), "every_k": every_k},
+        )  # fmt: skip
 
 
 def score_text(
@@ -118,6 +124,7 @@ def score_text(
     config: ScoreConfig | None = None,
     clock: Clock | None = None,
     every_k: bool = False,
+    keep_moments: bool = False,
     evidence: Evidence | None = None,
     progress: bool | None = None,
     options: dict[str, Any] | None = None,
@@ -131,6 +138,7 @@ def score_text(
         config: see `ScoreConfig`.
         clock: seconds that were spent already.
         every_k: write every k into `scores.csv`.
+        keep_moments: write the moments too.
         evidence: what the forecast of LoRA rests on; None makes none.
         progress: show progress bars on standard error; None means if it is a terminal.
         options: how model and text were asked for, to be recorded among the settings.
@@ -140,25 +148,10 @@ def score_text(
     """
     config = config or ScoreConfig()
     clock = clock or Clock(STAGES)
-    keep_freed_memory()
-    warnings: list[str] = []
     with clock("sanity_check"):
-        loss = check_next_token_loss(language_model)
-        if loss.verdict == "refuse" and not config.skip_sanity_check:
-            raise ModelError(f"{loss.message} (--skip-sanity-check runs it all the same)")
-        if loss.verdict != "ok":
-            warnings.append(loss.message)
+        loss = _check_model(language_model, config)
     layers = check_layers(config.layers, language_model, "--layers")
-    copies = sums_at_once(language_model, len(layers), len(text.classes), config.shuffles)
-    needed = check_memory(
-        len(layers),
-        language_model.width,
-        len(text.classes),
-        config.shuffles,
-        sums_device(language_model.device),
-        copies=copies,
-        folds=0 if config.until is None else MOST_FOLDS + copies,
-    )
+    needed = _check_memory(language_model, text, len(layers), config)
     with clock("tokenize"):
         tokens = tokenize(text.texts, language_model, config.max_length)
     if all(len(one) == 1 for one in tokens.ids):
@@ -166,14 +159,16 @@ def score_text(
             "every text is a single token: there is no next token to predict, so no "
             "autoregressive subspace"
         )
-    warnings += _warnings(text, tokens, language_model.width)
     device = sums_device(language_model.device)
     precision = choose_precision(config.precision, device, language_model.width)
+    unsaid = _unsaid(text.n_groups, language_model.width)
     with Progress(progress) as bar:
         bar.say(
             f"{len(text)} texts of {tokens.n_tokens} tokens; the moments of {len(layers)} layers "
             f"of width {language_model.width} take {needed / 1e6:.0f} MB"
         )
+        for line in unsaid:
+            bar.say(line)
         reading = MomentsPass(
             language_model, text, tokens, layers, shuffles=config.shuffles, seed=config.seed,
             batch_tokens=config.batch_tokens, precision=precision, until=config.until,
@@ -182,17 +177,17 @@ def score_text(
             feature_texts=config.feature_texts,
         )  # fmt: skip
         moments = reading.read()
-        warnings += reading.warnings
         features = reading.keep_features()
         # Writing the moments waits for the disk, solving for the processor.
         with clock("solve"), ThreadPoolExecutor(1) as background:
-            saving = background.submit(write_moments, moments, folder) if folder else None
+            keep = folder if keep_moments else None
+            saving = background.submit(write_moments, moments, keep) if keep else None
             bar.start("solving", len(layers), unit="layers")
             table = score_moments(moments, lambda _layer: bar.advance(1))
             if saving is not None:
                 saving.result()
-    warnings += _warnings_of_precision(precision, table)
-    rows = layer_record(table)
+        with clock("accuracy"):
+            judged = judge_features(features, text, config.seed, bar)
     best = {name: asdict(found) for name in SCORES if (found := find_best(table, name)) is not None}
     record: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -206,12 +201,18 @@ def score_text(
             "precision": precision,
             "pooling": "mean",
         },
-        "layers": rows,
+        "accuracy": judged.accuracy,
+        "learning_curve": judged.learning_curve,
+        "layers": layer_record(table),
         "best": best,
-        "advice": write_advice(
-            rows, best, round(text.n_groups * moments.n_texts / len(text)), language_model.width
-        ),
-        "warnings": warnings,
+        "warnings": [
+            *([] if loss.verdict == "ok" else [loss.message]),
+            *language_model.warnings,
+            *_warnings(text, tokens),
+            *reading.warnings,
+            *_warnings_of_precision(precision, table, language_model.dtype.itemsize),
+        ],
+        "unsaid": unsaid,
         "seconds": {},
         "peak_memory_bytes": peak_memory(),
         "versions": describe_versions(),
@@ -220,17 +221,49 @@ def score_text(
     if reading.adaptive is not None:
         record["until"] = until_record(reading.adaptive, config, moments.n_texts, len(text))
     record = without_nan(record)
-    result = ScoreResult(record, table=table, moments=moments, features=features)
+    result = ScoreResult(
+        record, table=table, held_out=judged.held_out, moments=moments, features=features
+    )
+    record["seconds"] = clock.seconds()  # the forecast tells a price by them
     if evidence is not None:
-        record["forecast"] = forecast_gain(record, result.table(), evidence)
+        record["forecast"] = forecast_lora(record, evidence)
+    record["advice"] = write_advice(record)
     if folder is not None:
         with clock("write"):
-            result.write_table(folder, every_k=every_k)
+            result.write_tables(folder, every_k=every_k)
     record["seconds"] = clock.seconds()
     if folder is not None:
         result.write_record(folder)
         reading.forget()
     return result
+
+
+def _check_model(language_model: LanguageModel, config: ScoreConfig) -> NextTokenLoss:
+    """The loss on plain English, if the model is one that works.
+
+    Raises:
+        ModelError: it predicts plain English badly.
+    """
+    loss = check_next_token_loss(language_model)
+    if loss.verdict == "refuse" and not config.skip_sanity_check:
+        raise ModelError(f"{loss.message} (--skip-sanity-check runs it all the same)")
+    return loss
+
+
+def _check_memory(
+    language_model: LanguageModel, text: LabelledText, n_layers: int, config: ScoreConfig
+) -> int:
+    n_outputs = len(text.classes)
+    copies = sums_at_once(language_model, n_layers, n_outputs, config.shuffles)
+    return check_memory(
+        n_layers,
+        language_model.width,
+        n_outputs,
+        config.shuffles,
+        sums_device(language_model.device),
+        copies=copies,
+        folds=0 if config.until is None else MOST_FOLDS + copies,
+    )
 
 
 def until_record(
@@ -253,7 +286,8 @@ def until_record(
     }
 
 
-def _warnings_of_precision(precision: str, table: ScoreTable) -> list[str]:
+def _warnings_of_precision(precision: str, table: ScoreTable, n_bytes: int) -> list[str]:
+    """What the precision of the sums may have done to scores of states of so many bytes."""
     if precision == "float32":
         said = (
             "products were added in float32, which may move scores by up to 3e-2 where a few "
@@ -263,7 +297,7 @@ def _warnings_of_precision(precision: str, table: ScoreTable) -> list[str]:
     unsafe = [
         layer
         for layer, scores in zip(table.layers, table.by_layer, strict=True)
-        if not scores.condition_C0 < SAFE_CONDITION
+        if n_bytes > 2 and not scores.condition_C0 < SAFE_CONDITION
     ]
     if precision == "float64" or not unsafe:
         return []
@@ -274,16 +308,20 @@ def _warnings_of_precision(precision: str, table: ScoreTable) -> list[str]:
     return [said]
 
 
-def _warnings(text: LabelledText, tokens: TokenizedText, width: int) -> list[str]:
+def _unsaid(n: int, width: int) -> list[str]:
+    """What the scores don't say of so few texts; held-out accuracy does speak of them."""
+    line = (
+        f"{n} texts are no more than the width of {width}: a map that is fitted to all of them "
+        "fits any labels, so r2 and retained say nothing, N is singular, and U's arbitrary part "
+        "fills what the texts leave open (algorithm1, published, expected); supervised and "
+        "subspace see only the texts' own span. Held-out accuracy is known all the same."
+    )
+    return [line] if n <= width else []
+
+
+def _warnings(text: LabelledText, tokens: TokenizedText) -> list[str]:
     found = [*text.source.reading.warnings]
     n = text.n_groups
-    if n <= width:
-        found.append(
-            f"{n} texts are no more than the width of {width}: least squares fits any labels, so "
-            "r2 and retained say nothing, N is singular, and U's arbitrary part fills what the "
-            "texts leave open (algorithm1, published, expected); supervised and subspace see only "
-            f"the texts' own span. Use well over {width} texts."
-        )
     if tokens.truncated:
         longest = max(map(len, tokens.ids))
         found.append(f"{tokens.truncated} of {len(text)} texts were cut to {longest} tokens")

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,17 @@ class LabelledText:
     def n_groups(self) -> int:
         """How many groups there are."""
         return int(self.groups.max()) + 1
+
+    @cached_property
+    def fold_groups(self) -> Groups:
+        """(n,) what folds and hold-outs keep together: groups, and pairs that share a first text.
+
+        Pairs are no repetitions where only one side is the same, but a fit that saw the question
+        with one answer is not judged fairly by the other.
+        """
+        if "pair" not in self.source.columns:
+            return self.groups
+        return find_groups([text.split("\n", 1)[0] for text in self.texts], self.groups.tolist())
 
     def __len__(self) -> int:
         """How many texts there are."""

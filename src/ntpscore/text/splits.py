@@ -73,7 +73,7 @@ def load_splits(
             "with --test-data, or hold a share out with --hold-out 0.2"
         ) from error
     except MissingSplitError as error:
-        raise DataError(
+        raise MissingSplitError(
             f"there is no test split {shown(wanted)} ({error}). Name one with --test-split, name "
             "another file with --test-data, or hold a share of the train split out with "
             "--hold-out 0.2"
@@ -215,14 +215,14 @@ def hold_out_texts(text: LabelledText, share: float, seed: int) -> Splits:
     if not 0 < share < 1:
         raise DataError(f"--hold-out must be between 0 and 1, not {share}")
     rng = np.random.default_rng(seed)
-    first = np.unique(text.groups, return_index=True)[1]
+    first = np.unique(text.fold_groups, return_index=True)[1]
     strata = np.zeros(len(text), dtype=np.int64)
     if text.task == "classification":
-        strata = text.labels.astype(np.int64)[first][text.groups]
+        strata = text.labels.astype(np.int64)[first][text.fold_groups]
     drawn = []
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)
-        groups = text.groups[rows]
+        groups = text.fold_groups[rows]
         size = min(max(round(share * len(rows)), 1), len(rows) - 1)
         if size and (groups != groups[0]).any():
             drawn.append(rows[draw_whole_groups(groups, size, rng)])

@@ -2,16 +2,12 @@
 
 import io
 
-import pytest
-
 from ntpscore.cli.study.layout import (
     decimals,
     print_blocks,
-    refuse_two_outputs,
     signed,
     text_table,
 )
-from ntpscore.errors import NtpscoreError
 
 
 def test_a_table_is_as_wide_as_it_is_and_a_text_is_not_wrapped() -> None:
@@ -28,9 +24,3 @@ def test_a_table_is_as_wide_as_it_is_and_a_text_is_not_wrapped() -> None:
 def test_numbers_that_are_not_known_are_dashes() -> None:
     assert [decimals(0.12345), decimals(2.0, 0), decimals(float("nan"))] == ["0.123", "2", "–"]
     assert [signed(0.5), signed(-0.126), signed(float("nan"))] == ["+0.50", "-0.13", "–"]
-
-
-def test_two_outputs_are_refused() -> None:
-    refuse_two_outputs(True, False)
-    with pytest.raises(NtpscoreError, match="give one of them"):
-        refuse_two_outputs(True, True)

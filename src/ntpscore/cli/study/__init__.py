@@ -2,7 +2,7 @@
 
 import typer
 
-from ntpscore.cli.study.forecast import calibrate_command, forecast_command
+from ntpscore.cli.study.forecast import forecast_command
 from ntpscore.cli.study.paper import figures_command, published_command, words_command
 from ntpscore.cli.study.run import run_command, status_command
 from ntpscore.cli.study.tables import rules_command, tables_command
@@ -18,4 +18,3 @@ app.command("figures")(figures_command)
 app.command("words")(words_command)
 app.command("published")(published_command)
 app.command("forecast")(forecast_command)
-app.command("calibrate")(calibrate_command)

@@ -1,18 +1,14 @@
-"""How the tables of a study are printed: for people, or as JSON or CSV."""
+"""How the tables of a study are printed for people."""
 
 import math
 from collections.abc import Iterable, Sequence
 from typing import IO
 
-import pandas as pd
-import typer
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
 from ntpscore.cli.tables import LAYOUT
-from ntpscore.errors import NtpscoreError
-from ntpscore.files import to_json, without_nan
 
 # More than any table needs.
 _UNLIMITED = 10_000
@@ -55,24 +51,6 @@ def print_blocks(blocks: Iterable[Table | str], file: IO[str] | None = None) -> 
         console.width = max(usual, Measurement.get(console, endless, block).maximum)
         console.print(block)
         console.width = usual
-
-
-def refuse_two_outputs(json: bool, csv: bool) -> None:
-    """Refuse to print both.
-
-    Raises:
-        NtpscoreError: both are asked for.
-    """
-    if json and csv:
-        raise NtpscoreError("--json and --csv can't both have standard output: give one of them")
-
-
-def print_frame(frame: pd.DataFrame, *, csv: bool) -> None:
-    """Print the rows of a table as CSV, or else as a list in JSON."""
-    if csv:
-        typer.echo(frame.to_csv(index=False, lineterminator="\n"), nl=False)
-    else:
-        typer.echo(to_json(without_nan(frame.to_dict(orient="records"))), nl=False)
 
 
 def decimals(value: float, digits: int = 3) -> str:

@@ -7,11 +7,10 @@ import typer
 
 from ntpscore.cli import options
 from ntpscore.cli.options import Only, takes_options
+from ntpscore.cli.output import Output
 from ntpscore.cli.study.layout import (
     decimals,
     print_blocks,
-    print_frame,
-    refuse_two_outputs,
     signed,
     text_table,
 )
@@ -103,13 +102,13 @@ def words_command(
         typer.echo(table.to_csv(index=False, lineterminator="\n"), nl=False)
 
 
+@takes_options
 def published_command(
+    output: Output,
     without: Annotated[
         str, typer.Option(help="Give r also without data sets whose name holds this.")
     ] = "medical",
     seed: Annotated[int, typer.Option(help="Of permutations and bootstrap.", min=0)] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print a list of rows as JSON.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print the rows as CSV.")] = False,
     figure: Annotated[
         Path | None, typer.Option(help="Draw score against LoRA gain into this picture file.")
     ] = None,
@@ -124,16 +123,12 @@ def published_command(
 
       ntpscore study published --figure published.png
     """
-    refuse_two_outputs(json, csv)
     from ntpscore.study.paper.published import correlate_published, draw_published
 
     table = correlate_published(without, seed=seed)
     if figure is not None:
         draw_published(table, figure)
-    if json or csv:
-        print_frame(table, csv=csv)
-    else:
-        print_blocks(published_blocks(table))
+    output.show(lambda _: print_blocks(published_blocks(table)), rows=lambda: table)
 
 
 _PUBLISHED_NOTE = """\

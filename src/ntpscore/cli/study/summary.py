@@ -23,7 +23,7 @@ FILE = "summary.md"
 # Every score and rival by these; the paper's score, ours and least squares by the others, by each
 # seed alone, and without a data set.
 _MAIN_OUTCOMES = ("probe_accuracy", "lora_gain")
-_OTHER_OUTCOMES = ("ols_mse", "logistic_accuracy", "lora_accuracy")
+_OTHER_OUTCOMES = ("lora_gain_frozen", "ols_mse", "logistic_accuracy", "lora_accuracy")
 _FEW_SCORES = ("algorithm1", "published", "expected", "retained", "r2")
 _AFTER_LORA = "published"
 

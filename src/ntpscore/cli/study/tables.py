@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ntpscore.cli.options import takes_options
+from ntpscore.cli.output import Output
 from ntpscore.cli.study.layout import (
     decimals,
     print_blocks,
-    print_frame,
-    refuse_two_outputs,
     signed,
     text_table,
 )
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+@takes_options
 def tables_command(
     results: Annotated[Path, typer.Argument(help="A study's folder of results.")],
+    output: Output,
     outcome: Annotated[
         list[str] | None, typer.Option(help="Only this outcome; may be given more than once.")
     ] = None,
@@ -43,8 +45,6 @@ def tables_command(
     out: Annotated[
         Path | None, typer.Option(help="Write summary.csv and outcomes.csv into this folder.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print the rows as CSV.")] = False,
     write: Annotated[
         bool,
         typer.Option(
@@ -68,12 +68,10 @@ def tables_command(
 
       ntpscore study tables results/smollm2 --write
     """
-    refuse_two_outputs(json, csv)
     if write:
         from ntpscore.cli.study.summary import write_summary
 
-        chosen = (outcome, score, model, cell_seed, out, json or None, csv or None)
-        if any(option is not None for option in chosen):
+        if any((outcome, score, model, cell_seed, out, output.json, output.csv)):
             raise NtpscoreError(
                 "--write holds everything: of the options it takes --without, "
                 "--permutations and --seed"
@@ -97,23 +95,20 @@ def tables_command(
         for name, frame in (("summary", summary), ("outcomes", tables.outcomes)):
             text = frame.to_csv(index=False, lineterminator="\n")
             write_text(folder / f"{name}.csv", text)
-    if json or csv:
-        print_frame(summary, csv=csv)
-    else:
-        blocks = [outcome_table(tables.outcomes)] if score is None else []
-        print_blocks([*blocks, *summary_blocks(summary)])
+    blocks = [outcome_table(tables.outcomes)] if score is None else []
+    output.show(lambda _: print_blocks([*blocks, *summary_blocks(summary)]), rows=lambda: summary)
 
 
+@takes_options
 def rules_command(
     results: Annotated[Path, typer.Argument(help="A study's folder of results.")],
+    output: Output,
     outcome: Annotated[str, typer.Option(help="Print this outcome.")] = "lora_gain",
     model: Annotated[
         list[str] | None, typer.Option(help="Only this model; may be given more than once.")
     ] = None,
     permutations: Annotated[int, typer.Option(help="Of the tests.", min=1)] = 10_000,
     seed: Annotated[int, typer.Option(help="Of the permutations.", min=0)] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print all rows as JSON.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
 ) -> None:
     """Compare rules that choose layer and k beforehand with the best that hindsight finds.
 
@@ -125,7 +120,6 @@ def rules_command(
 
       ntpscore study rules results/smollm2 --csv > rules.csv
     """
-    refuse_two_outputs(json, csv)
     from ntpscore.study.run.cells import load_records, select_records
     from ntpscore.study.statistics.rules import compare_rules
     from ntpscore.study.statistics.sweep import OUTCOMES
@@ -133,14 +127,11 @@ def rules_command(
     records = select_records(load_records(results), models=model)
     rows = compare_rules(
         records,
-        outcomes=tuple(OUTCOMES) if json or csv else (outcome,),
+        outcomes=tuple(OUTCOMES) if output.json or output.csv else (outcome,),
         permutations=permutations,
         seed=seed,
     )
-    if json or csv:
-        print_frame(rows, csv=csv)
-    else:
-        print_blocks(rules_blocks(rows, outcome))
+    output.show(lambda _: print_blocks(rules_blocks(rows, outcome)), rows=lambda: rows)
 
 
 def outcome_table(outcomes: "pd.DataFrame") -> "Table":

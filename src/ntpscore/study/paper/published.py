@@ -8,7 +8,6 @@ import pandas as pd
 
 from ntpscore.errors import DataError
 from ntpscore.files import write_figure
-from ntpscore.forecast.gain import POINT_COLUMNS
 from ntpscore.study.statistics.correlation import (
     bootstrap_interval,
     partial_spearman,
@@ -136,21 +135,6 @@ def draw_published(table: pd.DataFrame, path: str | Path) -> None:
     for row in range(rows):
         figure.axes[row * _PANELS_PER_ROW].set_ylabel("LoRA gain")
     write_figure(path, figure)
-
-
-def points_with_gain(without: str = "medical") -> pd.DataFrame:
-    """The published points as `calibrate_gain` wants them: Figure 3's score and the LoRA gain.
-
-    Args:
-        without: a part of the names of data sets to leave out; empty for none.
-
-    Raises:
-        DataError: no data set's name holds that.
-    """
-    points = load_published().rename(columns={"ntps_fig3": "score"})
-    if without:
-        points = points[~_named(points, without)]
-    return points[list(POINT_COLUMNS)]
 
 
 def _named(points: pd.DataFrame, part: str) -> "pd.Series[bool]":

@@ -13,7 +13,7 @@ from ntpscore.adapt.result import AdaptResult
 from ntpscore.core.scores import GRID_STEPS, SCORES
 from ntpscore.errors import StudyError
 from ntpscore.files import make_folder, read_record, without_nan, write_text
-from ntpscore.rank.run import RankResult
+from ntpscore.rank.result import RankResult
 from ntpscore.scoring.result import ScoreResult
 from ntpscore.study.run.plan import Cell
 

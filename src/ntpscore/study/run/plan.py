@@ -50,7 +50,7 @@ class Cell:
     @property
     def name(self) -> str:
         """`MODEL--DATA/METHOD-SEED`, fit for a path."""
-        return f"{_slug(self.model)}--{_slug(self.data)}/{self.method}-{self.seed}"
+        return cell_name(self.model, self.data, self.method, self.seed)
 
     def config(self) -> Any:
         """The method's configuration.
@@ -74,6 +74,11 @@ class Cell:
     @property
     def _given(self) -> set[str]:
         return set(self.options)
+
+
+def cell_name(model: str, data: str, method: str, seed: int) -> str:
+    """The name of a cell."""
+    return f"{_slug(model)}--{_slug(data)}/{method}-{seed}"
 
 
 @dataclass(frozen=True)

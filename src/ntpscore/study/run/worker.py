@@ -17,11 +17,14 @@ from filelock import FileLock, Timeout
 from ntpscore.adapt.methods import METHODS
 from ntpscore.adapt.rescore import rescore_adapter
 from ntpscore.adapt.result import AdaptResult, load_adapt_result
+from ntpscore.allocator import keep_freed_memory
 from ntpscore.errors import NtpscoreError, OutputError
 from ntpscore.files import make_folder, write_text
 from ntpscore.models import LanguageModel, load_model
 from ntpscore.progress import Progress
-from ntpscore.rank.run import RankResult, rank_models
+from ntpscore.rank.order import CONSENSUS
+from ntpscore.rank.result import RankResult
+from ntpscore.rank.run import rank_models
 from ntpscore.scoring.result import ScoreResult, load_result
 from ntpscore.scoring.run import score_text
 from ntpscore.study.run.cells import cell_path, describe_cell, write_cell, write_failure
@@ -125,7 +128,9 @@ def _run(
         )  # fmt: skip
         return result, None
     if cell.method == "rank":
-        return rank_models(splits.train, [model], config=cell.config(), progress=True), None
+        return rank_models(
+            splits.train, [model], config=cell.config(), metric=CONSENSUS, progress=True
+        ), None
     fitted = finished or _fit(cell, model, splits, folder)
     if not cell.options.get("rescore"):
         return fitted, None
@@ -184,4 +189,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     main()

@@ -23,6 +23,7 @@ OUTCOMES = {
     "probe_accuracy": 1,
     "lora_accuracy": 1,
     "lora_gain": -1,
+    "lora_gain_frozen": -1,
 }
 SCORE_COLUMNS = ("model", "data", "layer", "k_fraction", "score", "value")
 OUTCOME_COLUMNS = ("model", "data", "outcome", "value")

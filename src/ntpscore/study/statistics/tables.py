@@ -19,6 +19,7 @@ KEYS = ["model", "data", "seed"]
 # What a ridge probe reaches on texts left out one by one: `probe_accuracy` is an outcome here, that
 # of the linear probe on the test texts.
 _RIVAL_NAMES = {"probe_accuracy": "ridge_accuracy", "headroom": "ridge_error"}
+_FROZEN = ("probe_accuracy", "logistic_test_accuracy")
 # Of layers, beside the scores.
 _LAYER_SCORES = ("r2", "r2_adjusted")
 
@@ -206,7 +207,9 @@ def outcomes_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
         The columns model, data, seed, outcome and value. `ols_mse` is that of the last layer, in
         sample; `logistic_accuracy` is of the train split, as in the paper's Figure 2,
         `logistic_test_accuracy` that of the converged fit on the test split; the others are of the
-        test split. `lora_gain` is LoRA's accuracy less the probe's of the same seed.
+        test split. `lora_gain` is LoRA's accuracy less the probe's of the same seed, as in the
+        paper's Figure 3, `lora_gain_frozen` less the larger of the probe's and of that of converged
+        logistic regression.
     """
     rows = []
     for record in records:
@@ -216,11 +219,17 @@ def outcomes_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
                 rows.append({**keys, "outcome": outcome, "value": float(value)})
     table = pd.DataFrame(rows, columns=[*KEYS, "outcome", "value"])
     wide = table.pivot_table(index=KEYS, columns="outcome", values="value")
-    if {"lora_accuracy", "probe_accuracy"} <= set(wide.columns):
-        gain = (wide["lora_accuracy"] - wide["probe_accuracy"]).dropna()
-        gains = gain.rename("value").reset_index().assign(outcome="lora_gain")
-        table = pd.concat([table, gains[table.columns]], ignore_index=True)
-    return table
+    frozen = [name for name in _FROZEN if name in wide.columns]
+    if "lora_accuracy" not in wide.columns or not frozen:
+        return table
+    gains = {"lora_gain_frozen": wide["lora_accuracy"] - wide[frozen].max(axis=1)}
+    if "probe_accuracy" in frozen:
+        gains = {"lora_gain": wide["lora_accuracy"] - wide["probe_accuracy"], **gains}
+    parts = [
+        gain.dropna().rename("value").reset_index().assign(outcome=name)
+        for name, gain in gains.items()
+    ]
+    return pd.concat([table, *(part[table.columns] for part in parts)], ignore_index=True)
 
 
 def _outcomes(record: dict[str, Any]) -> dict[str, float | None]:

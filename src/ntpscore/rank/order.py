@@ -1,0 +1,130 @@
+"""Models in order: by held-out accuracy, and by every metric."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ntpscore.metrics import METRICS
+from ntpscore.rank.values import RANKED_BY, Place, Value
+from ntpscore.scoring.measures import TIED, group_numbers, paired_difference
+
+ACCURACY, CONSENSUS = "accuracy", "consensus"
+# Values closer than this, relative to the larger, are one value: what the rounding of a pass in
+# float32 leaves apart.
+_TIE = 1e-6
+
+
+def rank_held_out(
+    values: Mapping[str, float], lost: Mapping[str, Mapping[int, float]], groups: Sequence[Any]
+) -> dict[str, int]:
+    """Ranks from 1, the largest value first; models that can't be told apart share a rank.
+
+    A model is tied with the best of its rank where the mean of their paired differences, on the
+    texts that both were judged on, is within its 95 % interval of 0.
+
+    Args:
+        values: held-out accuracy (or R²) by model.
+        lost: what each model loses on each text, see `ScoreResult.held_out`.
+        groups: of each text, see `LabelledText.fold_groups`.
+    """
+    ranks: dict[str, int] = {}
+    first: str | None = None
+    for position, name in enumerate(sorted(values, key=lambda one: -values[one]), start=1):
+        if first is None or not _tied(lost[first], lost[name], groups):
+            first, rank = name, position
+        ranks[name] = rank
+    return ranks
+
+
+def _tied(one: Mapping[int, float], other: Mapping[int, float], groups: Sequence[Any]) -> bool:
+    texts = sorted(one.keys() & other.keys())
+    if len(texts) < 2:
+        return False
+    mean, error = paired_difference(
+        np.array([one[text] for text in texts]),
+        np.array([other[text] for text in texts]),
+        group_numbers([groups[text] for text in texts]),
+    )
+    return abs(mean) <= TIED * error
+
+
+def rank_values(
+    at: Place, by_model: dict[str, dict[Place, dict[str, Value]]], sort_by: str
+) -> list[dict[str, Any]]:
+    """The rows of one place, models in order of their rank by `sort_by`."""
+    table = {name: dict(by_place[at]) for name, by_place in by_model.items()}
+    merits = {
+        metric: {
+            name: METRICS[metric].merit(values[metric].value)
+            if metric in METRICS
+            else values[metric].value
+            for name, values in table.items()
+        }
+        for metric in RANKED_BY
+    }
+    ranks = {
+        metric: rank_with_ties(
+            merits[metric], {name: abs(values[metric].value) for name, values in table.items()}
+        )
+        for metric in RANKED_BY
+    }
+    counted = [
+        name
+        for name, metric in METRICS.items()
+        if not metric.baseline and len(ranks[name]) == len(table)
+    ]
+    consensus = {
+        name: sum(ranks[metric][name] for metric in counted) / len(counted) if counted else math.nan
+        for name in table
+    }
+    for name, mean_rank in consensus.items():
+        reason = None if counted else "no metric is defined for every model"
+        table[name] = {CONSENSUS: Value(mean_rank, reason=reason), **table[name]}
+    ranks[CONSENSUS] = rank_with_ties({name: -mean for name, mean in consensus.items()})
+    nowhere = len(table) + 1
+    order = sorted(table, key=lambda name: ranks[sort_by].get(name, nowhere))
+    return [
+        {
+            "at": at,
+            "model": name,
+            "metric": metric,
+            "layer": value.layer,
+            "k": value.k,
+            "value": value.value,
+            "rank": ranks[metric].get(name),
+            "tied": list(ranks[metric].values()).count(ranks[metric].get(name, 0)) > 1,
+            "reason": value.reason,
+        }
+        for name in order
+        for metric, value in table[name].items()
+    ]
+
+
+def rank_with_ties(
+    merits: dict[str, float], sizes: dict[str, float] | None = None
+) -> dict[str, int]:
+    """Ranks from 1, the highest merit first; equal merits share a rank, and the next ones skip.
+
+    Merits within 1e-6 of the first of their group, relative to the larger, are equal.
+
+    Args:
+        merits: by name; NaN is left out.
+        sizes: what the differences are relative to; of the merits themselves if None. A merit may
+            be the small distance of a value from 1, in which the value's rounding is large.
+    """
+    known = {name: merit for name, merit in merits.items() if not math.isnan(merit)}
+    sizes = sizes or {name: abs(merit) for name, merit in known.items()}
+    ranks: dict[str, int] = {}
+    best: str | None = None
+    for position, name in enumerate(sorted(known, key=lambda one: -known[one]), start=1):
+        if best is None or not _equal(known[best], known[name], max(sizes[best], sizes[name])):
+            best, rank = name, position
+        ranks[name] = rank
+    return ranks
+
+
+def _equal(one: float, other: float, size: float) -> bool:
+    # Infinite ones have no difference; an infinite size would make all others equal.
+    return one == other or (math.isfinite(size) and abs(one - other) <= _TIE * size)

@@ -1,0 +1,95 @@
+"""A ranking, and the folder it is kept in."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ntpscore.errors import NtpscoreError
+from ntpscore.files import make_folder, read_record, to_csv, to_json, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 2
+KIND = "rank"
+COLUMNS = ("at", "model", "metric", "layer", "k", "value", "rank", "tied", "reason")
+
+
+class RankResult:
+    """The outcome of `rank_models`.
+
+    Attributes:
+        record: the content of `rank.json`: data, settings, models, standings, metrics, rows.
+    """
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        self.record = record
+
+    def __repr__(self) -> str:
+        models = self.record["models"]
+        return f"RankResult({len(models)} models on {self.record['data']['id']!r})"
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """The models that could not be ranked, and why."""
+        return {m["name"]: m["error"] for m in self.record["models"] if m["error"] is not None}
+
+    @property
+    def standings(self) -> "pd.DataFrame":
+        """One row per model, the best first: held-out accuracy, layer, forecast, size, seconds."""
+        import pandas as pd
+
+        return pd.DataFrame(self.record["standings"])
+
+    def table(self) -> "pd.DataFrame":
+        """One row per place, model and metric; the columns of `metrics.csv`."""
+        import pandas as pd
+
+        frame = pd.DataFrame(self.record["rows"], columns=list(COLUMNS))
+        return frame.astype({"layer": "Int64", "k": "Int64", "rank": "Int64"})
+
+    def ranks(self, at: str | None = None) -> "pd.DataFrame":
+        """The ranks, rows = models in order, columns = metrics; missing where there is none.
+
+        Args:
+            at: `last`, `best` or `chosen`; the first place there is if None.
+
+        Raises:
+            NtpscoreError: nothing was ranked there.
+        """
+        if not self.record["rows"]:
+            raise NtpscoreError("no metric was computed: ask for one, or for all_metrics")
+        places = list(dict.fromkeys(row["at"] for row in self.record["rows"]))
+        at = places[0] if at is None else at
+        if at not in places:
+            raise NtpscoreError(f"nothing was ranked at {at!r}: choose from {', '.join(places)}")
+        frame = self.table()
+        frame = frame[frame["at"] == at]
+        wide = frame.pivot_table(index="model", columns="metric", values="rank", dropna=False)
+        return wide.loc[frame["model"].unique(), frame["metric"].unique()]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `rank.csv`, `rank.json` and, if there are any metrics, `metrics.csv` into a folder.
+
+        Args:
+            folder: made if it is missing; files of an earlier ranking are replaced.
+
+        Raises:
+            OutputError: the folder can't be written.
+        """
+        folder = make_folder(folder)
+        # An earlier record must not stand beside a table of another run.
+        (folder / "rank.json").unlink(missing_ok=True)
+        write_text(folder / "rank.csv", to_csv(self.standings))
+        if self.record["rows"]:
+            write_text(folder / "metrics.csv", to_csv(self.table()))
+        write_text(folder / "rank.json", to_json(self.record))
+        return folder
+
+
+def load_ranking(folder: str | Path) -> RankResult:
+    """Read the folder that `rank_models` or `RankResult.save` wrote.
+
+    Raises:
+        OutputError: the folder has no complete ranking, or one of another schema version.
+    """
+    return RankResult(read_record(Path(folder) / "rank.json", KIND, SCHEMA_VERSION, "ranking"))

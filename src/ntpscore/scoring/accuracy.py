@@ -1,0 +1,205 @@
+"""How well a frozen model would do: held-out accuracy of a ridge readout of every layer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ntpscore.core.cross_validation import (
+    HeldOut,
+    held_out_kernel_ridge,
+    held_out_ridge,
+    stratified_folds,
+)
+from ntpscore.errors import MomentsError
+from ntpscore.reading.features import Place
+from ntpscore.scoring.measures import (
+    HEADLINES,
+    TIED,
+    Array,
+    Measures,
+    target_columns,
+    to_array,
+)
+from ntpscore.text import LabelledText
+from ntpscore.text.groups import number_groups
+from ntpscore.text.sample import draw_sample, draw_stratified_sample
+
+# The kernel of the words is (n, n), and solving it grows with n³.
+WORDS_TEXTS = 3000
+# Of a readout that is cheaper.
+_ONE_ERROR = 1.0
+
+
+class Folded:
+    """Texts with labels, dealt out to folds that keep groups together.
+
+    Args:
+        text: the texts.
+        seed: of the folds and resamples.
+        rows: numbers of those of the texts that are meant; None means all.
+    """
+
+    def __init__(self, text: LabelledText, seed: int, rows: Sequence[int] | None = None) -> None:
+        if rows is not None:
+            texts = [text.texts[row] for row in rows]
+            groups = number_groups(text.groups[list(rows)])
+            text = replace(text, texts=texts, labels=text.labels[list(rows)], groups=groups)
+        self.text = text
+        self.seed = seed
+        # The same text twice must not be fitted and judged on.
+        self.groups = text.fold_groups
+        self.targets = target_columns(text)
+        is_classes = text.task == "classification"
+        self.classes = torch.from_numpy(text.labels.astype(np.int64)) if is_classes else None
+        self.folds = stratified_folds(self.classes, torch.from_numpy(self.groups), seed=seed)
+        self.measures = Measures.of(text.task, self.targets, self.groups, seed)
+
+    def rate(self, held_out: HeldOut) -> dict[str, float]:
+        """The penalty and every measure of one readout."""
+        means = self.targets.mean(0) - to_array(held_out.mean_shifts)
+        figures = self.measures.rate(
+            to_array(held_out.predictions), to_array(held_out.class_scores), means
+        )
+        return {"penalty": held_out.penalty, **figures}
+
+    def sample(self, size: int, seed: int) -> list[int]:
+        """So many of the texts, of each class in proportion."""
+        if self.text.task == "classification":
+            classes = self.text.labels.astype(np.int64)
+            return draw_stratified_sample(classes, self.groups, size, seed)
+        return draw_sample(self.groups, size, seed)
+
+
+class _ChoiceInside:
+    """What the best of all readouts predicts of each fold, chosen on the other folds.
+
+    As `choose_nested`, for readouts that come one by one and are too many to be kept.
+    """
+
+    def __init__(self) -> None:
+        self.errors: Tensor | None = None
+
+    def offer(self, held_out: HeldOut) -> None:
+        """One more readout."""
+        if self.errors is None:
+            self.errors = held_out.other_errors.clone()
+            self.predictions = held_out.nested_predictions.clone()
+            return
+        better = held_out.other_errors < self.errors
+        self.errors[better] = held_out.other_errors[better]
+        rows = better[held_out.folds]
+        self.predictions[rows] = held_out.nested_predictions[rows]
+
+
+def judge_readouts(
+    features: Callable[[Place], Tensor],
+    places: Sequence[Place],
+    folded: Folded,
+    on_place: Callable[[Place], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Held-out accuracy of every layer and pooling, of the words alone and of the majority.
+
+    Every readout is one linear map, by ridge regression on standardised features, judged on folds
+    that it did not see. The best is that with the largest held-out R²; `frozen` says what is to be
+    expected of it: there the choice too was made without the texts it is judged on.
+
+    Args:
+        features: (n, d) of a place, for the n texts.
+        places: layers and poolings.
+        folded: the texts.
+        on_place: called after each.
+
+    Returns:
+        For the result's record: `measure` (the headline's name), `n_texts`, `folds`, `majority`,
+        `words`, `frozen`, `best` and `cheapest` (layer and pooling), `tied` (all that can't be told
+        from the best, paired over texts), `readouts` (a row for each); and `held_out`, what is lost
+        on each text by `frozen`, see `Measures.lost`.
+
+    Raises:
+        MomentsError: no feature of any place varies.
+    """
+    Y = torch.from_numpy(folded.targets)
+    measures = folded.measures
+    rows: list[dict[str, Any]] = []
+    errors: list[Array] = []
+    choice = _ChoiceInside()
+    for place in places:
+        try:
+            held_out = held_out_ridge(features(place), Y, folded.folds)
+        except MomentsError as error:
+            failure = error  # all texts may start or end with the same token
+        else:
+            rows.append({**place._asdict(), **folded.rate(held_out)})
+            errors.append(measures.errors(to_array(held_out.predictions)))
+            choice.offer(held_out)
+            shifts = held_out.mean_shifts
+        on_place(place)
+    if not rows:
+        raise failure
+    means = [float(one.mean()) for one in errors]
+    best = int(np.argmin(means))
+    apart = [measures.difference(one, errors[best]) for one in errors]
+    tied = [row for row, (mean, se) in zip(rows, apart, strict=True) if mean <= TIED * se]
+    cheap = [row for row, (mean, se) in zip(rows, apart, strict=True) if mean <= _ONE_ERROR * se]
+    inside, scores = to_array(choice.predictions), to_array(choice.predictions + shifts)
+    frozen = measures.rate(inside, scores, folded.targets.mean(0) - to_array(shifts))
+    return {
+        "measure": HEADLINES[folded.text.task],
+        "n_texts": len(folded.text),
+        "n_groups": int(folded.groups.max()) + 1,
+        "folds": int(folded.folds.max()) + 1,
+        "majority": measures.majority(),
+        "words": rate_words(folded),
+        "frozen": frozen,
+        "best": _name(rows[best]),
+        "cheapest": _name(min(cheap, key=lambda row: (row["layer"], row["pooling"] == "last"))),
+        "tied": [_name(row) for row in tied],
+        "readouts": rows,
+        "held_out": measures.lost(inside, scores),
+    }
+
+
+def rate_words(folded: Folded) -> dict[str, Any]:
+    """What the words alone say of the labels, with no language model.
+
+    TF-IDF of words and pairs of words, and of 2 to 5 characters within words, each of length 1;
+    ridge regression with the same folds and relative penalties. Of at most `WORDS_TEXTS` texts.
+
+    Args:
+        folded: the texts.
+    """
+    from scipy.sparse import hstack
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    if len(folded.text) > WORDS_TEXTS:
+        rows = folded.sample(WORDS_TEXTS, folded.seed)
+        folded = Folded(folded.text, folded.seed, rows)
+    texts = folded.text.texts
+    parts = [
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
+    ]
+    found = []
+    for part in parts:
+        try:
+            found.append(part.fit_transform(texts))
+        except ValueError:  # no text has a word, or characters between blanks
+            continue
+    failed = {"n_texts": len(texts), HEADLINES[folded.text.task]: None}
+    if not found:
+        return failed
+    joined = hstack(found).tocsr()
+    kernel = torch.from_numpy(np.asarray((joined @ joined.T).todense()))
+    try:
+        held_out = held_out_kernel_ridge(kernel, torch.from_numpy(folded.targets), folded.folds)
+    except MomentsError:
+        return failed
+    return {"n_texts": len(texts), **folded.rate(held_out)}
+
+
+def _name(row: dict[str, Any]) -> dict[str, Any]:
+    return {"layer": row["layer"], "pooling": row["pooling"]}

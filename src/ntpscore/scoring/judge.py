@@ -1,0 +1,61 @@
+"""What the kept features say of the readouts to be had: their accuracy, and that of more labels."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ntpscore.errors import MomentsError
+from ntpscore.progress import Progress
+from ntpscore.reading.features import Features, Place
+from ntpscore.scoring.accuracy import Folded, judge_readouts
+from ntpscore.scoring.learning_curve import DRAWS, SHARES, trace_learning_curve
+from ntpscore.scoring.measures import Array
+from ntpscore.text import LabelledText
+
+
+class Judged(NamedTuple):
+    """For a result: two entries of its record, and a column of a table.
+
+    Attributes:
+        accuracy: see `judge_readouts`; `frozen` and `best` are None where nothing can be judged,
+            and `reason` says why.
+        learning_curve: see `trace_learning_curve`.
+        held_out: what is lost on each text, by its number.
+    """
+
+    accuracy: dict[str, Any]
+    learning_curve: dict[str, Any] | None
+    held_out: dict[int, float]
+
+
+def judge_features(
+    features: Features | None, text: LabelledText, seed: int, bar: Progress
+) -> Judged:
+    """Judge every readout, and trace the learning curve of the best.
+
+    Args:
+        features: of some of the texts, or of all; None where none were kept.
+        text: all texts.
+        seed: of folds, resamples and draws.
+        bar: shows how far it is.
+    """
+    if features is None:
+        return _nothing("no features were kept (--feature-texts 0)")
+    kept = features.texts
+    try:
+        folded = Folded(text, seed, kept)
+        bar.start("judging", len(features.places), "readouts")
+        accuracy = judge_readouts(
+            lambda place: features.get(*place), features.places, folded, lambda _: bar.advance(1)
+        )
+    except MomentsError as error:
+        return _nothing(str(error))
+    held_out: Array = accuracy.pop("held_out")
+    bar.start("learning curve", DRAWS * (len(SHARES) - 1) + 1, "fits")
+    best = Place(**accuracy["best"])
+    curve = trace_learning_curve(features.get(*best), folded, lambda: bar.advance(1))
+    return Judged(accuracy, curve, dict(zip(kept, np.round(held_out, 6).tolist(), strict=True)))
+
+
+def _nothing(reason: str) -> Judged:
+    return Judged({"frozen": None, "best": None, "readouts": [], "reason": reason}, None, {})

@@ -1,0 +1,214 @@
+"""How good held-out estimates are, with 95 % intervals over texts."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+from torch import Tensor
+
+from ntpscore.text import LabelledText, Task
+
+BOOTSTRAP = 500
+COVERAGE = 0.95
+_Z = 1.959964
+# What differs by less than so many standard errors can't be told apart, two-sided at 95 %.
+TIED = 1.96
+# What stands for a readout, by task: the share of texts put into their class, F1 averaged over
+# classes, the share of the targets' variance.
+HEADLINES: dict[Task, str] = {
+    "classification": "accuracy",
+    "multilabel": "macro_f1",
+    "regression": "r2",
+}
+Array = npt.NDArray[np.float64]
+
+
+def target_columns(text: LabelledText) -> Array:
+    """(n, c) what ridge regression fits: one-hot classes, indicators, or targets."""
+    if text.task == "classification":
+        return np.eye(len(text.classes))[text.labels.astype(np.int64)]
+    return text.labels.astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Compares estimates of the same texts with their labels.
+
+    Attributes:
+        task: what the labels are for.
+        targets: (n, c) see `target_columns`.
+        groups: (n,) equal for texts that are drawn together.
+        weights: (b, n) how often each text is drawn in each resample of groups.
+        alone: whether every text is a group of its own.
+    """
+
+    task: Task
+    targets: Array
+    groups: npt.NDArray[np.int64]
+    weights: Array
+    alone: bool
+
+    @classmethod
+    def of(cls, task: Task, targets: Array, groups: npt.NDArray[np.int64], seed: int) -> "Measures":
+        """Draws the resamples.
+
+        Args:
+            task: what the labels are for.
+            targets: (n, c).
+            groups: (n,) 0 … m − 1.
+            seed: of the resamples.
+        """
+        m = int(groups.max()) + 1
+        rng = np.random.default_rng(seed)
+        counts = rng.multinomial(m, np.full(m, 1 / m), size=BOOTSTRAP).astype(np.float64)
+        return cls(task, targets, groups, counts[:, groups], m == len(groups))
+
+    def errors(self, estimates: Array) -> Array:
+        """(n,) squared errors, summed over columns."""
+        found: Array = np.square(self.targets - estimates).sum(1)
+        return found
+
+    def right(self, class_scores: Array) -> Array:
+        """(n,) 1 where a text is put into its class; multilabel: the share of its labels."""
+        same = self._assigned(class_scores) == self.targets
+        right: Array = same.all(1) if self.task == "classification" else same.mean(1)
+        return right.astype(np.float64)
+
+    def lost(self, estimates: Array, class_scores: Array) -> Array:
+        """(n,) what is lost on each text: 1 if put into a wrong class; squared error of targets."""
+        if self.task == "regression":
+            return self.errors(estimates)
+        return 1 - self.right(class_scores)
+
+    def rate(self, estimates: Array, class_scores: Array, means: Array) -> dict[str, float]:
+        """Every measure of the task, `NAME`, `NAME_low` and `NAME_high`.
+
+        Args:
+            estimates: (n, c) held out.
+            class_scores: (n, c) to read classes off, see `HeldOut`.
+            means: (n, c) what the labels of the other folds predict of each text: their mean.
+        """
+        errors, spread = self.errors(estimates), self.errors(means)
+        found = {"r2": self._ratio(errors, spread)}
+        if self.task == "regression":
+            found["mse"] = self._mean(errors / self.targets.shape[1])
+            found["spearman"] = self._spearman(estimates)
+        else:
+            right = self.right(class_scores)
+            found["accuracy"] = self._share(right)
+            found["macro_f1"] = self._macro_f1(self._assigned(class_scores))
+        return {
+            f"{name}{end}": float(value)
+            for name, values in found.items()
+            for end, value in zip(("", "_low", "_high"), values, strict=True)
+        }
+
+    def majority(self) -> dict[str, float]:
+        """The headline of always saying what is most frequent; of targets, their mean."""
+        if self.task == "regression":
+            return {"r2": 0.0}
+        share = self.targets.mean(0)
+        if self.task == "classification":
+            return {"accuracy": float(share.max())}
+        said = np.broadcast_to((share > 0.5).astype(np.float64), self.targets.shape)
+        return {
+            "accuracy": float((said == self.targets).mean()),
+            "macro_f1": float(self._macro_f1(said)[0]),
+        }
+
+    def difference(self, errors: Array, others: Array) -> tuple[float, float]:
+        """See `paired_difference`."""
+        return paired_difference(errors, others, self.groups)
+
+    def _assigned(self, class_scores: Array) -> Array:
+        if self.task == "classification":
+            classes: Array = np.eye(class_scores.shape[1])[class_scores.argmax(1)]
+            return classes
+        return (class_scores > 0.5).astype(np.float64)
+
+    def _ratio(self, errors: Array, spread: Array) -> tuple[float, float, float]:
+        """1 − Σ errors / Σ spread."""
+        total = spread.sum()
+        if total == 0:
+            return (np.nan, np.nan, np.nan)
+        drawn = self.weights @ spread
+        values = 1 - (self.weights @ errors)[drawn > 0] / drawn[drawn > 0]
+        return (1 - errors.sum() / total, *_interval(values))
+
+    def _mean(self, values: Array) -> tuple[float, float, float]:
+        return (values.mean(), *_interval(self.weights @ values / self.weights.sum(1)))
+
+    def _share(self, right: Array) -> tuple[float, float, float]:
+        if self.alone and self.task == "classification":
+            return (right.mean(), *wilson(right.sum(), len(right)))
+        return self._mean(right)
+
+    def _macro_f1(self, assigned: Array) -> tuple[float, float, float]:
+        columns = [assigned * self.targets, assigned, self.targets]
+
+        def mean(hits: Array, said: Array, true: Array) -> Any:
+            occurs = said + true > 0
+            each = np.divide(2 * hits, said + true, out=np.zeros_like(hits), where=occurs)
+            return each.sum(-1) / np.maximum(occurs.sum(-1), 1)
+
+        whole = mean(*(column.sum(0) for column in columns))
+        return (float(whole), *_interval(mean(*(self.weights @ column for column in columns))))
+
+    def _spearman(self, estimates: Array) -> tuple[float, float, float]:
+        """Of ranks among all texts, averaged over targets."""
+        a, b = rankdata(estimates, axis=0), rankdata(self.targets, axis=0)
+
+        def mean(weights: Array) -> Any:
+            n = weights.sum(-1, keepdims=True)
+            ma, mb = weights @ a / n, weights @ b / n
+            covariance = weights @ (a * b) / n - ma * mb
+            va, vb = weights @ a**2 / n - ma**2, weights @ b**2 / n - mb**2
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return (covariance / np.sqrt(va * vb)).mean(-1)
+
+        values = mean(self.weights)
+        return (float(mean(np.ones(len(a)))), *_interval(values[np.isfinite(values)]))
+
+
+def paired_difference(
+    errors: Array, others: Array, groups: npt.NDArray[np.int64]
+) -> tuple[float, float]:
+    """Mean of paired differences, and its standard error over groups of texts."""
+    differences = errors - others
+    mean = float(differences.mean())
+    sums = np.bincount(groups, differences - mean)
+    m, n = len(sums), len(differences)
+    return mean, float(np.sqrt((sums**2).sum() * m / max(m - 1, 1)) / n)
+
+
+def wilson(right: float, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share.
+
+    Source:
+        Wilson 1927.
+    """
+    p, z = right / n, _Z
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
+
+
+def group_numbers(groups: list[Any]) -> npt.NDArray[np.int64]:
+    """(n,) 0 … m − 1 for groups named in any way."""
+    numbers: dict[Any, int] = {}
+    return np.array([numbers.setdefault(group, len(numbers)) for group in groups])
+
+
+def to_array(values: Tensor) -> Array:
+    """A tensor for numpy."""
+    return np.asarray(values.cpu().numpy(), dtype=np.float64)
+
+
+def _interval(values: Array) -> tuple[float, float]:
+    if not len(values):
+        return np.nan, np.nan
+    tail = (1 - COVERAGE) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)

@@ -80,16 +80,16 @@ def _evaluations(result: AdaptResult) -> Table:
 
 
 def _fits(record: dict[str, Any]) -> Table:
-    """Least squares by layer; the one of the least cross-validated error in bold."""
-    headings = ("layer", "rank", "ridge", "mse", "r2", "gcv", "test accuracy", "test R²")
+    """Least squares by layer; the one with the least cross-validated error in bold."""
+    headings = ("layer", "rank", "penalty", "mse", "r2", "cv mse", "test accuracy", "test R²")
     rows = {
         row["layer"]: [
             str(row["layer"]),
-            str(row["rank"]),
-            f"{row['ridge']:.2g}",
+            "–" if row["rank"] is None else str(row["rank"]),
+            f"{row['penalty']:.2g}",
             number(row["mse"], 4),
             number(row["r2"]),
-            number(row["gcv"], 4),
+            number(row["cross_validated_mse"], 4),
             number((row["test"] or {}).get("accuracy")),
             number((row["test"] or {}).get("r2")),
         ]

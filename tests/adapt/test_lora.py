@@ -15,7 +15,8 @@ from torch import nn
 
 from ntpscore import LanguageModel, load_model
 from ntpscore.adapt import LogisticConfig, LoraConfig, fit_logistic, fit_lora
-from ntpscore.adapt.lora import ADAPTER, HEAD, find_projections, load_adapter
+from ntpscore.adapt.lora import ADAPTER, HEAD, load_adapter
+from ntpscore.adapt.lora_targets import find_lora_targets
 from ntpscore.adapt.training import predict
 from ntpscore.errors import DataError, ModelError, OutputError
 from ntpscore.reading.tokens import tokenize
@@ -62,7 +63,7 @@ def test_projections_are_found_in_every_layer_and_trained(
 ) -> None:
     model = of_architecture(name, tiny)
     expected = ARCHITECTURES[name][1]
-    found = find_projections(model)
+    found = find_lora_targets(model)
     assert {one.rpartition(".")[2] for one in found} == expected
     assert len(found) == 2 * len(expected)
     before = {key: value.clone() for key, value in model.model.state_dict().items()}
@@ -96,7 +97,7 @@ def test_an_unknown_architecture_is_refused_with_its_linear_layers(tiny: Languag
         model, tiny.tokenizer, "strange", None, None, 4, 1, torch.float32, torch.device("cpu"), 8
     )
     with pytest.raises(ModelError, match="its linear layers are called gate, mixer"):
-        find_projections(strange)
+        find_lora_targets(strange)
 
 
 def test_the_model_is_left_as_it_was(tiny: LanguageModel, splits: Splits) -> None:

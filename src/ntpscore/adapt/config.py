@@ -38,7 +38,7 @@ class OlsConfig(FrozenConfig):
     layers: tuple[int, ...] | str | None = option(
         None, "ols: hidden states, such as 0,4,8-last; default all.", panel=_FIT, typed=str | None
     )
-    ridge: bool = option(False, "ols: penalty by generalised cross-validation.", panel=_FIT)
+    ridge: bool = option(False, "ols: penalty by cross-validation.", panel=_FIT)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -126,6 +126,12 @@ class LoraConfig(TrainingConfig):
     rank: int = option(32, "lora: of each update; default 32.", panel=_TRAINING, least=1)
     alpha: int = option(32, "lora: scales by alpha / rank; default 32.", panel=_TRAINING, least=1)
     dropout: float = option(0.05, "probe, lora: default 0.05.", panel=_TRAINING)
+    target_modules: str | None = option(
+        None,
+        "lora: linear layers by name, with commas between, a pattern, or all-linear; default those "
+        "that make queries, keys and values.",
+        panel=_TRAINING,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ntpscore.adapt.evaluation import Outputs
-from ntpscore.core.pooling import mean_tokens
 from ntpscore.models.failures import as_model_error
+from ntpscore.reading.features import mean_tokens
 from ntpscore.text import Task
 
 # Texts that are brought to float64 at once.

@@ -13,50 +13,19 @@ import peft
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from ntpscore.adapt.config import LoraConfig
 from ntpscore.adapt.head import MeanTokenClassifier
+from ntpscore.adapt.lora_targets import choose_targets
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.adapt.training import fit_classifier, seeded_chance
-from ntpscore.errors import ModelError, OutputError
+from ntpscore.errors import OutputError
 from ntpscore.models import LanguageModel
+from ntpscore.models.failures import as_model_error
 from ntpscore.text import LabelledText
 
 ADAPTER = "adapter"
 HEAD = "head.safetensors"
-# What architectures call their projections to queries, keys and values, apart or fused.
-_PROJECTIONS = frozenset({
-    "q_proj", "k_proj", "v_proj",  # Llama, Qwen, Mistral, Gemma, OPT, …
-    "qkv_proj",  # OpenELM, Phi-3
-    "c_attn",  # GPT-2
-    "query_key_value",  # GPT-NeoX, Falcon, BLOOM
-    "Wqkv",  # MPT, DBRX
-    "query", "key", "value",  # RoBERTa-like decoders
-    "q_attn",  # GPT-BigCode
-})  # fmt: skip
-
-
-def find_projections(language_model: LanguageModel) -> list[str]:
-    """The names, within the base model, of the projections to queries, keys and values.
-
-    Raises:
-        ModelError: there are none by a known name.
-    """
-    linear = [
-        name
-        for name, module in language_model.base.named_modules()
-        if isinstance(module, nn.Linear | Conv1D)
-    ]
-    projections = [name for name in linear if name.rpartition(".")[2] in _PROJECTIONS]
-    if not projections:
-        candidates = sorted({name.rpartition(".")[2] for name in linear})
-        raise ModelError(
-            f"{language_model.id} has no projections to queries, keys and values by a known name "
-            f"({', '.join(sorted(_PROJECTIONS))}); its linear layers are called "
-            f"{', '.join(candidates) or 'nothing: it has none'}"
-        )
-    return projections
 
 
 def fit_lora(
@@ -95,11 +64,12 @@ def fit_lora(
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         bias="none",
-        target_modules=find_projections(model),
+        target_modules=choose_targets(model, config.target_modules),
     )
     with _injected(model) as base:
         with seeded_chance(model.device, config.seed):
-            adapted = peft.get_peft_model(base, settings)
+            with as_model_error(f"LoRA can't go into {model.id}"):
+                adapted = peft.get_peft_model(base, settings)
             classifier = MeanTokenClassifier(
                 adapted, model.output_width, len(train.classes), model.device
             )

@@ -40,7 +40,6 @@ from ntpscore.errors import OutputError, TrainingError
 from ntpscore.files import make_folder, write_tensors
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
-from ntpscore.reading.memory import keep_freed_memory
 from ntpscore.reading.tokens import TokenizedText, pad_batch, plan_batches
 from ntpscore.text import LabelledText
 
@@ -175,7 +174,6 @@ class Training:
             OutputError: the folder holds a checkpoint of another run, or can't be written.
             TrainingError: the loss is NaN or infinite.
         """
-        keep_freed_memory()
         warnings = self._resume(clock)
         self._classifier.train()
         saved = time.perf_counter()

@@ -73,7 +73,7 @@ def _layers(result: AdaptResult) -> Table:
     best = result.record["best_layer"]
     step = -(-len(rows) // _MOST_ROWS)
     table = Table(title="by layer", title_justify="left", **LAYOUT)
-    for heading in ("layer", "rank", "ridge", "mse", "r2", "gcv", "test accuracy", "test R²"):
+    for heading in ("layer", "rank", "penalty", "mse", "r2", "cv mse", "test accuracy", "test R²"):
         table.add_column(heading, justify="right", no_wrap=True)
     for i, row in enumerate(rows):
         if i % step and row["layer"] != best and i != len(rows) - 1:
@@ -81,11 +81,11 @@ def _layers(result: AdaptResult) -> Table:
         test = row["test"] or {}
         table.add_row(
             str(row["layer"]),
-            str(row["rank"]),
-            f"{row['ridge']:.2g}",
+            "–" if row["rank"] is None else str(row["rank"]),
+            f"{row['penalty']:.2g}",
             number(row["mse"], 4),
             number(row["r2"]),
-            number(row["gcv"], 4),
+            number(row["cross_validated_mse"], 4),
             number(test.get("accuracy")),
             number(test.get("r2")),
             style="bold" if row["layer"] == best else None,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import ntpscore
+from ntpscore.allocator import keep_freed_memory
 from ntpscore.cli.adapt import adapt_command
 from ntpscore.cli.datasets import datasets_command
 from ntpscore.cli.models import models_command
@@ -61,7 +62,9 @@ def run(arguments: list[str] | None = None) -> None:
     Args:
         arguments: in place of the process's own.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        keep_freed_memory()
+        arguments = sys.argv[1:]
     debug = "--debug" in arguments
     try:
         app([argument for argument in arguments if argument != "--debug"])

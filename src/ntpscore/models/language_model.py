@@ -29,6 +29,7 @@ class LanguageModel:
         max_length: Context length in tokens, None where the model is not known to have a limit.
         tokenizer_id: Hub id of the tokenizer, where the model has none of its own; None otherwise.
         tokenizer_revision: Commit of that tokenizer.
+        warnings: What a reader of results should know of how it was loaded.
         blocks: The L decoder blocks in the order they run; None where they were not found, so that
             hidden states can't be streamed (see `streams`).
         merge_streams: Makes one hidden state (b, t, d) of the several that a block of some
@@ -51,6 +52,7 @@ class LanguageModel:
     max_length: int | None
     tokenizer_id: str | None = None
     tokenizer_revision: str | None = None
+    warnings: tuple[str, ...] = ()
     blocks: Sequence[torch.nn.Module] | None = None
     merge_streams: Callable[[torch.Tensor], torch.Tensor] | None = None
     narrowing: torch.nn.Linear | None = None

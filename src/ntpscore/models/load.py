@@ -21,6 +21,7 @@ from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -116,6 +117,7 @@ def load_model(
                 device=next(loaded.get_input_embeddings().parameters()).device,
                 width=0,  # this and the layers are for `check_stream` to find
                 n_layers=0,
+                warnings=_warnings(files, loaded.config),
                 max_length=configured_context(loaded.config),
                 tokenizer_id=None if files.tokenizer is None else files.tokenizer.id,
                 tokenizer_revision=None if files.tokenizer is None else files.tokenizer.revision,
@@ -123,6 +125,12 @@ def load_model(
         check_stream(language_model)
         language_model.max_length = known_context(language_model)
     return language_model
+
+
+def _warnings(files: ModelFiles, config: PreTrainedConfig) -> tuple[str, ...]:
+    if _predicts(config) and "vision_config" not in config.sub_configs:
+        return ()
+    return (f"{_name(files)} reads images too ({config.model_type}): its text part is used",)
 
 
 def _name(files: ModelFiles) -> str:
@@ -160,7 +168,7 @@ def _load(
         tokenizer = _load_tokenizer(files, options)
         _check_tokenizer(files, tokenizer)
     with _loading(files, "weights"):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = _auto_class(config).from_pretrained(
             files.folder,
             config=config,
             dtype=dtype,
@@ -294,11 +302,29 @@ def _check_config(files: ModelFiles, config: PreTrainedConfig) -> None:
             f"{files.id} is an encoder-decoder ({kind}); only causal language models are scored, "
             "which predict the next token from those before it"
         )
-    has_own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and not has_own_code:
+    if type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING and not _predicts(config):
+        raise ModelError(
+            f"{files.id} is an encoder ({kind}), which reads a text both ways and predicts no next "
+            "token: no score of next-token perception is defined for it"
+        )
+    if not _predicts(config) and not _is_multimodal(config):
         raise ModelError(
             f"{files.id} is no causal language model: transformers knows none of type {kind!r}"
         )
+
+
+def _predicts(config: PreTrainedConfig) -> bool:
+    """Whether it is a configuration of a causal language model."""
+    has_own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    return has_own_code or type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+
+
+def _is_multimodal(config: PreTrainedConfig) -> bool:
+    return type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+
+def _auto_class(config: PreTrainedConfig) -> Any:
+    return AutoModelForCausalLM if _predicts(config) else AutoModelForImageTextToText
 
 
 def _check_tokenizer(files: ModelFiles, tokenizer: PreTrainedTokenizerBase) -> None:

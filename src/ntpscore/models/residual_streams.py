@@ -1,7 +1,7 @@
 """Architectures whose blocks hand on several residual streams: the one state that they make.
 
-Hidden states then have four dimensions. What the final norm reads is one state of the usual width,
-and that is what a hidden state is here, at every layer.
+Hidden states then have four dimensions, or a multiple of the width. What the final norm reads is
+one state of the usual width, and that is what a hidden state is here, at every layer.
 """
 
 from collections.abc import Callable
@@ -19,13 +19,14 @@ def find_merge(base: Any) -> Callable[[Tensor], Tensor] | None:
 
     Source:
         Gemma 3n: Baykal et al., "Alternating updates for efficient transformers", 2023.
-        DeepSeek V4, HunYuan V4: Zhu et al., "Hyper-connections", 2024.
+        DeepSeek V4, HunYuan V4, Qwen 4: Zhu et al., "Hyper-connections", 2024.
     """
     if hasattr(base, "altup_unembed_projections"):
         return lambda streams: _merge_alternating(base.altup_unembed_projections, streams)
-    if hasattr(base, "hc_head"):
-        head: Callable[[Tensor], Tensor] = torch.inference_mode()(base.hc_head.forward)
-        return head
+    for name in ("hc_head", "hyper_connection_mixer"):
+        if hasattr(base, name):
+            head: Callable[[Tensor], Tensor] = torch.inference_mode()(getattr(base, name).forward)
+            return head
     return None
 
 

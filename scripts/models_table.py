@@ -1,0 +1,50 @@
+"""Writes docs/models.md: what of transformers' causal language models is read, and how."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import transformers
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.support.architectures import (  # noqa: E402
+    ARCHITECTURES,
+    NOT_TINY,
+    describe_architecture,
+)
+
+_HEAD = """\
+# Architectures
+
+Every causal language model that transformers {version} knows, as a tiny random model
+(`make architectures`): its hidden states equal transformers' own, one text at a time and without
+padding, at every layer; a probe and LoRA are trained on them. This table is written by
+`python scripts/models_table.py`.
+
+- **layer by layer**: hidden states are handed over as they arise, and none is kept. **All layers at
+  once**: they are kept for one batch. The numbers are the same.
+- **residual streams merged**: blocks hand on several states, and what counts is the one that the
+  final norm reads.
+- **LoRA goes into** the projections to queries, keys and values; of layers that have a state in the
+  place of attention, into the projections in and out of it. `--target-modules` chooses others.
+
+| architecture | hidden states | LoRA goes into |
+|---|---|---|
+"""
+
+
+def main() -> None:
+    """Write the page."""
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    version = ".".join(transformers.__version__.split(".")[:2])
+    rows = [describe_architecture(name) for name in sorted({*ARCHITECTURES, *NOT_TINY})]
+    (ROOT / "docs" / "models.md").write_text(
+        _HEAD.format(version=version) + "\n".join(rows) + "\n", encoding="utf-8"
+    )
+
+
+if __name__ == "__main__":
+    main()

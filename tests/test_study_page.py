@@ -119,6 +119,12 @@ def test_bounds_that_the_argument_names_hold_on_the_pages() -> None:
     p = [float(summary_row(section, f"lora_gain: {SMOLLM}", name)["best_p"]) for name in rivals]
     assert "no p is below 0.05, before any correction" in said()
     assert min(p) >= 0.05
+    gain = "lora_gain"
+    assert f"({r(gain, SMOLLM, 'r2')} with SmolLM2, {r(gain, GEMMA, 'r2')} with Gemma)" in said()
+    rivals = f"(LDA {r(gain, GEMMA, 'lda')}, neighbours {r(gain, GEMMA, 'nearest_neighbours')})"
+    assert f"`r2` ({r(gain, GEMMA, 'r2')}) and the rivals that are probes themselves {rivals}" in (
+        said()
+    )
 
 
 def test_rules_that_the_argument_names_are_those_of_the_page() -> None:

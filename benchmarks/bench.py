@@ -31,10 +31,9 @@ from ntpscore import (
     load_model,
     load_text,
 )
+from ntpscore.allocator import keep_freed_memory
 from ntpscore.core.moments import LayerMoments
 from ntpscore.core.scores import grid_of_k, map_layers, score_layer, score_moments
-from ntpscore.core.subspaces import solve_subspaces
-from ntpscore.core.theory import excess_loss
 from ntpscore.reading.tokens import plan_batches
 from ntpscore.scoring.run import STAGES, score_text
 
@@ -154,9 +153,7 @@ def bench_literal(width: int, repeats: int, n_layers: int = 8) -> tuple[str, str
 
     def solve_one(layer: int) -> None:
         one = moments.layer(layer)
-        spaces = solve_subspaces(one)
-        score_layer(one, spaces)
-        excess_loss(one, spaces)
+        score_layer(one)
 
     def solve() -> None:
         map_layers(moments, solve_one)
@@ -395,6 +392,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md")
     parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    keep_freed_memory()  # as the command does
     if options.alone is not None:
         print_alone(options.alone)
         return

@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -28,6 +29,12 @@ def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
     for method in METHODS:
         monkeypatch.setattr(f"ntpscore.adapt.{method}.fit_{method}", lambda *_, **__: adapted)
         monkeypatch.setattr(adapt, f"fit_{method}", lambda *_, **__: adapted, raising=False)
+    labeller = MagicMock(predict=list, predict_proba=list)
+    labeller.readout.task = "regression"
+    monkeypatch.setattr("ntpscore.adapt.predictor.Predictor", lambda *_, **__: labeller)
+    monkeypatch.setattr("ntpscore.load_predictor", lambda *_, **__: labeller, raising=False)
+    monkeypatch.setattr("ntpscore.adapt.label_file.write_labels", lambda *_, **__: 0)
+    monkeypatch.setattr("ntpscore.text.unlabelled.load_unlabelled", lambda *_, **__: [])
     monkeypatch.setattr("ntpscore.text.load_splits", lambda *_, **__: Splits(None, None))
     monkeypatch.setattr("ntpscore.models.load_model", lambda *_, **__: None)
     monkeypatch.setattr("ntpscore.load_model", lambda *_, **__: None, raising=False)

@@ -2,10 +2,11 @@
 
 import json
 import math
-from collections.abc import Mapping
-from contextlib import suppress
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ntpscore.errors import NtpscoreError, OutputError
 
@@ -127,6 +128,34 @@ def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", note: dict[str, s
         with suppress(OSError):
             temporary.unlink()
         raise OutputError(f"can't write {path}: {error}") from error
+
+
+@contextmanager
+def open_to_write(path: Path | None) -> Iterator[TextIO]:
+    """A UTF-8 file under a temporary name, renamed when the block ends without an error.
+
+    Args:
+        path: the file; None means standard output, which can't be taken back.
+
+    Raises:
+        OutputError: the disk is full or the file can't be written; nothing is left half-written.
+    """
+    if path is None:
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    path = path.expanduser()
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"can't write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_figure(path: str | Path, figure: "Figure") -> None:

@@ -15,8 +15,9 @@ from torch import nn
 
 from ntpscore import LanguageModel, load_model
 from ntpscore.adapt import LogisticConfig, LoraConfig, fit_logistic, fit_lora
-from ntpscore.adapt.lora import ADAPTER, HEAD, load_adapter
+from ntpscore.adapt.lora import ADAPTER, load_adapter
 from ntpscore.adapt.lora_targets import find_lora_targets
+from ntpscore.adapt.readout import HEAD
 from ntpscore.adapt.training import predict
 from ntpscore.errors import DataError, ModelError, OutputError
 from ntpscore.reading.tokens import tokenize
@@ -139,12 +140,12 @@ def test_the_adapter_is_pefts_own_and_gives_the_same_outputs(
     assert (config.r, config.lora_alpha, config.lora_dropout, config.bias) == (4, 8, 0.05, "none")
     fresh = load_model(tiny_model_dir)
     with load_adapter(fresh, tmp_path) as adapted:
-        head = load_file(tmp_path / ADAPTER / HEAD)
+        head = load_file(tmp_path / HEAD)
         ids = tokenize(splits.test.texts, fresh, None).ids
         for row, text in zip(result.predictions["predicted"], ids, strict=True):
             with torch.inference_mode():
                 hidden = adapted.model.base_model(input_ids=torch.tensor([text])).last_hidden_state
-            outputs = head["weight"] @ hidden[0].mean(0) + head["bias"]
+            outputs = hidden[0].mean(0).double() @ head["weights"] + head["intercept"]
             assert splits.train.classes[int(outputs.argmax())] == row
         assert adapted.content_hash != fresh.content_hash
         assert adapted.id == f"{fresh.id} + LoRA"
@@ -170,7 +171,7 @@ def test_a_new_result_replaces_the_old_adapter(
     for seed in (0, 1):
         fit_lora(tiny, splits.train, config=LoraConfig(steps=2, rank=2, seed=seed), folder=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "adapter", "loss_curve.csv", "result.json"
+        "adapter", "head.safetensors", "loss_curve.csv", "result.json"
     ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import inspect
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ def data(tmp_path: Path) -> Path:
     return write_rows(tmp_path / "data.jsonl", make_rows(100))
 
 
-@pytest.mark.parametrize("method", ["ols", "logistic", "probe"])
+@pytest.mark.parametrize("method", ["ridge", "ols", "logistic", "probe"])
 def test_adapt_prints_a_table_and_show_prints_it_again(
     tiny_model_dir: Path,
     data: Path,
@@ -30,20 +30,22 @@ def test_adapt_prints_a_table_and_show_prints_it_again(
     method: str,
 ) -> None:
     out = tmp_path / "out"
-    assert run_cli("adapt", tiny_model_dir, data, "--method", method, "--out", out) == 0
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    for word in (method, "accuracy", "majority", "macro-F1", "95 %", "train", "test", "forward"):
-        assert word in printed.err
-    assert ("(converged)" in printed.err) == (method == "logistic")
-    assert ("by layer" in printed.err) == (method == "ols")
+    chosen = () if method == "ridge" else ("--method", method)
+    assert run_cli("adapt", tiny_model_dir, data, "--out", out, *chosen) == 0
+    printed = capsys.readouterr().out
+    words = (method, "accuracy", "majority", "macro-F1", "95 %", "train", "test", "forward",
+             "token)", "ntpscore predict")  # fmt: skip
+    for word in words:
+        assert word in printed
+    assert ("(converged)" in printed) == (method == "logistic")
+    assert ("by layer" in printed) == (method == "ols")
+    assert ("last token: accuracy" in printed) == (method == "ridge")
     assert run_cli("show", out) == 0
-    shown = capsys.readouterr().err
-    assert printed.err.endswith(shown)
-    assert {path.name for path in out.iterdir() if path.suffix != ".safetensors"} == {
-        "result.json", "loss_curve.csv", "predictions.csv",
+    assert capsys.readouterr().out == printed
+    assert {path.name for path in out.iterdir() if "features" not in path.name} == {
+        "result.json", "loss_curve.csv", "predictions.csv", "head.safetensors",
     }  # fmt: skip
-    assert len([path for path in out.iterdir() if path.suffix == ".safetensors"]) == 2
+    assert len([path for path in out.iterdir() if "features" in path.name]) == 2
 
 
 def test_json_is_the_only_thing_on_standard_output(
@@ -80,11 +82,13 @@ def test_json_is_the_only_thing_on_standard_output(
         (["--method", "probe", "--ridge"], "--ridge can't be chosen for --method probe"),
         (["--method", "probe", "--layer", "1,2"], "must be one layer"),
         (["--method", "logistic", "--layer", "9"], "--layer 9 out of range"),
-        (["--method", "nonsense"], "nonsense"),
+        (["--method", "nonsense"], "there is no method 'nonsense': choose from ridge, ols"),
+        (["--recipe", "paper"], "--recipe is for --method lora"),
+        (["--method", "lora", "--recipe", "x"], "--recipe is for --method lora: default or paper"),
         (["--method", "lora", "--rescore"], "--rescore is for --method lora with --out"),
         (["--method", "ols", "--rescore", "--out", "x"], "--rescore is for --method lora"),
         (["--method", "ols", "--out", "/dev/null/x"], "can't write to /dev/null/x"),
-        ([], "--method"),
+        (["--steps", "3"], "--steps can't be chosen for --method ridge"),
     ],
 )
 def test_bad_input_ends_with_one_message_and_code_2(
@@ -124,16 +128,15 @@ def test_training_from_the_command_line(
     arguments += ("--rank", 2, "--alpha", 4, "--rescore") if method == "lora" else ()
     out = tmp_path / "out"
     assert run_cli("adapt", tiny_model_dir, data, "--method", method, "--out", out, *arguments) == 0
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert f"{method} (all layers)" in re.sub(r"\s+", " ", printed.err)
+    printed = capsys.readouterr().out
+    assert f"{method} (all layers)" in re.sub(r"\s+", " ", printed)
     result = load_adapt_result(out)
     assert result.record["steps"] == 4
     assert result.record["samples_seen"] == 16
     assert result.test is not None
     assert result.test.n == 10
     assert run_cli("show", out) == 0
-    assert printed.err.endswith(capsys.readouterr().err)
+    assert capsys.readouterr().out == printed
     if method == "lora":
         scores = load_result(out / "scores").record
         assert scores["data"]["n_texts"] == 40
@@ -149,6 +152,30 @@ def test_options_of_another_method_are_refused() -> None:
         make_config("scratch", {"rank": 2})
     with pytest.raises(NtpscoreError, match=r"--layer can't be .* ols: use --layers"):
         make_config("ols", {"layer": "2"})
+
+
+def test_recipes_are_where_options_start() -> None:
+    assert make_config("lora", {}) == make_config("lora", {}, "default") == adapt.LoraConfig()
+    paper = adapt.LoraConfig(steps=5000, batch_size=1, learning_rate=1e-4)
+    assert make_config("lora", {}, "paper") == paper
+    assert make_config("lora", {"steps": 7}, "paper") == replace(paper, steps=7)
+
+
+def test_a_file_without_a_test_split_is_held_out_and_it_is_said(
+    tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{k: v for k, v in row.items() if k != "split"} for row in make_rows(80)]
+    data = write_rows(tmp_path / "one.jsonl", rows)
+    assert run_cli("adapt", tiny_model_dir, data, "--layer", 1, "--json") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["data"]["test"]["split"] == "held out"
+    assert json.loads(printed.out)["test"]["n"] == 20
+    told = re.sub(r"\s+", " ", printed.err)
+    assert f"{data} has no test split: 20% of its texts are held out, 20 of 100" in told
+    assert run_cli("adapt", tiny_model_dir, data, "--test-split", "dev") == 2
+    assert "there is no test split 'dev'" in capsys.readouterr().err
+    assert run_cli("adapt", tiny_model_dir, data, "--split", "dev") == 2
+    assert "no split 'dev'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("method", adapt.METHODS)
@@ -169,6 +196,6 @@ def test_a_cache_is_refused_where_nothing_is_frozen(capsys: pytest.CaptureFixtur
 def test_help_has_examples_and_panels(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli("adapt", "--help") == 0
     text = re.sub(r"\s+", " ", capsys.readouterr().out)
-    assert "ntpscore adapt smollm2-135m helpdesk --method ols" in text
-    for word in ("--rescore", "Training", "Data", "Model", "--C"):
+    assert "ntpscore adapt smollm2-135m helpdesk --out results/helpdesk" in text
+    for word in ("--rescore", "Training", "Data", "Model", "--C", "--pooling", "--recipe"):
         assert word in text

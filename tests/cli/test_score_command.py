@@ -29,20 +29,35 @@ def data(tmp_path: Path) -> Path:
     return write_rows(tmp_path / "data.jsonl", make_rows(100))
 
 
-def test_score_prints_tables_and_advice_on_standard_output(
+def test_score_prints_what_was_found_on_one_screen(
     tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     assert run_cli("score", tiny_model_dir, data, "--out", out, "--shuffles", 2) == 0
     printed = capsys.readouterr()
-    for word in ("retained", "supervised", "chance", "adjusted", "knows most about", "forward"):
+    for word in ("most frequent class", "words alone", "frozen, layer", "95 % interval", "LoRA"):
         assert word in printed.out
+    assert "supervised" not in printed.out
+    assert len(printed.out.splitlines()) <= 26  # the last says where it was saved
     assert "Traceback" not in printed.err
     assert run_cli("show", out) == 0
-    shown = capsys.readouterr()
-    # The same again from the folder alone, but for the line of what the sums will take.
-    assert shown.out == printed.out
+    # The same again from the folder alone.
+    assert capsys.readouterr().out == printed.out
     assert "the moments of 4 layers of width 32 take" in printed.err
+
+
+def test_scores_are_printed_on_demand(
+    tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ("--out", out, "--shuffles", 2, "--scores")
+    assert run_cli("score", tiny_model_dir, data, *arguments) == 0
+    printed = capsys.readouterr().out
+    for word in ("frozen, layer", "retained", "supervised", "chance", "adjusted", "layer 0 is",
+                 "forward"):  # fmt: skip
+        assert word in printed
+    assert run_cli("show", out, "--scores") == 0
+    assert capsys.readouterr().out == printed
 
 
 def test_score_json_is_the_only_thing_on_standard_output(
@@ -70,7 +85,8 @@ def test_score_forecasts_by_evidence_of_ones_own(
     assert record["forecast"] == forecast_lora(record, evidence)
     assert record["forecast"]["evidence"].startswith("the study made up: LoRA on 8 data sets")
     assert run_cli("score", tiny_model_dir, data, *few) == 0
-    assert f"LoRA: {record['forecast']['verdict']}"[:50] in capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"LoRA: {record['forecast']['verdict']}" in printed
 
 
 def test_until_says_how_many_texts_were_read_and_what_they_say(
@@ -78,7 +94,7 @@ def test_until_says_how_many_texts_were_read_and_what_they_say(
 ) -> None:
     many, out = write_rows(tmp_path / "many.jsonl", make_rows(500)), tmp_path / "out"
     arguments = ("--shuffles", 1, "--until", 0.1, "--until-score", "r2")
-    assert run_cli("score", tiny_model_dir, many, *arguments, "--out", out) == 0
+    assert run_cli("score", tiny_model_dir, many, *arguments, "--out", out, "--scores") == 0
     printed = " ".join(capsys.readouterr().out.split())
     until = json.loads((out / "result.json").read_text())["until"]
     assert until["n_texts"] < 500
@@ -87,7 +103,8 @@ def test_until_says_how_many_texts_were_read_and_what_they_say(
     assert f"read {until['n_texts']} of 500 texts" in printed
     assert f"r2 {(low + high) / 2:.3f} ± {(high - low) / 2:.3f} (95% intervals)" in printed
     assert "retained " not in printed[: printed.index("(95% intervals)")].split("k = 16")[1]
-    few = ("--max-texts", 90)
+    assert f"500 texts, {until['n_texts']} of them read" in printed
+    few = ("--max-texts", 90, "--scores")
     assert run_cli("score", tiny_model_dir, many, *arguments, *few) == 0
     assert "--until 0.1 was not reached: all 90 texts were read" in " ".join(
         capsys.readouterr().out.split()
@@ -96,10 +113,11 @@ def test_until_says_how_many_texts_were_read_and_what_they_say(
 
 def test_score_writes_the_promised_files(tiny_model_dir: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    arguments = ("--shuffles", 2, "--layers", "1-2", "--max-texts", 90, "--every-k", "--seed", 3)
+    arguments = ("--shuffles", 2, "--layers", "1-2", "--max-texts", 90, "--every-k", "--seed", 3,
+                 "--keep-moments")  # fmt: skip
     assert run_cli("score", tiny_model_dir, data, "--out", out, *arguments) == 0
     assert {path.name for path in out.iterdir()} == {
-        "result.json", "scores.csv", "moments.safetensors",
+        "result.json", "scores.csv", "held_out.csv", "features.safetensors", "moments.safetensors",
     }  # fmt: skip
     frame = pd.read_csv(out / "scores.csv")
     assert tuple(frame.columns) == COLUMNS

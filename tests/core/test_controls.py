@@ -103,11 +103,8 @@ def test_retained_chance_equals_one_ridge_regression_per_k(
         M[:, 2] = -M[:, 0] - M[:, 1]
     k = torch.arange(1, d + 1)
     judge = literal_equivalents(N, M, k.tolist())
-    for full_rank in (True, False):
-        found = retained_chance(
-            torch.from_numpy((N + N.T) / 2), torch.from_numpy(M), k, full_rank=full_rank
-        )
-        np.testing.assert_allclose(found.numpy(), judge, rtol=0, atol=INTERPOLATION)
+    found = retained_chance(torch.from_numpy((N + N.T) / 2), torch.from_numpy(M), k)
+    np.testing.assert_allclose(found.numpy(), judge, rtol=0, atol=INTERPOLATION)
 
 
 def test_interpolate_starts_at_the_origin_and_ends_flat() -> None:

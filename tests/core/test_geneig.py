@@ -1,21 +1,17 @@
 """The generalized eigenproblem against 60 digits, and on metrics without an inverse."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from ntpscore.core.geneig import (
-    Centring,
-    Metric,
-    factor_metric,
-    generalized_eigen,
-    label_directions,
-    label_directions_of_each,
-    relative_cutoff,
-)
+from ntpscore.core.factored_metric import FactoredMetric, factor_metric, relative_cutoff
+from ntpscore.core.geneig import generalized_eigen, label_directions
+from ntpscore.core.label_sets import LabelSets
+from ntpscore.core.probe import Centring
 from ntpscore.errors import MomentsError
 from tests.reference import cases, exact
 from tests.reference.cases import Case
@@ -44,7 +40,7 @@ def random_metric(values: Tensor, seed: int = 0) -> Tensor:
     return (B + B.T) / 2
 
 
-def assert_identities(metric: Metric, B: Tensor, tolerance: float = 1e-9) -> None:
+def assert_identities(metric: FactoredMetric, B: Tensor, tolerance: float = 1e-9) -> None:
     K, F = metric.whitener, metric.factor
     assert K.shape == (len(B), metric.rank)
     assert F.shape == (metric.rank, len(B))
@@ -128,26 +124,33 @@ def test_label_directions_equal_exact_ones(case: Case) -> None:
 
 
 @named([*INVERTIBLE, *SINGULAR])
-def test_label_directions_of_each_equal_those_of_one(case: Case) -> None:
+def test_label_sets_of_shuffles_equal_their_directions(case: Case) -> None:
     moments = layer_of(case, shuffles=3)
     metric = factor_metric(moments.N)
-    both = label_directions_of_each(moments.M_shuffled, metric)
-    assert len(both) == 3
+    labels = label_directions(moments.M, metric)
+    sets = LabelSets.of(moments, metric, labels)
+    assert len(sets.whitened) == len(sets.ranks) == 4
+    assert torch.equal(sets.whitened[0, :, : labels.rank], labels.whitened)
     half = max(math.sqrt(EPS), conditioned(metric_condition(moments)))  # as its docstring says
-    for M, quick in zip(moments.M_shuffled, both, strict=True):
+    for M, quick, rank in zip(
+        moments.M_shuffled, sets.whitened[1:], sets.ranks[1:].tolist(), strict=True
+    ):
         slow = label_directions(M, metric)
-        assert quick.rank == slow.rank
-        assert float((quick.values - slow.values).abs().max()) < half
-        apart = quick.whitened @ quick.whitened.T - slow.whitened @ slow.whitened.T
+        assert rank == slow.rank
+        assert not quick[:, rank:].any()
+        apart = quick @ quick.T - slow.whitened @ slow.whitened.T
         assert float(apart.abs().max()) < half
 
 
 def test_labels_without_signal_have_no_direction() -> None:
     metric = factor_metric(torch.eye(4).double())
     assert label_directions(torch.zeros(4, 2).double(), metric).rank == 0
-    (one,) = label_directions_of_each(torch.zeros(1, 4, 2).double(), metric)
-    assert one.rank == 0
-    assert one.whitened.shape == (4, 0)
+    moments = layer_of(REGULAR[0], shuffles=1)
+    moments = replace(moments, M=0 * moments.M, M_shuffled=0 * moments.M_shuffled)
+    metric = factor_metric(moments.N)
+    sets = LabelSets.of(moments, metric, label_directions(moments.M, metric))
+    assert sets.ranks.tolist() == [0, 0]
+    assert not sets.whitened.any()
 
 
 @pytest.mark.parametrize(("share", "rank"), [(1e-7, 2), (1e-17, 1)])
@@ -162,7 +165,11 @@ def test_more_label_columns_than_directions_are_capped() -> None:
     M = torch.randn(2, 3, 7, generator=generator, dtype=torch.float64)
     metric = factor_metric(torch.eye(3).double())
     assert label_directions(M[0], metric).rank == 3
-    assert [found.rank for found in label_directions_of_each(M, metric)] == [3, 3]
+    wide = cases.regression_case(seed=0, d=3, n=40, t=7)
+    moments = layer_of(wide, shuffles=2)
+    metric = factor_metric(moments.N)
+    sets = LabelSets.of(moments, metric, label_directions(moments.M, metric))
+    assert sets.ranks.tolist() == [3, 3, 3]
 
 
 # Singular metrics
@@ -289,7 +296,7 @@ def test_scale_of_coordinates_changes_no_eigenvalue_and_no_rank(scale: float) ->
 # From a second moment to its covariance
 
 
-def centring_of(case: Case) -> tuple[Centring | None, Metric, Tensor]:
+def centring_of(case: Case) -> tuple[Centring | None, FactoredMetric, Tensor]:
     moments = layer_of(case)
     N = factor_metric(moments.N)
     return Centring.of(N, moments.mu, moments.N_centred), N, moments.N_centred

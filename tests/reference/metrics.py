@@ -27,7 +27,7 @@ def ledoit_wolf_shrinkage(X):
     m = np.trace(S) / d
     delta = ((S - m * np.eye(d)) ** 2).sum() / d
     beta = sum(((np.outer(x, x) - S) ** 2).sum() / d for x in X) / n**2
-    return min(beta, delta) / delta
+    return min(beta, delta) / delta if delta else 0.0
 
 
 def h_score_shrunk(X, y):
@@ -169,14 +169,14 @@ def gbc(X, y):
     )
 
 
-def nearest_neighbours(X, y, k=5):
+def nearest_neighbours(X, y, folds, k=5):
     X = X - X.mean(0)
     right = 0
     for i in range(len(X)):
         angles = [
             (1 - X[i] @ X[j] / math.sqrt((X[i] @ X[i]) * (X[j] @ X[j])), j)
             for j in range(len(X))
-            if j != i
+            if folds[j] != folds[i]
         ]
         nearest = [y[j] for _, j in sorted(angles)[:k]]
         votes = {label: nearest.count(label) for label in nearest}
@@ -208,25 +208,20 @@ def r2(X, Y):
     return 1 - ((Y - fitted) ** 2).sum() / ((Y - Y.mean(0)) ** 2).sum()
 
 
-def ridge_predictions(X, Y, ridge):
-    """Each text by the ridge regression of all others, fitted anew every time.
-
-    The penalty is that of all n texts: n · ridge · the mean variance of a feature; n − 1 of them
-    are centred anew.
-    """
-    n, d = X.shape
-    penalty = ridge * ((X - X.mean(0)) ** 2).sum() / d
-    rows = []
-    for i in range(n):
-        others = np.arange(n) != i
-        mean_x, mean_y = X[others].mean(0), Y[others].mean(0)
-        A = X[others] - mean_x
-        W = np.linalg.solve(A.T @ A + penalty * np.eye(d), A.T @ (Y[others] - mean_y))
-        rows.append(mean_y + (X[i] - mean_x) @ W)
-    return np.array(rows)
-
-
-def leave_one_out_r2(Y, predictions):
-    n = len(Y)
-    nothing = sum(((Y[i] - np.delete(Y, i, 0).mean(0)) ** 2).sum() for i in range(n))
-    return 1 - ((Y - predictions) ** 2).sum() / nothing
+def lda(X, y, folds):
+    """The discriminant of the other folds, by an inverse, with the class shares of all texts."""
+    right = 0
+    for i in range(len(X)):
+        train = folds != folds[i]
+        means = {label: X[train & (y == label)].mean(0) for label in set(y[train].tolist())}
+        within = np.array([X[j] - means[y[j]] for j in range(len(X)) if train[j]])
+        n, d = within.shape
+        covariance, delta = within.T @ within / n, ledoit_wolf_shrinkage(within)
+        shrunk = (1 - delta) * covariance + delta * np.trace(covariance) / d * np.eye(d)
+        inverse = np.linalg.inv(shrunk)
+        heights = {
+            label: math.log((y == label).mean()) - (X[i] - m) @ inverse @ (X[i] - m) / 2
+            for label, m in means.items()
+        }
+        right += max(heights, key=lambda label: heights[label]) == y[i]
+    return right / len(X)

@@ -28,7 +28,7 @@ def frozen(value: float, low: float) -> dict[str, Any]:
     ("changes", "words"),
     [
         ({}, "Start with the frozen model: one linear map of layer 1 (mean token)"),
-        ({"forecast": {"gain": 0.08}}, "LoRA is likely to be worth its training here, about 8"),
+        ({"forecast": {"gain": 0.08}}, "LoRA is likely to be worth its training: about 8"),
         ({"forecast": {"gain": 0.01}}, "Start with the frozen model"),
         ({"forecast": {"gain": None}}, "Start with the frozen model"),
         ({"accuracy": frozen(0.4, 0.3)}, "Don't use this model frozen"),
@@ -44,6 +44,8 @@ def test_the_next_command_repeats_what_was_asked_for() -> None:
     assert next_command(record()) == (
         "ntpscore adapt a/model 'my data.csv' --layer 1 --pooling mean"
     )
+    lora = next_command(record(forecast={"gain": 0.08}))
+    assert lora == "ntpscore adapt a/model 'my data.csv' --method lora --out lora"
     settings = {"label_column": "the stars", "skip_bad_rows": True, "max_texts": 5, "dtype": "auto"}
     assert next_command(record(settings=settings)) == (
         "ntpscore adapt a/model 'my data.csv' --label-column 'the stars' --skip-bad-rows --layer 1 "

@@ -562,12 +562,13 @@ class TestBadInput:
         with pytest.raises(ModelError, match="beyond the context of 128"):
             score(tiny, data, config=replace(CONFIG, max_length=129))
 
-    def test_fewer_texts_than_width_warns_and_says_nothing_can_be_said(
+    def test_of_fewer_texts_than_the_width_accuracy_is_told_and_what_is_not(
         self, tiny: LanguageModel, tmp_path: Path
     ) -> None:
         result = score(tiny, write_rows(tmp_path / "few.jsonl", make_rows(20)), config=CONFIG)
-        assert any("20 texts are no more than the width" in w for w in result.record["warnings"])
-        assert result.advice.startswith("Nothing can be said")
+        assert "20 texts are no more than the width" in result.record["unsaid"][0]
+        assert result.record["accuracy"]["frozen"]["accuracy"] > 0
+        assert not result.advice.startswith("Nothing can be said")
         assert result.record["layers"][2]["rank_N"] < 32
         assert result.record["layers"][2]["dropped_N"] == 32 - result.record["layers"][2]["rank_N"]
 

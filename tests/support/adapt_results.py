@@ -17,6 +17,8 @@ def make_adapt_result() -> AdaptResult:
             "model": {"id": "tiny"},
             "data": {"train": {"id": "small", "n_texts": 40}, "test": None},
             "layers": [3],
+            "layer": 3,
+            "pooling": "mean",
             "train": asdict(train),
             "test": asdict(test),
             "steps": 50,

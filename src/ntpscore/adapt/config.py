@@ -5,14 +5,19 @@ A value that makes no sense raises an `NtpscoreError`.
 
 import math
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 from ntpscore.errors import NtpscoreError
 from ntpscore.models.layers import read_layers
 from ntpscore.options import check_options, option
 from ntpscore.reading import BATCH_TOKENS_HELP
 
+PoolingChoice = Literal["mean", "last"]
 _FIT, _TRAINING, _MODEL = "Fit", "Training (probe, lora, scratch)", "Model"
 _MAX_LENGTH = "Cut texts to so many tokens; default the model's context."
+_STEPS = "lora: default 625; scratch: 10000."
+_BATCH_SIZE = "Texts per pass; probe 64, lora 8, scratch 1."
+_LEARNING_RATE = "At its peak; probe, scratch 1e-4, lora 8e-4."
 _SEED = "Of samples, training and bootstrap."
 
 
@@ -29,6 +34,33 @@ class FrozenConfig:
 
 
 @dataclass(frozen=True)
+class RidgeConfig(FrozenConfig):
+    """How `fit_ridge` runs; what is None is chosen by cross-validation inside the train split."""
+
+    layer: int | str | None = option(
+        None,
+        "A hidden state, such as 12 or last; ridge: default the one that cross-validates best.",
+        panel=_FIT,
+        typed=str | None,
+    )
+    pooling: PoolingChoice | None = option(
+        None,
+        "ridge: mean or last token of a text; default what cross-validates best.",
+        panel=_FIT,
+        choices=get_args(PoolingChoice),
+    )
+    penalty: float | None = option(
+        None, "ridge: scikit-learn's alpha; default what cross-validates best.", panel=_FIT
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_layer(self.layer)
+        if self.penalty is not None:
+            _above_zero(self, "penalty")
+
+
+@dataclass(frozen=True)
 class OlsConfig(FrozenConfig):
     """How `fit_ols` runs.
 
@@ -38,7 +70,7 @@ class OlsConfig(FrozenConfig):
     layers: tuple[int, ...] | str | None = option(
         None, "ols: hidden states, such as 0,4,8-last; default all.", panel=_FIT, typed=str | None
     )
-    ridge: bool = option(False, "ols: penalty by generalised cross-validation.", panel=_FIT)
+    ridge: bool = option(False, "ols: penalty by cross-validation.", panel=_FIT)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,7 +83,7 @@ class LogisticConfig(FrozenConfig):
     """How `fit_logistic` runs."""
 
     layer: int | str | None = option(
-        None, "logistic, probe: a hidden state; default the last.", panel=_FIT, typed=str | None
+        None, "A hidden state, such as 12 or last; default the last.", panel=_FIT, typed=str | None
     )
     C: float = option(1.0, "logistic: inverse of the penalty; default 1.", panel=_FIT, flag="--C")
 
@@ -68,11 +100,11 @@ class ProbeConfig(FrozenConfig):
     """How `fit_probe` runs: AdamW at a constant rate."""
 
     layer: int | str | None = option(
-        None, "logistic, probe: a hidden state; default the last.", panel=_FIT, typed=str | None
+        None, "A hidden state, such as 12 or last; default the last.", panel=_FIT, typed=str | None
     )
     epochs: int = option(50, "probe: passes over the texts; default 50.", panel=_TRAINING, least=1)
-    batch_size: int = option(64, "Texts per pass; probe 64, else 1.", panel=_TRAINING, least=1)
-    learning_rate: float = option(1e-4, "Default 1e-4.", panel=_TRAINING)
+    batch_size: int = option(64, _BATCH_SIZE, panel=_TRAINING, least=1)
+    learning_rate: float = option(1e-4, _LEARNING_RATE, panel=_TRAINING)
     weight_decay: float = option(
         0.01, "Per step, times the rate; probe 0.01, else 1e-5.", panel=_TRAINING, least=0
     )
@@ -88,18 +120,18 @@ class ProbeConfig(FrozenConfig):
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a model is trained; the defaults are the paper's.
+    """How a model is trained.
 
     Source:
         Next Token Perception Score, section 5: Adafactor, cosine schedule, 5 % warm-up.
     """
 
-    steps: int = option(5000, "lora: default 5000; scratch: 10000.", panel=_TRAINING, least=1)
-    batch_size: int = option(1, "Texts per pass; probe 64, else 1.", panel=_TRAINING, least=1)
+    steps: int = option(5000, _STEPS, panel=_TRAINING, least=1)
+    batch_size: int = option(1, _BATCH_SIZE, panel=_TRAINING, least=1)
     gradient_accumulation: int = option(
         1, "lora, scratch: passes per step; default 1.", panel=_TRAINING, least=1
     )
-    learning_rate: float = option(1e-4, "At its peak; default 1e-4.", panel=_TRAINING)
+    learning_rate: float = option(1e-4, _LEARNING_RATE, panel=_TRAINING)
     warmup_share: float = option(
         0.05, "lora, scratch: share of the steps; default 0.05.", panel=_TRAINING
     )
@@ -121,8 +153,11 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class LoraConfig(TrainingConfig):
-    """How LoRA is trained; the defaults are the paper's."""
+    """How LoRA is trained: as many texts as in the paper, in steps with which it learns."""
 
+    steps: int = option(625, _STEPS, panel=_TRAINING, least=1)
+    batch_size: int = option(8, _BATCH_SIZE, panel=_TRAINING, least=1)
+    learning_rate: float = option(8e-4, _LEARNING_RATE, panel=_TRAINING)
     rank: int = option(32, "lora: of each update; default 32.", panel=_TRAINING, least=1)
     alpha: int = option(32, "lora: scales by alpha / rank; default 32.", panel=_TRAINING, least=1)
     dropout: float = option(0.05, "probe, lora: default 0.05.", panel=_TRAINING)
@@ -142,7 +177,14 @@ class LoraConfig(TrainingConfig):
 class ScratchConfig(TrainingConfig):
     """How a model is trained from scratch; the defaults are the paper's."""
 
-    steps: int = option(10000, "lora: default 5000; scratch: 10000.", panel=_TRAINING, least=1)
+    steps: int = option(10000, _STEPS, panel=_TRAINING, least=1)
+
+
+# What differs from the defaults.
+LORA_RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "paper": {"steps": 5000, "batch_size": 1, "learning_rate": 1e-4},
+}
 
 
 def _one_layer(layer: int | str | None) -> None:

@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ntpscore.adapt.evaluation import Outputs
-from ntpscore.core.pooling import mean_tokens
 from ntpscore.models.failures import as_model_error
+from ntpscore.reading.features import Place, Pooling, mean_tokens
 from ntpscore.text import Task
 
 # Texts that are brought to float64 at once.
@@ -28,22 +28,35 @@ class LinearHead:
         weights: (d, c) float64.
         intercept: (c,) float64.
         kind: what the outputs are.
+        pooling: how a text's features come from its tokens.
         mean: (d,) float64, taken off the features; None for nothing.
         scale: (d,) float64, which the features are divided by; None for nothing.
+        sharpness: of estimates of one-hot targets: what they are multiplied by to be logits. None
+            where nothing is known of texts that were not fitted.
     """
 
     layer: int
     weights: Float[Tensor, "d c"]
     intercept: Float[Tensor, " c"]
     kind: Outputs = "logits"
+    pooling: Pooling = "mean"
     mean: Float[Tensor, " d"] | None = None
     scale: Float[Tensor, " d"] | None = None
+    sharpness: float | None = None
+
+    @property
+    def place(self) -> Place:
+        """The features that it is of."""
+        return Place(self.layer, self.pooling)
 
     def outputs(self, features: Float[Tensor, "n d"]) -> npt.NDArray[np.float64]:
         """(n, c) float64 outputs for (n, d) features of the head's layer."""
+        # Products of columns and of rows are rounded differently, and a head that was read again is
+        # to say the same to the last digit.
+        weights = self.weights.clone(memory_format=torch.contiguous_format)
         parts = [self._standardise(part.double()) for part in features.split(TEXTS_AT_ONCE)]
         outputs: npt.NDArray[np.float64] = torch.cat(
-            [part @ self.weights + self.intercept for part in parts]
+            [part @ weights + self.intercept for part in parts]
         ).numpy()
         return outputs
 

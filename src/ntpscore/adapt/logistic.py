@@ -11,14 +11,14 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 
 from ntpscore.adapt.config import LogisticConfig
-from ntpscore.adapt.frozen import FittedHeads, find_layer, fit_on_features
+from ntpscore.adapt.frozen import FittedHeads, SplitFeatures, find_layer, fit_on_features
 from ntpscore.adapt.head import LinearHead
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.errors import NtpscoreError
 from ntpscore.models import LanguageModel
+from ntpscore.reading.features import Place
 from ntpscore.text import LabelledText
 
 # A class of the data that no text to fit has gets no probability.
@@ -86,9 +86,10 @@ def fit_logistic(
         raise NtpscoreError("logistic regression is for classes: fit targets with --method ols")
     layer = find_layer(config.layer, model)
 
-    def fit(features: dict[int, Tensor]) -> FittedHeads:
+    def fit(features: SplitFeatures) -> FittedHeads:
         scaler = StandardScaler()
-        X = scaler.fit_transform(features[layer].double().numpy())
+        X = features.of([Place(layer)])[Place(layer)].double().numpy()
+        X = scaler.fit_transform(X)
         mean, scale = torch.from_numpy(scaler.mean_), torch.from_numpy(scaler.scale_)
         early, converged = (fit_labels(solver, X, train, config) for solver in (SAGA, LBFGS))
         heads = [
@@ -115,7 +116,7 @@ def fit_logistic(
 
     return fit_on_features(
         "logistic", fit, model, train, test, config,
-        layers=[layer], folder=folder, cache=cache, progress=progress,
+        folder=folder, cache=cache, progress=progress,
     )  # fmt: skip
 
 

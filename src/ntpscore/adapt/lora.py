@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import peft
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import nn
 
 from ntpscore.adapt.config import LoraConfig
-from ntpscore.adapt.head import MeanTokenClassifier
+from ntpscore.adapt.head import LinearHead, MeanTokenClassifier
 from ntpscore.adapt.lora_targets import choose_targets
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.adapt.training import fit_classifier, seeded_chance
@@ -25,7 +25,6 @@ from ntpscore.models.failures import as_model_error
 from ntpscore.text import LabelledText
 
 ADAPTER = "adapter"
-HEAD = "head.safetensors"
 
 
 def fit_lora(
@@ -39,8 +38,7 @@ def fit_lora(
 ) -> AdaptResult:
     """Train LoRA on q, k and v of every layer, and a head on the mean token of the last block.
 
-    The model is as it was before when this returns. `adapter/` in the folder is what `peft` reads,
-    with the head beside it.
+    The model is as it was before when this returns. `adapter/` in the folder is what `peft` reads.
 
     Args:
         model: from `load_model`.
@@ -126,6 +124,30 @@ def load_adapter(model: LanguageModel, folder: str | Path) -> Iterator[LanguageM
 
 
 @contextmanager
+def load_classifier(
+    model: LanguageModel, folder: Path, head: LinearHead
+) -> Iterator[MeanTokenClassifier]:
+    """The classifier that `fit_lora` trained, for as long as the block runs.
+
+    Args:
+        model: the model it was trained on.
+        folder: the result folder.
+        head: from there.
+
+    Raises:
+        OutputError: there is no adapter, or it doesn't fit the model.
+    """
+    with load_adapter(model, folder) as adapted:
+        classifier = MeanTokenClassifier(
+            adapted.model.base_model, model.width, len(head.intercept), model.device
+        )
+        with torch.no_grad():
+            classifier.head.weight.copy_(head.weights.T)
+            classifier.head.bias.copy_(head.intercept)
+        yield classifier.eval()
+
+
+@contextmanager
 def _injected(model: LanguageModel) -> Iterator[Any]:
     """The base model to put adapters into; its flags are as they were before, afterwards."""
     base: nn.Module = model.base
@@ -150,10 +172,6 @@ def _write_adapter(classifier: MeanTokenClassifier, folder: Path) -> None:
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         base.save_pretrained(temporary, save_embedding_layers=False)
-        save_file(
-            {name: value.detach().cpu() for name, value in classifier.head.state_dict().items()},
-            temporary / HEAD,
-        )
         shutil.rmtree(path, ignore_errors=True)
         temporary.replace(path)
     except (OSError, ValueError, SafetensorError) as error:  # peft's refusal is a ValueError

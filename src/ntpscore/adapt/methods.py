@@ -10,6 +10,7 @@ from ntpscore.adapt.config import (
     LoraConfig,
     OlsConfig,
     ProbeConfig,
+    RidgeConfig,
     ScratchConfig,
 )
 
@@ -45,6 +46,7 @@ class Method:
 METHODS = {
     method.name: method
     for method in (
+        Method("ridge", RidgeConfig, is_frozen=True),
         Method("ols", OlsConfig, is_frozen=True),
         Method("logistic", LogisticConfig, is_frozen=True),
         Method("probe", ProbeConfig, is_frozen=True),

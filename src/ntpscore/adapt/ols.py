@@ -1,113 +1,75 @@
 """Least squares on mean-token features, in closed form from second moments, layer by layer."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ntpscore.adapt.config import OlsConfig
-from ntpscore.adapt.evaluation import Evaluation
-from ntpscore.adapt.frozen import FittedHeads, fit_on_features
+from ntpscore.adapt.evaluation import Evaluation, target_rows
+from ntpscore.adapt.frozen import FittedHeads, SplitFeatures, fit_on_features
 from ntpscore.adapt.head import TEXTS_AT_ONCE, LinearHead
 from ntpscore.adapt.result import AdaptResult
-from ntpscore.core.geneig import factor_metric
+from ntpscore.core.cross_validation import fit_ridge, held_out_ridge, stratified_folds
 from ntpscore.core.moments import LayerMoments, Moments
+from ntpscore.core.probe import LeastSquares
 from ntpscore.errors import MomentsError
 from ntpscore.models import LanguageModel
+from ntpscore.reading.features import Place
 from ntpscore.reading.reader import check_layers
 from ntpscore.text import LabelledText
 
-# Strengths that are tried, relative to the mean variance of a feature.
-_RIDGES = np.logspace(-12, 3, 61)
-
 
 @dataclass(frozen=True)
-class LeastSquares:
-    """A linear map with intercept, fitted to one layer's moments.
+class _Fit:
+    """A linear map with intercept, fitted to one layer.
 
     Attributes:
         weights: (d, c).
         intercept: (c,).
-        rank: of the features' covariance, numerically; directions beyond it have no weight.
-        ridge: α of the objective `mean ‖y − ŷ‖² + α‖W‖²`.
-        degrees_of_freedom: of the fit, the intercept not counted.
+        penalty: α of `‖Y − Ŷ‖² + α‖W‖²` on standardised features.
+        rank: of the features' covariance; None where there is a penalty.
         mse: in sample, per target column.
         r2: in sample, all target columns together; NaN where targets never vary.
-        gcv: generalised cross-validation's estimate of the error out of sample, per target column,
-            `mse / (1 − (1 + degrees_of_freedom) / n)²`; infinite where nothing is left over.
+        cross_validated_mse: estimate of the error out of sample, per target column: in ten folds
+            where there is a penalty, else by generalised cross-validation; infinite where nothing
+            is left over.
     """
 
     weights: Tensor
     intercept: Tensor
-    rank: int
-    ridge: float
-    degrees_of_freedom: float
+    penalty: float
+    rank: int | None
     mse: float
     r2: float
-    gcv: float
+    cross_validated_mse: float
 
 
-def solve_least_squares(moments: LayerMoments, *, ridge: bool = False) -> LeastSquares:
-    """Least squares with intercept from the moments of a layer.
-
-    Args:
-        moments: N, M, μ, p and E[YYᵀ]; the rest is not looked at.
-        ridge: choose a penalty by generalised cross-validation.
-
-    Raises:
-        MomentsError: the features don't vary, or are not finite.
-
-    Source:
-        Golub, Heath, Wahba 1979, Generalized Cross-Validation as a Method for Choosing a Good Ridge
-        Parameter, eq. 1.2, with an intercept that is not penalised.
-    """
-    N, M, n, c = moments.N_centred, moments.M_centred, moments.n_texts, moments.M.shape[1]
-    variance = float(moments.Y_variances[0])
-    metric = factor_metric(N)
-    if not ridge:
-        fit = metric.whitener.T @ M
-        weights = metric.whitener @ fit
-        alpha, freedom = 0.0, float(metric.rank)
-        residual = max(variance - float(fit.square().sum()), 0.0)
-    else:
-        values, vectors = torch.linalg.eigh(N)
-        values = values.clamp(min=0.0)
-        power = (vectors.T @ M).square().sum(1)
-        scale = float(values.mean())
-        # float64 on the processor: a few thousand numbers.
-        lam = values[:, None].cpu().numpy()
-        alphas = scale * _RIDGES[None]
-        freedoms = (lam / (lam + alphas)).sum(0)
-        explained = power.cpu().numpy() @ ((lam + 2 * alphas) / (lam + alphas) ** 2)
-        residuals = np.maximum(variance - explained, 0.0)
-        errors = _cross_validate(residuals, freedoms, n)
-        best = int(errors.argmin())
-        alpha, freedom = float(alphas[0, best]), float(freedoms[best])
-        residual = float(residuals[best])
-        weights = vectors @ ((vectors.T @ M) / (values + alpha)[:, None])
-    gcv = float(_cross_validate(np.array(residual), np.array(freedom), n))
-    return LeastSquares(
-        weights=weights,
-        intercept=moments.p - moments.mu @ weights,
-        rank=metric.rank,
-        ridge=alpha,
-        degrees_of_freedom=freedom,
-        mse=residual / c,
-        r2=1 - residual / variance if variance > 0 else float("nan"),
-        gcv=gcv / c,
-    )
+def _fit_moments(moments: LayerMoments) -> _Fit:
+    fit = LeastSquares.of(moments)
+    return _Fit(
+        fit.weights, fit.intercept, 0.0, fit.rank, fit.mse, float(fit.r2[0]),
+        fit.mse_cross_validated,
+    )  # fmt: skip
 
 
-def _cross_validate(
-    residuals: npt.NDArray[np.float64], freedoms: npt.NDArray[np.float64], n: int
-) -> npt.NDArray[np.float64]:
-    left = 1 - (1 + freedoms) / n
-    safe = np.where(left > 0, left, np.nan)
-    return np.where(left > 0, residuals / safe**2, np.inf)
+def _fit_ridge(features: Tensor, train: LabelledText, seed: int) -> _Fit:
+    """Least squares with the penalty that predicts texts of other folds best."""
+    Y = torch.from_numpy(target_rows(train.labels, train.task, len(train.classes)))
+    groups = torch.from_numpy(train.fold_groups)
+    classes = torch.from_numpy(train.labels) if train.task == "classification" else None
+    held_out = held_out_ridge(features, Y, stratified_folds(classes, groups, seed=seed))
+    weights, intercept = fit_ridge(features, Y, held_out.penalty)
+    error = float((features.double() @ weights + intercept - Y).square().mean())
+    variance = float(Y.var(0, correction=0).mean())
+    return _Fit(
+        weights, intercept, held_out.penalty, None, error, 1 - error / (variance or math.nan),
+        float(held_out.errors[held_out.chosen]) / Y.shape[1],
+    )  # fmt: skip
 
 
 def accumulate(features: Tensor, text: LabelledText, layer: int) -> LayerMoments:
@@ -146,55 +108,60 @@ def fit_ols(
 
     Returns:
         The result; its `record["fits"]` has a row per layer, `record["best_layer"]` the one with
-        the least error by generalised cross-validation, which looks at the train split alone, or
-        None where texts are too few for it to say anything of any layer.
+        the least error by cross-validation, which looks at the train split alone, or None where
+        texts are too few for it to say anything of any layer.
 
     Raises:
         NtpscoreError: bad input.
     """
     config = config or OlsConfig()
     layers = check_layers(config.layers, model, "--layer")
+    if moments is not None and config.ridge:
+        raise MomentsError("a penalty is chosen on features: moments alone don't do for ridge")
     if moments is not None:
         _check_moments(moments, model, train, layers)
 
-    def fit(features: dict[int, Tensor]) -> FittedHeads:
-        fits = [
-            solve_least_squares(
-                accumulate(features[layer], train, layer)
-                if moments is None
-                else moments.layer(layer),
-                ridge=config.ridge,
-            )
-            for layer in layers
+    def fit(features: SplitFeatures) -> FittedHeads:
+        by_place = {} if moments else features.of([Place(layer) for layer in layers])
+        fits = []
+        for layer in layers:
+            if moments is not None:
+                fits.append(_fit_moments(moments.layer(layer)))
+            elif config.ridge:
+                fits.append(_fit_ridge(by_place[Place(layer)].float(), train, config.seed))
+            else:
+                mean_tokens = by_place[Place(layer)].float()
+                fits.append(_fit_moments(accumulate(mean_tokens, train, layer)))
+        heads = [
+            LinearHead(layer, fit.weights, fit.intercept, "targets")
+            for layer, fit in zip(layers, fits, strict=True)
         ]
-        heads, statistics = [], []
-        for layer, squares in zip(layers, fits, strict=True):
-            heads.append(LinearHead(layer, squares.weights, squares.intercept, "targets"))
-            names = ("rank", "ridge", "degrees_of_freedom", "gcv", "mse", "r2")
-            statistics.append({"layer": layer} | {name: getattr(squares, name) for name in names})
+        names = ("penalty", "rank", "mse", "r2", "cross_validated_mse")
+        statistics = [
+            {"layer": layer} | {name: getattr(fit, name) for name in names}
+            for layer, fit in zip(layers, fits, strict=True)
+        ]
         split, n = train.source.split, len(train)
-        on_train = [
-            Evaluation(split, n, r2=squares.r2, mse=squares.mse, loss=squares.mse)
-            for squares in fits
-        ]
+        on_train = [Evaluation(split, n, r2=fit.r2, mse=fit.mse, loss=fit.mse) for fit in fits]
+        best = _best_layer(statistics)
         return FittedHeads(
             heads,
             statistics,
-            chosen=len(heads) - 1,
-            describe=lambda rows: {"fits": rows, "best_layer": _best_layer(rows)},
+            chosen=layers.index(best) if best is not None else len(heads) - 1,
+            describe=lambda rows: {"fits": rows, "best_layer": best},
             on_train=() if moments is None else on_train,
             warnings=_warnings(train, model.width),
         )
 
     return fit_on_features(
         "ols", fit, model, train, test, config,
-        layers=layers, folder=folder, cache=cache, progress=progress, needs_train=moments is None,
+        folder=folder, cache=cache, progress=progress,
     )  # fmt: skip
 
 
 def _best_layer(rows: list[dict[str, Any]]) -> int | None:
-    judged = [row for row in rows if np.isfinite(row["gcv"])]
-    return min(judged, key=lambda row: row["gcv"])["layer"] if judged else None
+    judged = [row for row in rows if np.isfinite(row["cross_validated_mse"])]
+    return min(judged, key=lambda row: row["cross_validated_mse"])["layer"] if judged else None
 
 
 def _check_moments(

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ntpscore.adapt.config import ProbeConfig
-from ntpscore.adapt.frozen import FittedHeads, find_layer, fit_on_features
+from ntpscore.adapt.frozen import FittedHeads, SplitFeatures, find_layer, fit_on_features
 from ntpscore.adapt.head import LinearHead, label_tensor, loss_of
 from ntpscore.adapt.result import LOSS_COLUMNS, AdaptResult
 from ntpscore.errors import TrainingError
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
+from ntpscore.reading.features import Place
 from ntpscore.text import LabelledText, Task
 
 
@@ -104,10 +105,11 @@ def fit_probe(
     config = config or ProbeConfig()
     layer = find_layer(config.layer, model)
 
-    def fit(features: dict[int, Tensor]) -> FittedHeads:
+    def fit(features: SplitFeatures) -> FittedHeads:
+        X = features.of([Place(layer)])[Place(layer)]
         labels = label_tensor(train.labels, train.task)
         linear, loss_curve = train_probe(
-            features[layer], labels, len(train.classes), train.task, config, progress
+            X.float(), labels, len(train.classes), train.task, config, progress
         )
         weights, intercept = (
             parameter.detach().double() for parameter in (linear.weight.T, linear.bias)
@@ -116,5 +118,5 @@ def fit_probe(
 
     return fit_on_features(
         "probe", fit, model, train, test, config,
-        layers=[layer], folder=folder, cache=cache, progress=progress,
+        folder=folder, cache=cache, progress=progress,
     )  # fmt: skip

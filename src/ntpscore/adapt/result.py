@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ntpscore.adapt.evaluation import Evaluation, Outputs, predictions
+from ntpscore.adapt.readout import HEAD, Readout
 from ntpscore.clock import Clock
 from ntpscore.errors import OutputError
 from ntpscore.files import make_folder, read_record, to_json, without_nan, write_text
@@ -41,6 +42,8 @@ class AdaptResult:
         loss_curve: a row per recorded step: step, samples seen, loss, learning rate; empty for
             closed forms.
         predictions: a row per text of the test split; None without one.
+        readout: what labels new texts; None where nothing is kept, and for a result that was
+            loaded: `load_predictor` reads it.
     """
 
     def __init__(
@@ -49,12 +52,14 @@ class AdaptResult:
         *,
         loss_curve: "pd.DataFrame | None" = None,
         predictions: "pd.DataFrame | None" = None,
+        readout: "Readout | None" = None,
     ) -> None:
         import pandas as pd
 
         self.record = record
         self.loss_curve = pd.DataFrame(columns=LOSS_COLUMNS) if loss_curve is None else loss_curve
         self.predictions = predictions
+        self.readout = readout
 
     def __repr__(self) -> str:
         model, data = self.record["model"]["id"], self.record["data"]["train"]["id"]
@@ -75,7 +80,7 @@ class AdaptResult:
         return None if record is None else Evaluation.from_record(record)
 
     def save(self, folder: str | Path) -> Path:
-        """Write `result.json`, `loss_curve.csv` and `predictions.csv` into a folder.
+        """Write `result.json`, tables and, if there is one, the head into a folder.
 
         Args:
             folder: made if it is missing; files of an earlier result are replaced.
@@ -84,14 +89,20 @@ class AdaptResult:
             OutputError: the folder can't be written.
         """
         folder = make_folder(folder)
-        # An earlier record must not stand beside tables of another run.
-        for name in ("result.json", "predictions.csv"):
-            (folder / name).unlink(missing_ok=True)
+        forget_result(folder)
+        if self.readout is not None:
+            self.readout.save(folder)
         write_text(folder / "loss_curve.csv", _to_csv(self.loss_curve))
         if self.predictions is not None:
             write_text(folder / "predictions.csv", _to_csv(self.predictions))
         write_text(folder / "result.json", to_json(self.record))
         return folder
+
+
+def forget_result(folder: Path) -> None:
+    """Remove an earlier result: its record must not stand beside tables or weights of another."""
+    for name in ("result.json", "predictions.csv", HEAD):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _to_csv(frame: "pd.DataFrame") -> str:

@@ -26,11 +26,13 @@ from transformers.optimization import Adafactor
 
 from ntpscore.adapt.config import TrainingConfig
 from ntpscore.adapt.evaluation import evaluate
-from ntpscore.adapt.head import MeanTokenClassifier, label_tensor, loss_of
+from ntpscore.adapt.head import LinearHead, MeanTokenClassifier, label_tensor, loss_of
+from ntpscore.adapt.readout import Readout
 from ntpscore.adapt.result import (
     LOSS_COLUMNS,
     STAGES,
     AdaptResult,
+    forget_result,
     make_record,
     tabulate_predictions,
     tokenize_splits,
@@ -40,7 +42,6 @@ from ntpscore.errors import OutputError, TrainingError
 from ntpscore.files import make_folder, write_tensors
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
-from ntpscore.reading.memory import keep_freed_memory
 from ntpscore.reading.tokens import TokenizedText, pad_batch, plan_batches
 from ntpscore.text import LabelledText
 
@@ -175,7 +176,6 @@ class Training:
             OutputError: the folder holds a checkpoint of another run, or can't be written.
             TrainingError: the loss is NaN or infinite.
         """
-        keep_freed_memory()
         warnings = self._resume(clock)
         self._classifier.train()
         saved = time.perf_counter()
@@ -376,7 +376,7 @@ def fit_classifier(
         config: how.
         folder: where checkpoints and the result go.
         progress: show bars.
-        write_weights: writes what was trained into a folder.
+        write_weights: writes what was trained into a folder; None keeps no weights, nor the head.
 
     Raises:
         NtpscoreError: bad input, or training that diverges.
@@ -418,8 +418,16 @@ def fit_classifier(
     curve = pd.DataFrame(training.curve, columns=list(LOSS_COLUMNS))
     predictions = None if test is None else tabulate_predictions(outputs[1], splits[1].text)
     result = AdaptResult(record, loss_curve=curve, predictions=predictions)
+    if write_weights is not None:
+        weights, intercept = (
+            parameter.detach().cpu().double()
+            for parameter in (classifier.head.weight.T, classifier.head.bias)
+        )
+        head = LinearHead(language_model.n_layers, weights, intercept)
+        result.readout = Readout.of_fit(head, method, language_model, train, config.max_length)
     if folder is not None:
         if write_weights is not None:
+            forget_result(folder)
             write_weights(folder)
         result.save(folder)
         training.discard_checkpoint()

@@ -1,37 +1,52 @@
 """`ntpscore adapt MODEL DATA --method METHOD`."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
+from ntpscore.adapt.config import LORA_RECIPES
 from ntpscore.adapt.methods import METHODS
 from ntpscore.cli import options
-from ntpscore.cli.options import AnyOf, takes_options
-from ntpscore.errors import NtpscoreError
+from ntpscore.cli.options import AnyOf, Only, takes_options
+from ntpscore.cli.output import Output
+from ntpscore.errors import MissingSplitError, NtpscoreError
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import option_names
 from ntpscore.text.options import SplitOptions
 
+if TYPE_CHECKING:
+    from ntpscore.progress import Progress
+    from ntpscore.text import Splits
+
 EXAMPLES = """
-Fit labels with a model, and test: least squares, logistic regression, probe, LoRA, from scratch.
+Fit labels with a model, and test them on other texts; `ntpscore predict` then labels new ones.
+
+By default a ridge regression on the hidden states of the layer that suits the labels best. Other
+methods are least squares, logistic regression, the paper's probe, LoRA, and training from scratch.
 
 [b]MODEL[/b] and [b]DATA[/b] are as for `ntpscore score`. The test split is the one called "test",
-unless --test-split names another or --hold-out leaves a share of the train split aside.
+unless --test-split names another, --test-data another file, or --hold-out leaves a share of the
+train split aside; where there is none, a fifth is held out.
 
 [b]Examples[/b]
 
-  ntpscore adapt smollm2-135m helpdesk --method ols
+  ntpscore adapt smollm2-135m helpdesk --out results/helpdesk
 
-  ntpscore adapt Qwen/Qwen2-0.5B dair-ai/emotion --method probe --out results/probe
+  ntpscore adapt smollm2-135m reviews.csv --layer 18 --pooling mean --out results/reviews
 
-  ntpscore adapt ./my-model reviews.csv --method ols --ridge --hold-out 0.2 --json
+  ntpscore adapt Qwen/Qwen2-0.5B dair-ai/emotion --method probe --layer last --json
 
-  ntpscore adapt Qwen/Qwen2-0.5B dair-ai/emotion --method lora --steps 2000 --rescore --out lora
+  ntpscore adapt Qwen/Qwen2-0.5B dair-ai/emotion --method lora --rescore --out results/lora
+
+  ntpscore adapt Qwen/Qwen2-0.5B dair-ai/emotion --method lora --recipe paper --out results/paper
 """
 
 
+# The share of texts that is tested where there is no test split.
+HOLD_OUT = 0.2
+_TRAINING = "Training (probe, lora, scratch)"
 Configs = AnyOf(*(method.config for method in METHODS.values()))
 
 
@@ -41,26 +56,37 @@ def adapt_command(
     data: options.Data,
     split_options: SplitOptions,
     model_options: ModelOptions,
-    method: Annotated[str, typer.Option(help=f"What to fit: {', '.join(METHODS)}.")],
     given: Annotated[dict[str, Any], Configs],
+    output: Annotated[Output, Only("json")],
+    method: Annotated[str, typer.Option(help=f"What to fit: {', '.join(METHODS)}.")] = "ridge",
     out: Annotated[Path | None, typer.Option(help="Folder for the result.")] = None,
-    json: options.Json = False,
     cache: Annotated[
         Path | None,
         typer.Option(help="Folder of frozen features; default --out.", rich_help_panel="Fit"),
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help=f"lora: {' or '.join(LORA_RECIPES)} settings, where no others are given.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
     rescore: Annotated[
         bool,
-        typer.Option("--rescore", help="lora: score the adapted model into --out/scores."),
+        typer.Option(
+            "--rescore",
+            help="lora: score the adapted model into --out/scores.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = False,
 ) -> None:
     """Parse, fit, print."""
-    from ntpscore.files import make_folder, to_json
+    from ntpscore.cli.adapt_table import print_adapt_result
+    from ntpscore.files import make_folder
     from ntpscore.models import load_model
     from ntpscore.progress import Progress
-    from ntpscore.text import load_splits
 
-    config = make_config(method, given)
+    config = make_config(method, given, recipe)
     is_frozen = METHODS[method].is_frozen
     if cache is not None and not is_frozen:
         raise NtpscoreError(f"--cache is not for --method {method}: it keeps frozen features")
@@ -69,8 +95,8 @@ def adapt_command(
             "--rescore is for --method lora with --out: it scores the adapter there"
         )
     folder = None if out is None else make_folder(out)
-    train, test = load_splits(data, split_options, seed=config.seed)
     with Progress(True) as bar:
+        train, test = _load_splits(data, split_options, config.seed, bar)
         bar.start(f"loading {model}", None)
         language_model = load_model(model, model_options)
     keywords = {"cache": cache} if is_frozen else {}
@@ -83,18 +109,30 @@ def adapt_command(
         rescore_adapter(
             language_model, train, folder, seed=config.seed, max_length=config.max_length
         )
-    if json:
-        typer.echo(to_json(result.record), nl=False)
-    else:
-        from ntpscore.cli.adapt_table import print_adapt_result
-
-        print_adapt_result(result, out, Console(stderr=True))
+    output.show(lambda console: print_adapt_result(result, out, console), record=result.record)
 
 
 adapt_command.__doc__ = EXAMPLES
 
 
-def make_config(method: str, given: dict[str, Any]) -> Any:
+def _load_splits(data: str, options: SplitOptions, seed: int, bar: "Progress") -> "Splits":
+    """Both splits; where there is none to test, a share of the other, and it is said."""
+    from ntpscore.text import load_splits
+
+    try:
+        return load_splits(data, options, seed=seed)
+    except MissingSplitError:
+        if options.test_split is not None:
+            raise
+    splits = load_splits(data, replace(options, hold_out=HOLD_OUT), seed=seed)
+    bar.say(
+        f"{data} has no test split: {HOLD_OUT:.0%} of its texts are held out, {len(splits.test)} "
+        f"of {sum(map(len, splits))} (--hold-out, --test-split and --test-data choose)"
+    )
+    return splits
+
+
+def make_config(method: str, given: dict[str, Any], recipe: str | None = None) -> Any:
     """The configuration of a method from the options that were typed.
 
     Raises:
@@ -109,4 +147,8 @@ def make_config(method: str, given: dict[str, Any]) -> Any:
         others = {"layer": "layers", "layers": "layer"}
         hint = "".join(f": use --{o}" for n, o in others.items() if n in foreign and o in names)
         raise NtpscoreError(f"{flags} can't be chosen for --method {method}{hint}")
-    return config(**given)
+    if recipe is None:
+        return config(**given)
+    if method != "lora" or recipe not in LORA_RECIPES:
+        raise NtpscoreError(f"--recipe is for --method lora: {' or '.join(LORA_RECIPES)}")
+    return config(**{**LORA_RECIPES[recipe], **given})

@@ -1,12 +1,15 @@
 """A result of adapt as a table for people."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from ntpscore.adapt.evaluation import Evaluation, Interval
 from ntpscore.adapt.methods import METHODS
+from ntpscore.adapt.readout import HEAD
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.cli.tables import LAYOUT, describe_seconds, number, print_costs, print_warnings
 
@@ -23,8 +26,11 @@ def print_adapt_result(result: AdaptResult, folder: Path | None, console: Consol
     """
     record = result.record
     model, train = record["model"], record["data"]["train"]
-    layers = record["layers"]
-    where = f"layer {layers[-1]}" if METHODS[record["method"]].is_frozen else "all layers"
+    where = "all layers"
+    if METHODS[record["method"]].is_frozen:
+        # Results of earlier versions have the mean token of their last layer on top.
+        layer, pooling = record.get("layer", record["layers"][-1]), record.get("pooling", "mean")
+        where = f"layer {layer}, {pooling} token"
     steps = f", {record['samples_seen']} seen in {record['steps']} steps" if record["steps"] else ""
     console.print(
         f"{record['method']} ({where}) of {model['id']} on {train['id']}: {train['n_texts']} texts "
@@ -33,11 +39,17 @@ def print_adapt_result(result: AdaptResult, folder: Path | None, console: Consol
         highlight=False,
     )
     console.print(_evaluations(result))
-    if len(record.get("fits", ())) > 1:
-        console.print(_layers(result))
+    for name, by_layer in (("fits", _fits), ("candidates", _candidates)):
+        if len(record.get(name, ())) > 1:
+            console.print(by_layer(record))
     print_warnings(console, record)
     trainable = f"{record['trainable_parameters']} trainable parameters"
     print_costs(console, [describe_seconds(record["seconds"]), trainable], record, folder)
+    if folder is not None and (folder / HEAD).exists():
+        console.print(
+            f"label new texts with it: ntpscore predict {folder} TEXTS --out labels.csv",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def _evaluations(result: AdaptResult) -> Table:
@@ -67,29 +79,57 @@ def _evaluations(result: AdaptResult) -> Table:
     return table
 
 
-def _layers(result: AdaptResult) -> Table:
-    """Least squares by layer; the layer with the least cross-validated error in bold."""
-    rows = result.record["fits"]
-    best = result.record["best_layer"]
-    step = -(-len(rows) // _MOST_ROWS)
-    table = Table(title="by layer", title_justify="left", **LAYOUT)
-    for heading in ("layer", "rank", "ridge", "mse", "r2", "gcv", "test accuracy", "test R²"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for i, row in enumerate(rows):
-        if i % step and row["layer"] != best and i != len(rows) - 1:
-            continue
-        test = row["test"] or {}
-        table.add_row(
+def _fits(record: dict[str, Any]) -> Table:
+    """Least squares by layer; the one with the least cross-validated error in bold."""
+    headings = ("layer", "rank", "penalty", "mse", "r2", "cv mse", "test accuracy", "test R²")
+    rows = {
+        row["layer"]: [
             str(row["layer"]),
-            str(row["rank"]),
-            f"{row['ridge']:.2g}",
+            "–" if row["rank"] is None else str(row["rank"]),
+            f"{row['penalty']:.2g}",
             number(row["mse"], 4),
             number(row["r2"]),
-            number(row["gcv"], 4),
-            number(test.get("accuracy")),
-            number(test.get("r2")),
-            style="bold" if row["layer"] == best else None,
-        )
+            number(row["cross_validated_mse"], 4),
+            number((row["test"] or {}).get("accuracy")),
+            number((row["test"] or {}).get("r2")),
+        ]
+        for row in record["fits"]
+    }
+    return _by_layer("by layer", headings, rows, record["best_layer"])
+
+
+def _candidates(record: dict[str, Any]) -> Table:
+    """What was cross-validated by layer and pooling; the one that was taken in bold."""
+    title = "held out in cross-validation of the train split"
+    by_layer: dict[int, dict[str, dict[str, Any]]] = {}
+    for row in record["candidates"]:
+        by_layer.setdefault(row["layer"], {})[row["pooling"]] = row
+    names = {"accuracy": "accuracy", "r2": "R²"}
+    figures = [
+        (pooling, name)
+        for pooling in ("mean", "last")
+        for name in names
+        if any(row["pooling"] == pooling and row[name] is not None for row in record["candidates"])
+    ]
+    headings = ("layer", *(f"{pooling} token: {names[name]}" for pooling, name in figures))
+    rows = {
+        layer: [str(layer), *(number(row.get(p, {}).get(name)) for p, name in figures)]
+        for layer, row in by_layer.items()
+    }
+    return _by_layer(title, headings, rows, record["layer"])
+
+
+def _by_layer(
+    title: str, headings: Sequence[str], rows: dict[int, list[str]], best: int | None
+) -> Table:
+    """A row per layer, or every so many of them; with the first, the best and the last."""
+    step = -(-len(rows) // _MOST_ROWS)
+    table = Table(title=title, title_justify="left", **LAYOUT)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for i, (layer, cells) in enumerate(rows.items()):
+        if i % step == 0 or layer == best or i == len(rows) - 1:
+            table.add_row(*cells, style="bold" if layer == best else None)
     return table
 
 

@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 import ntpscore
+from ntpscore.allocator import keep_freed_memory
 from ntpscore.cli.adapt import adapt_command
 from ntpscore.cli.datasets import datasets_command
 from ntpscore.cli.models import models_command
+from ntpscore.cli.predict import predict_command
 from ntpscore.cli.rank import rank_command
 from ntpscore.cli.score import score_command
 from ntpscore.cli.show import show_command
@@ -29,6 +31,7 @@ app = typer.Typer(
 )
 app.command("score")(score_command)
 app.command("adapt")(adapt_command)
+app.command("predict")(predict_command)
 app.command("rank")(rank_command)
 app.command("show")(show_command)
 app.command("models")(models_command)
@@ -61,7 +64,9 @@ def run(arguments: list[str] | None = None) -> None:
     Args:
         arguments: in place of the process's own.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        keep_freed_memory()
+        arguments = sys.argv[1:]
     debug = "--debug" in arguments
     try:
         app([argument for argument in arguments if argument != "--debug"])

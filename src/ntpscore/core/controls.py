@@ -1,12 +1,8 @@
 """What a score is worth: its level by chance and under shuffled labels."""
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-
-from ntpscore.core.tridiagonal import Tridiagonal
 
 _RIDGES = 128
 
@@ -15,8 +11,6 @@ def retained_chance(
     N_centred: Float[Tensor, "d d"],
     M_centred: Float[Tensor, "d c"],
     k: Int[Tensor, " q"],
-    *,
-    full_rank: bool = True,
 ) -> Float[Tensor, " q"]:
     """The mean of `retained` where V's k columns are drawn at random.
 
@@ -29,8 +23,6 @@ def retained_chance(
         N_centred: (d, d) covariance of the mean token.
         M_centred: (d, c) its covariance with the labels.
         k: how many random directions, each from 0 to d.
-        full_rank: False spares the attempt to do without the eigenvectors, which a singular
-            covariance needs.
 
     Returns:
         One value in [0, 1] per entry of k.
@@ -39,32 +31,18 @@ def retained_chance(
         Dereziński, Liang, Liao, Mahoney 2020, "Precise expressions for random projections"
         (arXiv 2006.10653), theorem 1.
     """
-    values, forms = _spectrum(N_centred, M_centred, full_rank=full_rank)
+    values, vectors = torch.linalg.eigh(N_centred)
+    in_range = values > values[-1] * torch.finfo(values.dtype).eps * len(values)
+    values, power = values[in_range], (vectors[:, in_range].T @ M_centred).square().sum(1)
     # From half a degree of freedom to half of one less than all.
     most, least = 2 * values.sum(), 0.5 / (1 / values).sum()
     ridges = torch.logspace(float(most.log10()), float(least.log10()), _RIDGES).to(values)
     freedom = (values / (values + ridges[:, None])).sum(1)
-    fit, fits = forms(torch.cat([ridges.new_zeros(1), ridges])).split((1, len(ridges)))
-    kept = fits / torch.where(fit > 0, fit, float("nan"))
+    fit = (power / values).sum()
+    share = (power / (values + ridges[:, None])).sum(1) / torch.where(fit > 0, fit, float("nan"))
     freedom = torch.cat([freedom, freedom.new_tensor([len(values)])])
-    kept = torch.cat([kept, torch.where(fit > 0, 1.0, float("nan"))])
-    return interpolate(k.to(values.dtype), freedom, kept).clamp(0.0, 1.0)
-
-
-def _spectrum(
-    N: Float[Tensor, "d d"], M: Float[Tensor, "d c"], *, full_rank: bool
-) -> tuple[Float[Tensor, " m"], Callable[[Float[Tensor, " g"]], Float[Tensor, " g"]]]:
-    """The eigenvalues of N on its numerical range, and `γ ↦ tr Mᵀ (N + γ I)⁻¹ M` there."""
-    if full_rank and N.device.type == "cpu":
-        reduced = Tridiagonal.of(N, M)
-        values = reduced.eigenvalues()
-        if values[0] > values[-1] * torch.finfo(values.dtype).eps * len(values):
-            return values, reduced.forms
-    values, vectors = torch.linalg.eigh(N)
-    seen = values > values[-1] * torch.finfo(values.dtype).eps * len(values)
-    power = (vectors[:, seen].T @ M).square().sum(1)
-    values = values[seen]
-    return values, lambda shifts: (power / (values + shifts[:, None])).sum(1)
+    share = torch.cat([share, torch.where(fit > 0, 1.0, float("nan"))[None]])
+    return interpolate(k.to(values.dtype), freedom, share).clamp(0.0, 1.0)
 
 
 def interpolate(

@@ -134,15 +134,9 @@ def held_out_ridge(
         Golub, Heath, Wahba 1979 (one text a fold); Hastie, Tibshirani, Friedman 2009, The Elements
         of Statistical Learning, section 7.10; the residual of a fold is Woodbury's identity.
     """
-    X = features.to(torch.float64)
-    _check_finite(X, "features")
-    X, deviations = _centre(X)
-    varying = int((deviations > 0).sum())
-    if varying == 0:
-        raise MomentsError(f"no feature varies between these {len(X)} texts: nothing can be fitted")
-    if standardise:
-        X = X / torch.where(deviations > 0, deviations, 1.0)
+    X, _, deviations = _standardised(features, standardise)
     if penalties is None:
+        varying = (deviations > 0).sum()
         penalties = X.new_tensor(RELATIVE_PENALTIES) * (X.square().sum() / varying)
     n, d = X.shape
     if d > n:
@@ -185,6 +179,43 @@ def held_out_kernel_ridge(
     if penalties is None:
         penalties = K.new_tensor(RELATIVE_PENALTIES) * power
     return _hold_out(*_scores_of_gram(K), Y, folds, penalties)
+
+
+def fit_ridge(
+    features: Float[Tensor, "n d"],
+    Y: Float[Tensor, "n c"],
+    penalty: float,
+    *,
+    standardise: bool = True,
+) -> tuple[Float[Tensor, "d c"], Float[Tensor, " c"]]:
+    """Ridge regression with intercept on all texts, at a penalty that `held_out_ridge` chose.
+
+    Args:
+        features: as `held_out_ridge`.
+        Y: as `held_out_ridge`.
+        penalty: α, positive.
+        standardise: as `held_out_ridge`.
+
+    Returns:
+        Weights (d, c) of the features as they are, not standardised, and intercepts (c,).
+
+    Raises:
+        MomentsError: a number is not finite, or no feature varies.
+    """
+    X, mean, deviations = _standardised(features, standardise)
+    Y = Y.to(X)
+    _check_finite(Y, "labels")
+    n, d = X.shape
+    deviations_of_Y = Y - Y.mean(0)
+    by_features = d <= n
+    gram = X.T @ X if by_features else X @ X.T
+    gram.diagonal().add_(penalty)
+    right = X.T @ deviations_of_Y if by_features else deviations_of_Y
+    weights: Tensor = torch.cholesky_solve(right, torch.linalg.cholesky(gram))
+    weights = weights if by_features else X.T @ weights
+    if standardise:
+        weights = weights / torch.where(deviations > 0, deviations, 1.0)[:, None]
+    return weights, Y.mean(0) - mean @ weights
 
 
 def choose_nested(candidates: Sequence[HeldOut]) -> NestedChoice:
@@ -253,8 +284,11 @@ def stratified_folds(
     members = groups.cpu().unique(return_inverse=True)[1]
     if classes is None:
         classes = torch.zeros_like(members)
-    codes = classes.cpu().unique(return_inverse=True)[1]
-    n_groups, n_classes = int(members.max()) + 1, int(codes.max()) + 1
+    names, codes = classes.cpu().unique(return_inverse=True)
+    n_groups, n_classes = int(members.max()) + 1, len(names)
+    # Numbered as they first occur, so that folds don't hang on their names.
+    first = torch.stack([(codes == code).nonzero()[0, 0] for code in range(n_classes)])
+    codes = first.argsort().argsort()[codes]
     if n_groups < 2 or n_folds < 2:
         raise MomentsError(
             f"cross-validation needs two folds at least: {n_groups} groups of texts can't be "
@@ -291,13 +325,24 @@ def _check_finite(values: Tensor, what: str) -> None:
         raise MomentsError(f"the {what} of a ridge regression are NaN or infinite")
 
 
-def _centre(X: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Float[Tensor, " d"]]:
-    """Deviations from the mean, and their root mean square, 0 where a feature is constant."""
-    largest = X.abs().amax(0)
-    centred = X - X.mean(0)
-    deviations = centred.square().mean(0).sqrt()
+def _standardised(
+    features: Float[Tensor, "n d"], standardise: bool
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, " d"], Float[Tensor, " d"]]:
+    """Features centred, and scaled if wanted; their means and standard deviations.
+
+    Features that are constant but for rounding become zero, and so does their deviation.
+    """
+    X = features.to(torch.float64)
+    _check_finite(X, "features")
+    mean, largest = X.mean(0), X.abs().amax(0)
+    X = X - mean
+    deviations = X.square().mean(0).sqrt()
     varies = deviations > _CONSTANT * largest
-    return centred * varies, deviations * varies
+    if not bool(varies.any()):
+        raise MomentsError(f"no feature varies between these {len(X)} texts: nothing can be fitted")
+    deviations = deviations * varies
+    X = X / torch.where(varies, deviations, 1.0) if standardise else X
+    return X * varies, mean, deviations
 
 
 def _scores_of_gram(

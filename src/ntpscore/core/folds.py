@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ntpscore.core.moments import Moments
 from ntpscore.core.scores import SCORES, score_layer
-from ntpscore.core.tridiagonal import hold_scipy_threads
 from ntpscore.errors import MomentsError
 
 FEWEST_FOLDS = 10
@@ -155,20 +154,20 @@ class Folds:
             of: texts in all.
         """
         everything = _total(self._full)
-        with hold_scipy_threads(everything.width, torch.get_num_threads()):
-            of_all = _values(everything, self.layer, k)
-            values = torch.tensor(
-                [
-                    _values(_total([*self._full[:j], *self._full[j + 1 :]]), self.layer, k)
-                    for j in range(len(self._full))
-                ],
-                dtype=torch.float64,
-            )
-        found = {}
+        of_all = _values(everything, self.layer, k)
+        values = torch.tensor(
+            [
+                _values(_total([*self._full[:j], *self._full[j + 1 :]]), self.layer, k)
+                for j in range(len(self._full))
+            ],
+            dtype=torch.float64,
+        )
+        estimates = {}
         for i, (name, full) in enumerate(zip(ESTIMATED, of_all, strict=True)):
-            one = jackknife(values[:, i], full, n_texts=everything.n_texts, of=of)
-            found[name] = one if name in FITS else one.widened(abs(one.value - full))
-        return found
+            estimate = jackknife(values[:, i], full, n_texts=everything.n_texts, of=of)
+            doubt = 0.0 if name in FITS else abs(estimate.value - full)
+            estimates[name] = estimate.widened(doubt)
+        return estimates
 
 
 def _total(parts: Sequence[Moments]) -> Moments:

@@ -99,7 +99,7 @@ class LayerMoments:
         """The width d of the hidden states."""
         return self.N.shape[0]
 
-    @property
+    @cached_property
     def N_centred(self) -> Float[Tensor, "d d"]:
         """(d, d) covariance of the mean token, `N − μμᵀ`.
 

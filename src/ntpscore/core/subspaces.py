@@ -7,16 +7,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ntpscore.core.factored_metric import FactoredMetric, factor_metric
 from ntpscore.core.geneig import (
     GeneralizedEigen,
     LabelDirections,
-    Metric,
-    factor_metric,
     generalized_eigen,
     label_directions,
 )
 from ntpscore.core.moments import LayerMoments
-from ntpscore.core.triangles import lower_gram
 
 # Orthonormal bases by Cholesky factors lose as many digits as the condition number of C0 has.
 _SAFE_CONDITION = 1e10
@@ -35,7 +33,7 @@ class Subspaces:
 
     next_token: GeneralizedEigen
     V: Float[Tensor, "d m"]
-    N: Metric
+    N: FactoredMetric
     labels: LabelDirections
 
     @cached_property
@@ -54,7 +52,7 @@ class Subspaces:
         V, K = self.V, self.N.whitener
         if self.next_token.metric.condition < _SAFE_CONDITION:
             # V = Q R with Rᵀ R = Vᵀ V, so that Qᵀ K = R⁻ᵀ Vᵀ K.
-            gram = lower_gram(V.T)
+            gram = V.T @ V
             first, first_failed = torch.linalg.cholesky_ex(gram)
             last, last_failed = torch.linalg.cholesky_ex(gram.flip(0, 1).T)
             if not bool(first_failed + last_failed):
@@ -123,7 +121,7 @@ def nested_coordinates(
     return _nested_coordinates_with_dependence(columns, targets)
 
 
-def coordinates_by_complement(
+def nested_coordinates_from_inverse(
     T: Float[Tensor, "m m"], targets: Float[Tensor, "m t"]
 ) -> Float[Tensor, "m t"]:
     """`nested_coordinates` of `F V` for a full V = QR, from T = Qᵀ F⁻¹.

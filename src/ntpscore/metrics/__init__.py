@@ -1,4 +1,4 @@
-"""Rival transferability metrics, and the dull baselines; each in the file of its name."""
+"""Rival transferability metrics, and the trivial baselines; each in the file of its name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Metric:
             layer, and the labels. `next_token`: chunks of next-token distributions, and the labels.
             `labels`: the labels alone. `model`: the model alone.
         reference: authors and year.
-        baseline: whether it is a dull one, that takes no part in a consensus.
+        baseline: whether it is a trivial one, that takes no part in a consensus.
     """
 
     name: str

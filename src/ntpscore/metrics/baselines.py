@@ -1,4 +1,4 @@
-"""The dull baselines that a metric has to beat."""
+"""The trivial baselines that a metric has to beat."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from ntpscore.metrics.inputs import check_classes, check_features
-from ntpscore.metrics.ridge_cv import fit_ridge_probe
+from ntpscore.metrics.inputs import check_classes
+from ntpscore.metrics.ridge_cv import hold_out
 
 
 def n_classes(labels: npt.NDArray[Any]) -> float:
@@ -45,7 +45,7 @@ def model_size(model: nn.Module) -> float:
 
 
 def probe_accuracy(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
-    """Leave-one-out accuracy of the ridge probe of `fit_ridge_probe`: its largest output's class.
+    """Held-out accuracy of the ridge probe of `ridge_cv`: its largest output's class.
 
     In [0, 1]; higher is better. Defined for n < d.
 
@@ -57,9 +57,9 @@ def probe_accuracy(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
         MetricError: the labels are targets or several at once, or of one class; or the features
             never differ.
     """
-    X = check_features(features)
-    codes = check_classes(labels, len(X), "probe_accuracy")
-    return float((fit_ridge_probe(X, codes).predictions.argmax(1) == codes).mean())
+    codes = check_classes(labels, len(labels), "probe_accuracy")
+    predicted = hold_out(features, codes).class_scores.argmax(1).numpy()
+    return float((predicted == codes).mean())
 
 
 def headroom(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:

@@ -42,8 +42,8 @@ def gbc(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
     components = PCA(min(MOST_COMPONENTS, *X.shape), svd_solver="full").fit(X)
     sizes = components.singular_values_
     # The last of n ≤ d components is rounding, in which any two classes look alike.
-    seen = sizes > sizes[0] * max(X.shape) * np.finfo(np.float64).eps
-    reduced = components.transform(X)[:, seen]
+    in_range = sizes > sizes[0] * max(X.shape) * np.finfo(np.float64).eps
+    reduced = components.transform(X)[:, in_range]
     classes = [reduced[codes == label] for label in range(codes.max() + 1)]
     means = np.stack([rows.mean(0) for rows in classes])
     variances = np.stack([rows.var(0) for rows in classes])

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from ntpscore.core.geneig import factor_metric
+from ntpscore.core.factored_metric import factor_metric
 from ntpscore.core.moments import LayerMoments
 from ntpscore.errors import MetricError
 from ntpscore.metrics.inputs import check_class_shares, check_classes, check_features
@@ -33,8 +33,8 @@ def h_score(moments: LayerMoments) -> float:
     shares = check_class_shares(moments, "h_score")
     whitener = factor_metric(moments.N_centred).whitener
     between = (whitener.T @ moments.M_centred).square().sum(0).cpu().numpy()
-    seen = shares > 0
-    return float((between[seen] / shares[seen]).sum())
+    occurs = shares > 0
+    return float((between[occurs] / shares[occurs]).sum())
 
 
 def h_score_shrunk(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:

@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from ntpscore.core.cross_validation import stratified_folds
 from ntpscore.core.moments import LayerMoments
 from ntpscore.errors import MetricError
 
@@ -23,15 +25,15 @@ def check_features(features: npt.ArrayLike) -> Floats:
     Raises:
         MetricError: they are no matrix of at least two finite rows.
     """
-    found: Floats = np.asarray(features, dtype=np.float64)
-    if found.ndim != 2 or len(found) < 2 or found.shape[1] < 1:
+    X: Floats = np.asarray(features, dtype=np.float64)
+    if X.ndim != 2 or len(X) < 2 or X.shape[1] < 1:
         raise MetricError(
-            f"features must be a matrix of at least two texts by one width, got {found.shape}"
+            f"features must be a matrix of at least two texts by one width, got {X.shape}"
         )
-    if not np.isfinite(found).all():
-        text = int(np.flatnonzero(~np.isfinite(found).all(1))[0])
+    if not np.isfinite(X).all():
+        text = int(np.flatnonzero(~np.isfinite(X).all(1))[0])
         raise MetricError(f"the features of text {text} are NaN or infinite")
-    return found
+    return X
 
 
 def check_classes(labels: npt.NDArray[Any], n_texts: int, metric: str) -> Integers:
@@ -116,3 +118,16 @@ def check_class_shares(moments: LayerMoments, metric: str) -> Floats:
     if n_seen < 2:
         raise MetricError(f"{metric} needs at least two classes, got {n_seen}")
     return shares
+
+
+def deal_out(codes: Integers) -> Integers:
+    """(n,) the fold of each text, ten of them where classes allow it, in which classes balance.
+
+    Leaving one text out instead, any class would be rarer among the texts that judge one of its
+    own: without signal that is below chance.
+
+    Args:
+        codes: (n,) class indices, from `check_classes`.
+    """
+    folds = stratified_folds(torch.from_numpy(codes), torch.arange(len(codes)))
+    return np.asarray(folds.numpy(), dtype=np.int64)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from ntpscore.core.geneig import relative_cutoff
+from ntpscore.core.factored_metric import relative_cutoff
 from ntpscore.core.moments import LayerMoments
 from ntpscore.errors import MetricError
 from ntpscore.metrics.inputs import Floats
@@ -47,13 +47,13 @@ def log_me(moments: LayerMoments) -> float:
     """
     n = moments.n_texts
     values, vectors = np.linalg.eigh(moments.N.cpu().numpy())
-    kept = np.flatnonzero(values > relative_cutoff(moments.width) * max(values[-1], 0.0))[-n:]
-    if not len(kept):
+    in_range = np.flatnonzero(values > relative_cutoff(moments.width) * max(values[-1], 0.0))[-n:]
+    if not len(in_range):
         raise MetricError("the features are all zero")
     powers = moments.YY.diagonal().cpu().numpy() * n
     if not (powers > 0).all():
         raise MetricError("a label column is zero everywhere: leave that class or target out")
-    values, vectors = values[kept], vectors[:, kept]
+    values, vectors = values[in_range], vectors[:, in_range]
     inside = n * (vectors.T @ moments.M.cpu().numpy()) ** 2 / values[:, None]  # (r, c) a_i
     evidences = [
         _largest_evidence(n * values, a, float(power), n)
@@ -91,13 +91,13 @@ def _largest_evidence(squares: Floats, a: Floats, power: float, n: int) -> float
     grid = np.linspace(low, high, _GRID)
     heights = [evidence(log_t) for log_t in grid]
     top = int(np.argmax(heights))
-    found = minimize_scalar(
+    maximum = minimize_scalar(
         lambda log_t: -evidence(log_t),
         bounds=(grid[max(top - 1, 0)], grid[min(top + 1, _GRID - 1)]),
         method="bounded",
         options={"xatol": 1e-10},
     )
-    return max(*limits, heights[top], -float(found.fun))
+    return max(*limits, heights[top], -float(maximum.fun))
 
 
 def _evidence(Q: float, log_determinant: float, n: int) -> float:

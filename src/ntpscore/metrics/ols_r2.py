@@ -1,8 +1,9 @@
 """R² of ordinary least squares on the features."""
 
-from ntpscore.core.geneig import factor_metric
-from ntpscore.core.grouping import adjusted_r2
+import math
+
 from ntpscore.core.moments import LayerMoments
+from ntpscore.core.probe import LeastSquares
 from ntpscore.errors import MetricError
 
 
@@ -22,7 +23,7 @@ def r2(moments: LayerMoments) -> float:
     Source:
         method.md, `ΣΛ / tr Cov(Y)` on centred moments.
     """
-    return _fit(moments)[0]
+    return float(_fit(moments).r2[0])
 
 
 def r2_adjusted(moments: LayerMoments) -> float:
@@ -41,22 +42,17 @@ def r2_adjusted(moments: LayerMoments) -> float:
     Source:
         Ezekiel 1930, "Methods of Correlation Analysis".
     """
-    value, rank = _fit(moments)
-    chance = moments.chance_r2(rank)
-    if not chance < 1:
+    fit = _fit(moments)
+    if math.isnan(fit.r2_adjusted):
         groups = "" if moments.grouping is None else " in too few different groups"
         raise MetricError(
             f"r2_adjusted needs more texts than features: {moments.n_texts} texts{groups} span "
-            f"{rank} dimensions"
+            f"{fit.rank} dimensions"
         )
-    return adjusted_r2(value, chance)
+    return fit.r2_adjusted
 
 
-def _fit(moments: LayerMoments) -> tuple[float, int]:
-    """R² and the numerical rank of the features' covariance."""
-    variance = float(moments.Y_variances[0])
-    if variance == 0:
+def _fit(moments: LayerMoments) -> LeastSquares:
+    if not moments.Y_variances[0] > 0:
         raise MetricError("the labels never differ, so there is nothing to predict")
-    metric = factor_metric(moments.N_centred)
-    explained = float((metric.whitener.T @ moments.M_centred).square().sum())
-    return min(explained / variance, 1.0), metric.rank
+    return LeastSquares.of(moments)

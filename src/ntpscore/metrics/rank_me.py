@@ -2,7 +2,7 @@
 
 import torch
 
-from ntpscore.core.geneig import relative_cutoff
+from ntpscore.core.factored_metric import relative_cutoff
 from ntpscore.core.moments import LayerMoments
 from ntpscore.errors import MetricError
 

@@ -136,9 +136,14 @@ def _on_layer(
             reason="no layer has an r2_adjusted, as there are too few texts: rank on the last one",
         )
 
+    (row,) = (row for row in result.record["layers"] if row["layer"] == layer)
+
     def compute() -> float:
         if metric.name in _MEANINGLESS and result.record["unsaid"]:
             raise MetricError(_TOO_FEW)
+        # Least squares was solved for the scores.
+        if row.get(metric.name) is not None:
+            return float(row[metric.name])
         if metric.needs == "moments":
             return metric.function(result.moments.layer(layer))
         return metric.function(result.features.get(layer).float().numpy(), labels)

@@ -13,12 +13,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ntpscore.clock import Clock
 from ntpscore.core.moments import NonFiniteError
-from ntpscore.core.pooling import mean_tokens
 from ntpscore.errors import MomentsError, OutputError
 from ntpscore.files import make_folder
 from ntpscore.models import LanguageModel
@@ -544,3 +544,17 @@ def _find(cache: Path, name: str, key: str, n_texts: int) -> tuple[Features | No
                 f"{path} is of other texts or another model; the features were computed again"
             )
     return known, warnings
+
+
+def mean_tokens(
+    hidden_states: Float[Tensor, "b t d"], attention_mask: Tensor
+) -> Float[Tensor, "b d"]:
+    """The mean of each text's tokens, in float32.
+
+    Args:
+        hidden_states: (b, t, d); what stands at the padding may be anything, NaN too.
+        attention_mask: (b, t), non-zero where there is a token, at least one a text.
+    """
+    is_token = (attention_mask != 0).to(hidden_states.device)[:, :, None]
+    tokens = hidden_states.to(torch.float32).masked_fill(~is_token, 0.0)
+    return tokens.sum(1) / is_token.sum(1)

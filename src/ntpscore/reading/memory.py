@@ -1,8 +1,5 @@
 """What a pass takes of memory, planned before it begins."""
 
-import ctypes
-import sys
-
 import psutil
 import torch
 
@@ -11,8 +8,6 @@ from ntpscore.core.scores import solve_bytes
 from ntpscore.errors import ModelError
 
 _MARGIN = 0.9
-# From glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def sums_device(device: torch.device) -> torch.device:
@@ -64,17 +59,3 @@ def check_memory(
             f"{needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free: {advice}"
         )
     return needed
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep large blocks of memory that were freed, for the next batch to use.
-
-    By default it hands them back, and the system clears every page of them again for the next
-    tensor: a quarter of the time of a forward pass on a processor. Elsewhere nothing happens.
-    """
-    if sys.platform != "linux":
-        return
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version"):
-        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -171,9 +171,10 @@ class MomentsPass:
     def keep_features(self) -> Features | None:
         """The features of those texts that were read, in their file, if any were to be kept."""
         if self._folder is not None:
-            # An earlier record must not stand beside features of another run.
-            (self._folder / "result.json").unlink(missing_ok=True)
-            (self._folder / FEATURES).unlink(missing_ok=True)
+            # An earlier record must not stand beside features of another run, nor this one's beside
+            # earlier moments.
+            for name in ("result.json", "moments.safetensors", FEATURES):
+                (self._folder / name).unlink(missing_ok=True)
         if self._features is None:
             return None
         read = self._rounds[: self._round + 1]

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, Literal
 
 from ntpscore.models.options import ModelOptions
 from ntpscore.text.options import TextOptions
@@ -12,35 +12,48 @@ from ntpscore.text.options import TextOptions
 WORTHWHILE = 0.05
 
 
+Choice = Literal["nothing", "no_use", "lora", "words", "frozen"]
+
+
+def _choose(record: Mapping[str, Any]) -> Choice:
+    """What was found, in a word."""
+    accuracy = record["accuracy"]
+    if accuracy["frozen"] is None:
+        return "nothing"
+    measure, frozen = accuracy["measure"], accuracy["frozen"]
+    gain = (record.get("forecast") or {}).get("gain")
+    if not frozen[f"{measure}_low"] > accuracy["majority"].get(measure, 0.0):
+        return "no_use"
+    if gain is not None and gain >= WORTHWHILE:
+        return "lora"
+    words = accuracy["words"].get(measure)
+    return "words" if words is not None and words >= frozen[measure] else "frozen"
+
+
 def write_advice(record: Mapping[str, Any]) -> str:
     """What to do next, from what was found.
 
     Args:
         record: of a result: `accuracy`, `forecast`, `data`.
     """
-    accuracy = record["accuracy"]
-    if accuracy["frozen"] is None:
+    accuracy, choice = record["accuracy"], _choose(record)
+    if choice == "nothing":
         return f"Nothing can be said of these texts: {accuracy['reason']}."
-    measure, best = accuracy["measure"], accuracy["best"]
-    frozen, words = accuracy["frozen"], accuracy["words"]
-    low = frozen[f"{measure}_low"]
-    where = f"layer {best['layer']} ({best['pooling']} token)"
-    gain = (record.get("forecast") or {}).get("gain")
-    if not low > accuracy["majority"].get(measure, 0.0):
-        found = (
+    where = f"layer {accuracy['best']['layer']} ({accuracy['best']['pooling']} token)"
+    if choice == "no_use":
+        return (
             "Don't use this model frozen: what it knows of these labels can't be told from "
-            f"{GUESS[measure]}"
+            f"{GUESS[accuracy['measure']]}. Check the labels, add texts, or train with LoRA:"
         )
-        return f"{found}; check the labels, add texts, or fine-tune with LoRA."
-    if gain is not None and gain >= WORTHWHILE:
+    if choice == "lora":
         return (
-            f"LoRA is likely to be worth its training here, about {100 * gain:.0f} points; "
-            f"{where} of the frozen model comes at once, for comparison."
+            "LoRA is likely to be worth its training: about "
+            f"{100 * record['forecast']['gain']:.0f} points over the frozen model."
         )
-    if words.get(measure) is not None and words[measure] >= frozen[measure]:
+    if choice == "words":
         return (
-            "The words alone do as well as the frozen model: this model adds nothing here that a "
-            "bag of words lacks; a readout of the model is fitted by"
+            "The words alone do as well as the frozen model, so a bag of words is enough; to "
+            f"compare, fit one linear map of {where}:"
         )
     return f"Start with the frozen model: one linear map of {where}, fitted in seconds."
 
@@ -53,7 +66,7 @@ GUESS = {
 
 
 def next_command(record: Mapping[str, Any]) -> str | None:
-    """The command that fits the readout that was found best; None where data came from memory.
+    """The command that does what the advice says; None where data came from memory.
 
     Args:
         record: of a result: `accuracy`, `settings`, `model`, `data`.
@@ -70,5 +83,8 @@ def next_command(record: Mapping[str, Any]) -> str | None:
             if value != field.default and field.name != "max_texts":
                 flag = field.metadata["flag"] or "--" + field.name.replace("_", "-")
                 words += [flag] if value is True else [flag, str(value)]
-    words += ["--layer", str(best["layer"]), "--pooling", best["pooling"]]
+    if _choose(record) in ("lora", "no_use"):
+        words += ["--method", "lora", "--out", "lora"]
+    else:
+        words += ["--layer", str(best["layer"]), "--pooling", best["pooling"]]
     return shlex.join(words)

@@ -56,7 +56,7 @@ def trace_learning_curve(
                 continue
             error[rows] += one_error
             spread[rows] += one_spread
-            trained += size * (1 - 1 / n_folds)
+            trained += len(rows) * (1 - 1 / n_folds)
             draws += 1
             on_draw()
         if draws and spread.sum() > 0:

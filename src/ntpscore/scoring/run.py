@@ -22,7 +22,7 @@ from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
 from ntpscore.progress import Progress
 from ntpscore.reading.adaptive_reading import AdaptiveReading
-from ntpscore.reading.memory import check_memory, keep_freed_memory, sums_device
+from ntpscore.reading.memory import check_memory, sums_device
 from ntpscore.reading.moments_pass import MomentsPass, sums_at_once
 from ntpscore.reading.provenance import (
     describe_command,
@@ -148,7 +148,6 @@ def score_text(
     """
     config = config or ScoreConfig()
     clock = clock or Clock(STAGES)
-    keep_freed_memory()
     with clock("sanity_check"):
         loss = _check_model(language_model, config)
     layers = check_layers(config.layers, language_model, "--layers")
@@ -225,6 +224,7 @@ def score_text(
     result = ScoreResult(
         record, table=table, held_out=judged.held_out, moments=moments, features=features
     )
+    record["seconds"] = clock.seconds()  # the forecast tells a price by them
     if evidence is not None:
         record["forecast"] = forecast_lora(record, evidence)
     record["advice"] = write_advice(record)

@@ -78,9 +78,19 @@ def accuracy_lines(record: Mapping[str, Any]) -> list[str]:
         ends = {"accuracy": forecast["accuracy"], "accuracy_low": low, "accuracy_high": high}
         coverage = f"{forecast['coverage']:.0%}".replace("%", " %")
         lines.append(_row("LoRA (forecast)", ends, measure="accuracy") + f" ({coverage})")
-    elif forecast:
-        lines += _wrap(f"  LoRA: {forecast['verdict']}")
+    if forecast:
+        lines += _wrap(f"  {_describe_forecast(forecast)}")
     return [*lines, "* one linear map, by ridge regression, of a layer's hidden states"]
+
+
+def _describe_forecast(forecast: Mapping[str, Any]) -> str:
+    """The verdict on LoRA, what it rests on, and its price."""
+    parts = [forecast["verdict"]]
+    if forecast.get("lora_seconds"):
+        parts.append(f"training takes about {forecast['lora_seconds'] / 60:,.0f} min here")
+    if forecast.get("outside"):
+        parts.append(f"the evidence has none like this ({'; '.join(forecast['outside'])})")
+    return "LoRA: " + "; ".join(parts)
 
 
 def _row(name: str, values: Mapping[str, Any] | float | None, *, measure: str) -> str:

@@ -82,6 +82,12 @@ def layer_record(table: ScoreTable) -> list[dict[str, Any]]:
                 "n_label_directions": s.n_label_directions,
                 "next_token_r2": s.next_token_r2,
                 "next_token_k90": s.next_token_k90,
+                "loss_k": s.losses.k,
+                "next_token_loss": s.losses.next_token,
+                "probe_loss": s.losses.probe,
+                "excess_loss": s.losses.excess,
+                "excess_loss_lower": s.losses.excess_lower,
+                "excess_loss_upper": s.losses.excess_upper,
             }
         )
     return rows

@@ -1,7 +1,7 @@
 """Find the columns of text, second text, label and split by their usual names."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ntpscore.errors import DataError, MissingColumnError
@@ -96,14 +96,46 @@ def find_columns(
     """
     split = next((name for name in table.names if name.lower() == "split"), None)
     label = _label_columns(table, label_column, notes)
-    if fields is not None:
-        text = tuple(_named(table, name, "the template") for name in fields)
-    else:
-        own = {*label, split, group_column}
-        rest = [name for name in dict.fromkeys(table.names) if name not in own]
-        text = _text_columns(table, rest, text_column, pair_column, notes)
+    text = find_text_columns(
+        table,
+        text_column,
+        pair_column,
+        fields=fields,
+        taken={*label, split, group_column},
+        notes=notes,
+    )
     group = None if group_column is None else _named(table, group_column, "--group-column")
     return Columns(text, label, split, group)
+
+
+def find_text_columns(
+    table: Table,
+    text_column: str | None,
+    pair_column: str | None,
+    *,
+    fields: Sequence[str] | None,
+    notes: Notes,
+    taken: Collection[str | None] | None = None,
+) -> tuple[str, ...]:
+    """The columns of the text alone; see `find_columns`.
+
+    Args:
+        table: Where to look.
+        text_column: The text's.
+        pair_column: The second text's.
+        fields: The columns of a template, which takes the place of the text's.
+        notes: Are told of columns that would do as well.
+        taken: Columns of something else; None means those of a usual name for a label or split.
+
+    Raises:
+        DataError: a column is absent, or several could be meant.
+    """
+    if fields is not None:
+        return tuple(_named(table, name, "the template") for name in fields)
+    if taken is None:
+        taken = [name for name in table.names if name.lower() in {"split", *LABEL_NAMES}]
+    names = [name for name in dict.fromkeys(table.names) if name not in taken]
+    return _text_columns(table, names, text_column, pair_column, notes)
 
 
 def _label_columns(table: Table, label_column: str | None, notes: Notes) -> tuple[str, ...]:

@@ -84,8 +84,7 @@ def read_rows(
         )
         if fault is None:
             good.append(index)
-            strings = tuple(map(str, parts))
-            built.append("\n".join(strings) if template is None else template.fill(strings))
+            built.append(_join(parts, template))
         elif options.skip_bad_rows and fault.reason:
             skipped[fault.reason] += 1
         else:
@@ -105,7 +104,7 @@ def read_rows(
     return Rows(rows, built, labels, chosen, skipped)
 
 
-def _take(values: Sequence[Any], rows: list[int]) -> list[Any]:
+def _take(values: Sequence[Any], rows: Sequence[int]) -> list[Any]:
     return [values[row] for row in rows]
 
 
@@ -257,6 +256,59 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def rows_of_split(table: Table, split: str | None) -> list[int]:
+    """The rows of a split; all of the table for None.
+
+    Raises:
+        MissingSplitError: there is no such split.
+    """
+    if split is None:
+        return list(range(table.n_rows))
+    column = next((name for name in table.names if name.lower() == "split"), None)
+    return [row for row, of_row in enumerate(_splits(table, column, split)) if of_row == split]
+
+
+def build_texts(
+    table: Table,
+    names: Sequence[str],
+    template: Template | None,
+    rows: Sequence[int],
+    *,
+    skip_bad_rows: bool,
+) -> list[str | None]:
+    """The texts of rows, without regard to labels.
+
+    Args:
+        table: Where they are.
+        names: The columns of the text.
+        template: Builds the text, if there is one.
+        rows: Whose texts.
+        skip_bad_rows: Give None for a row without a text, instead of stopping there.
+
+    Raises:
+        DataError: a row has no text, or something else in its place.
+    """
+    columns = [_take(table.column(name), rows) for name in names]
+    number_columns = _number_columns(names, columns, template, Notes())
+    texts: list[str | None] = []
+    for row, cells in zip(rows, zip(*columns, strict=True), strict=True):
+        parts = tuple(map(write_choices, cells))
+        fault = _text_fault(names, parts, number_columns)
+        if fault is None:
+            texts.append(_join(parts, template))
+        elif skip_bad_rows and fault.reason:
+            texts.append(None)
+        else:
+            hint = ". --skip-bad-rows gives such rows no label" if fault.reason else ""
+            raise DataError(f"{table.place(row)}: {fault.message}{hint}")
+    return texts
+
+
+def _join(parts: tuple[Any, ...], template: Template | None) -> str:
+    strings = tuple(map(str, parts))
+    return "\n".join(strings) if template is None else template.fill(strings)
 
 
 def write_choices(value: Any) -> Any:

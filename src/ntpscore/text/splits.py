@@ -73,7 +73,7 @@ def load_splits(
             "with --test-data, or hold a share out with --hold-out 0.2"
         ) from error
     except MissingSplitError as error:
-        raise DataError(
+        raise MissingSplitError(
             f"there is no test split {shown(wanted)} ({error}). Name one with --test-split, name "
             "another file with --test-data, or hold a share of the train split out with "
             "--hold-out 0.2"

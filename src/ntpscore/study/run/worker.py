@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from ntpscore.adapt.methods import METHODS
 from ntpscore.adapt.rescore import rescore_adapter
 from ntpscore.adapt.result import AdaptResult, load_adapt_result
+from ntpscore.allocator import keep_freed_memory
 from ntpscore.errors import NtpscoreError, OutputError
 from ntpscore.files import make_folder, write_text
 from ntpscore.models import LanguageModel, load_model
@@ -188,4 +189,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     main()

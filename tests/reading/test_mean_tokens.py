@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ntpscore.core.pooling import mean_tokens
+from ntpscore.reading.features import mean_tokens
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -51,6 +51,13 @@ CONFIG = ScoreConfig(shuffles=3, batch_tokens=400, skip_sanity_check=True)
 SAME_PASS = 1e-3
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _kernels_were_tried() -> None:
+    """The first time it waits for the graphics card."""
+    if DEVICE == "cuda":
+        digit_products.triton_takes(torch.ones(1, device=DEVICE))
+
+
 @contextmanager
 def no_waiting() -> Iterator[None]:
     """Whatever waits for the graphics card is an error."""
@@ -123,13 +130,19 @@ def test_prefix_products_are_those_of_the_processor(d: int) -> None:
 
 
 @needs_card
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
-@pytest.mark.parametrize(("d", "t"), [(1, 2), (40, 130), (200, 64), (8, 1)])
+@pytest.mark.parametrize(
+    ("d", "t", "dtype"),
+    [
+        (40, 130, torch.bfloat16), (40, 130, torch.float16), (40, 130, torch.float32),
+        (208, 64, torch.bfloat16), (1, 2, torch.bfloat16), (8, 1, torch.bfloat16),
+    ],
+)  # fmt: skip
 def test_kernels_do_what_plain_torch_does(
     d: int, t: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not digit_products.HAS_TRITON:
         pytest.skip("no Triton for this system")
+    assert digit_products.triton_takes(torch.ones(1, device=DEVICE)), "kernels were compiled"
     generator = torch.Generator().manual_seed(d)
     states = torch.randn(7, t, d, generator=generator) * torch.logspace(0, -2, d)
     lengths = torch.tensor([t, 1, max(1, t // 2), t, 1, max(1, t - 1), t], device=DEVICE)
@@ -377,15 +390,19 @@ def test_a_model_spread_by_accelerate_scores_alike(
 
 
 def test_models_rank_alike(here: LanguageModel, there: LanguageModel, data: Path) -> None:
-    one, other = (
-        rank_models(data, [model], config=CONFIG).table().set_index(["at", "metric"])["value"]
-        for model in (here, there)
-    )
+    tables = []
+    for model in (here, there):
+        ranking = rank_models(data, [model], config=CONFIG, all_metrics=True)
+        table = ranking.table()
+        # Which layer is the best may hang on a single text.
+        tables.append(table[table["at"] == "last"].set_index("metric")["value"])
+    one, other = tables
     assert list(one.index) == list(other.index)
     assert (one.isna() == other.isna()).all()
-    # Ratios of small eigenvalues, and starts of clusters, follow the last digits further.
-    loose = ("n_leep", "alpha_req", "log_me", "consensus")
-    known = one[~one.index.get_level_values("metric").isin(loose)].dropna()
+    # Ratios of small eigenvalues, and starts of clusters, follow the last digits further; so do
+    # texts on the border of a class.
+    loose = ("n_leep", "alpha_req", "log_me", "consensus", "accuracy")
+    known = one[~one.index.isin(loose)].dropna()
     assert len(known) > 10
     np.testing.assert_allclose(other[known.index], known, rtol=0.01, atol=SAME_PASS)
 

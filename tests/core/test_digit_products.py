@@ -1,5 +1,7 @@
 """Products by 8-bit digits against integers of Python, and the bound on what they round."""
 
+import inspect
+import sys
 from fractions import Fraction
 
 import pytest
@@ -128,6 +130,28 @@ def test_an_entry_that_is_not_finite_spoils_its_column_alone() -> None:
     product = digit_product(cut, cut)
     assert not product[1].isfinite().any()
     assert torch.equal(product[::2, ::2], whole[::2, ::2])
+
+
+@pytest.mark.parametrize("works", [True, False, None])
+def test_kernels_are_taken_where_they_work(
+    works: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Kernels:
+        @staticmethod
+        def try_kernels(device: torch.device) -> bool:
+            if works is None:
+                raise RuntimeError("no C compiler")
+            return works
+
+    class OnCard:
+        device = torch.device("cuda")
+
+    monkeypatch.setattr(module, "HAS_TRITON", True)
+    monkeypatch.setitem(sys.modules, "ntpscore.core.prefix_kernels", Kernels)
+    module._kernels_run.cache_clear()
+    # A tensor on a card can't be made here.
+    assert inspect.unwrap(module.triton_takes)(OnCard) is bool(works)
+    module._kernels_run.cache_clear()
 
 
 def test_triton_takes_what_lies_on_a_graphics_card(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ using fast routines of matrix multiplication" (Numerical Algorithms 59); Ootomo,
 import importlib.util
 import sys
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from jaxtyping import Float, Int8
@@ -63,7 +64,18 @@ class Digits:
 
 def triton_takes(values: Tensor) -> bool:
     """Whether the kernels of `ntpscore.core.prefix_kernels` run where these values are."""
-    return HAS_TRITON and values.device.type == "cuda"
+    return HAS_TRITON and values.device.type == "cuda" and _kernels_run(values.device)
+
+
+@cache
+def _kernels_run(device: torch.device) -> bool:
+    """Triton needs a compiler, and may not know the card."""
+    try:
+        from ntpscore.core.prefix_kernels import try_kernels
+
+        return try_kernels(device)
+    except Exception:  # noqa: BLE001  # whatever it is, plain torch does it too
+        return False
 
 
 def rounding(n_digits: int) -> float:

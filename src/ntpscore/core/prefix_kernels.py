@@ -15,7 +15,8 @@ _TOKENS, _COLUMNS = 64, 32
 _ENTRIES = 1024
 
 
-@triton.jit
+# None of these is compiled anew for batches of other lengths: that takes a second.
+@triton.jit(do_not_specialize=["size", "t"])
 def _survey(
     states, lengths, found, size, t, d, stride_b, stride_t,
     TOKENS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -56,7 +57,7 @@ def _store(values, units, at, stride_digit, stored, DIGITS: tl.constexpr):
         tl.store(at + place * stride_digit, digit, mask=stored)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["t", "first_row", "n_rows"])
 def _cut(
     states, lengths, sum_units, token_units, sums, tokens, t, d, stride_b, stride_t,
     rows, first_row, n_rows,
@@ -107,7 +108,7 @@ def _combine(
     tl.store(product + row * e + columns, total * unit, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["t"])
 def _pairs(
     states, lengths, both, t, d, stride_b, stride_t, TOKENS: tl.constexpr, COLUMNS: tl.constexpr
 ):
@@ -128,6 +129,26 @@ def _pairs(
         to = both + (text * (t - 1) + position)[:, None] * (2 * d) + columns[None, :]
         tl.store(to, tl.where(paired, prefix, 0.0), mask=stored)
         tl.store(to + d, following, mask=stored)
+
+
+def try_kernels(device: torch.device) -> bool:
+    """Whether all of these can be compiled and run on a device, and find what they should."""
+    d, t = 16, 3
+    states = torch.ones(1, t, d, device=device)
+    lengths = torch.full((1,), t, device=device)
+    total, power, largest_sum, largest_token = survey(states, lengths)
+    both = prefix_pairs(states, lengths)
+    units = torch.ones(d, dtype=torch.float64, device=device)
+    sums, tokens = torch.zeros(2, d, 2, t - 1, dtype=torch.int8, device=device)
+    write_digits(states, lengths, 0, t - 1, (sums, units), (tokens, units))
+    parts = torch.full((2 * d, 2 * d), 3, dtype=torch.int32, device=device)
+    found = torch.stack([
+        total.sum(), power.sum(), largest_sum.sum(), largest_token.sum(), both.sum(),
+        sums[:, 1].sum(), tokens[:, 1].sum(), combine_digits(parts, (2, 2), units, units)[0, 0],
+    ])  # fmt: skip
+    # Tokens of ones: prefix sums 1 and 2, digits of which only the last is not zero.
+    expected = [t * d, (t - 1) * d, (t - 1) * d, d, 5 * d, 3 * d, 2 * d, 3 * 257**2]
+    return found.tolist() == expected
 
 
 def survey(hidden_states: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

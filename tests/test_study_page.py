@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 
+from ntpscore.forecast.evidence import Evidence
 from tests.support.cli_run import run_cli
 from tests.support.documentation import quotations
 from tests.support.paths import ROOT
@@ -118,6 +119,12 @@ def test_bounds_that_the_argument_names_hold_on_the_pages() -> None:
     p = [float(summary_row(section, f"lora_gain: {SMOLLM}", name)["best_p"]) for name in rivals]
     assert "no p is below 0.05, before any correction" in said()
     assert min(p) >= 0.05
+    gain = "lora_gain"
+    assert f"({r(gain, SMOLLM, 'r2')} with SmolLM2, {r(gain, GEMMA, 'r2')} with Gemma)" in said()
+    rivals = f"(LDA {r(gain, GEMMA, 'lda')}, neighbours {r(gain, GEMMA, 'nearest_neighbours')})"
+    assert f"`r2` ({r(gain, GEMMA, 'r2')}) and the rivals that are probes themselves {rivals}" in (
+        said()
+    )
 
 
 def test_rules_that_the_argument_names_are_those_of_the_page() -> None:
@@ -147,3 +154,36 @@ def test_the_table_of_methods_on_its_page_is_the_summarys() -> None:
     page = (ROOT / "docs" / "adapt.md").read_text(encoding="utf-8")
     assert len(table.splitlines()) == 2 + 3 * 7
     assert table in page
+
+
+def test_numbers_of_the_forecasts_argument_are_those_of_its_table() -> None:
+    page = " ".join((ROOT / "docs" / "forecast.md").read_text(encoding="utf-8").split())
+    (table,) = (text for command, text in quotations() if command.split()[2] == "forecast")
+    known, new = table.split("new cells: gemma3-270m")
+
+    def numbers(part: str, predictor: str) -> list[str]:
+        return re.findall(rf"^ {predictor} +(.*)$", part, re.MULTILINE)[0].split()
+
+    rule, constant = numbers(new, "mean_token"), numbers(new, "constant")
+    others = ("constant", "probe_error", "unexplained", "ridge_last", "lda")
+    assert min(others, key=lambda name: float(numbers(new, name)[1])) == "constant"
+    assert (
+        f"it misses LoRA's accuracy by {100 * float(rule[1]):.1f} points, the best of the others, "
+        f"the constant gain over the probe, by {100 * float(constant[1]):.1f}"
+    ) in page
+    assert rule[0] == "8"
+    assert (rule[2], rule[3], constant[3], rule[4]) == ("1.00", "0.88", "0.62", "1.00")
+    before, of_constant = numbers(known, "mean_token"), numbers(known, "constant")
+    assert (
+        f"it misses by {100 * float(before[1]):.1f} points, the constant by "
+        f"{100 * float(of_constant[1]):.1f}; its intervals, made without the data set, hold "
+        f"{100 * float(before[4]):.0f} %"
+    ) in page
+    beyond = Evidence.load().points.assign(beyond=Evidence.load().beyond())
+    found = beyond.set_index(["model", "data"])["beyond"]
+    pairs = [(GEMMA, "emotion"), (GEMMA, "medical"), (SMOLLM, "emotion"), (SMOLLM, "medical")]
+    first, second, third, fourth = (round(100 * float(found.loc[pair])) for pair in pairs)
+    assert (
+        f"by {first} points on emotion with Gemma, by {second} on medical, and by {third} and "
+        f"{fourth} with SmolLM2"
+    ) in page

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,7 @@ from ntpscore.errors import DataError, ModelError, NtpscoreError, OutputError
 from ntpscore.text import Splits, load_splits, load_text
 from tests.support.labelled_texts import make_rows, write_rows
 
-CONFIGS = {
+CONFIGS: dict[str, Any] = {
     "ols": OlsConfig(layers=(1, 2), ridge=True),
     "probe": ProbeConfig(layer=2, epochs=5, learning_rate=0.01),
     "lora": LoraConfig(steps=5, batch_size=4, rank=4, learning_rate=1e-2),
@@ -384,7 +385,7 @@ def test_odd_names_survive(tiny: LanguageModel, tmp_path: Path) -> None:
     assert set(predicted) <= set(ODD)
 
 
-# -- the least there can be ----------------------------------------------------------------------
+# -- the least there can be ---------------------------------------------------------------------
 
 LEAST = {
     "a text per class": pd.DataFrame(

@@ -227,6 +227,8 @@ def test_a_full_disk_leaves_no_half_written_result(
             out,
             "--shuffles",
             "1",
+            "--feature-texts",
+            "0",
         ],
         env={
             "PYTHONPATH": "src",

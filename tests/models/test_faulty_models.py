@@ -704,4 +704,4 @@ def test_a_ranking_goes_on_with_the_other_models(
     assert list(result.failures) == [str(folder) for folder in broken_models]
     for folder, reason in result.failures.items():
         assert folder in reason
-    assert set(result.table()["model"]) == {str(tiny_model_dir)}
+    assert list(result.standings["model"]) == [str(tiny_model_dir)]

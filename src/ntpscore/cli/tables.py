@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.box import SIMPLE
@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ntpscore.scoring.result import ScoreResult
+if TYPE_CHECKING:
+    from ntpscore.scoring.result import ScoreResult
 
 _SHADES = " ░▒▓█"
 _MOST_ROWS = 16
@@ -26,7 +27,7 @@ _COLOURS = (17, 18, 24, 30, 36, 42, 78, 114, 150, 186, 228)
 
 
 def print_result(
-    result: ScoreResult, folder: Path | None, console: Console, *, scores: bool
+    result: "ScoreResult", folder: Path | None, console: Console, *, scores: bool
 ) -> None:
     """Print what was found, and on demand the scores behind it.
 
@@ -106,7 +107,7 @@ def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def best_table(result: ScoreResult) -> Table:
+def best_table(result: "ScoreResult") -> Table:
     """Per score the layer and k where labels add most, with its controls."""
     table = Table(
         title="where each score exceeds its shuffles most", title_justify="left", **LAYOUT
@@ -135,7 +136,7 @@ def best_table(result: ScoreResult) -> Table:
     return table
 
 
-def layer_map(result: ScoreResult) -> Table:
+def layer_map(result: "ScoreResult") -> Table:
     """By layer: r2 with its controls, and a heat map of `retained` over the grid of k."""
     frame = result.table()
     kept = frame[frame["score"] == "retained"].pivot_table(

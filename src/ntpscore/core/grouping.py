@@ -1,5 +1,6 @@
 """What groups of dependent texts, such as the same text again, leave of a number of texts."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-_HALVINGS = 200
+# How far the logarithm of t is looked for, and how often that is halved.
+_FARTHEST, _HALVINGS = 28.0, 80
 
 
 @dataclass(frozen=True)
@@ -81,17 +83,20 @@ class Grouping:
             (deterministic equivalents); Moulton 1986, "Random group effects and the precision of
             regression estimates".
         """
-        m, how_many = torch.tensor(self.sizes, dtype=torch.float64).T
-        how_many = how_many * (n_texts / float(m @ how_many))
-        if rank + 1 >= float(how_many.sum()):
+        share = n_texts / sum(m * how_many for m, how_many in self.sizes)
+        groups = [(m, share * how_many) for m, how_many in self.sizes]
+        if rank + 1 >= sum(how_many for _, how_many in groups):
             return 1.0
-        low, high = torch.tensor(1e-12).double(), torch.tensor(1e12).double()
+        low, high = -_FARTHEST, _FARTHEST
         for _ in range(_HALVINGS):
-            t = (low * high).sqrt()
-            low, high = (t, high) if how_many @ (m * t / (1 + m * t)) < rank + 1 else (low, t)
-        variance = 1 + (m - 1) * self.correlation
-        fitted = float(how_many @ (m * t / (1 + m * t) * variance))
-        by_intercept = float(how_many @ (m * variance)) / n_texts
+            t = math.exp((low + high) / 2)
+            total = sum(how_many * m * t / (1 + m * t) for m, how_many in groups)
+            low, high = ((low + high) / 2, high) if total < rank + 1 else (low, (low + high) / 2)
+        fitted = by_intercept = 0.0
+        for m, how_many in groups:
+            variance = how_many * (1 + (m - 1) * self.correlation)
+            fitted += variance * m * t / (1 + m * t)
+            by_intercept += variance * m / n_texts
         return min(max(fitted - by_intercept, 0.0) / (n_texts - by_intercept), 1.0)
 
 

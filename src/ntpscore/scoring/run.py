@@ -213,7 +213,7 @@ def score_text(
             *_warnings_of_precision(precision, table, language_model.dtype.itemsize),
         ],
         "unsaid": unsaid,
-        "seconds": {},
+        "seconds": clock.seconds(),
         "peak_memory_bytes": peak_memory(),
         "versions": describe_versions(),
         "command": describe_command(),

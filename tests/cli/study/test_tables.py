@@ -115,7 +115,9 @@ def test_the_command_prints_a_table_csv_and_json(
     assert "left out" in printed
     assert run_cli(*few, "--csv") == 0
     frame = pd.read_csv(io.StringIO(capsys.readouterr().out))
-    assert set(frame["outcome"]) == {"ols_mse", "probe_accuracy", "lora_accuracy", "lora_gain"}
+    assert set(frame["outcome"]) == {
+        "ols_mse", "probe_accuracy", "lora_accuracy", "lora_gain", "lora_gain_frozen",
+    }  # fmt: skip
     assert run_cli(*few, "--json") == 0
     assert len(json.loads(capsys.readouterr().out)) == len(frame)
     assert asked == [("lora_gain",), tuple(OUTCOMES), tuple(OUTCOMES)]

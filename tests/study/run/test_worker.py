@@ -62,7 +62,7 @@ def test_every_method_leaves_its_result_and_its_provenance(
     outcomes = outcomes_table(records).set_index("outcome")["value"]
     assert set(outcomes.index) == {
         "ols_mse", "logistic_accuracy", "logistic_test_accuracy", "probe_accuracy",
-        "lora_accuracy", "lora_gain",
+        "lora_accuracy", "lora_gain", "lora_gain_frozen",
     }  # fmt: skip
     gain = outcomes["lora_accuracy"] - outcomes["probe_accuracy"]
     assert outcomes["lora_gain"] == pytest.approx(gain)

@@ -99,8 +99,7 @@ def cut_into_digits(rows: Float[Tensor, "n d"], n_digits: int) -> Digits:
     # Bytes of v + 128·(1 + 256 + …), less 128 each: of the last byte the sign is there already.
     signed = integers.add_(_HALVES).bitwise_xor_(_HALVES)
     parts = signed.view(torch.int8).view(n, d, MOST_DIGITS)
-    if sys.byteorder == "little":
-        parts = parts.flip(2)
+    parts = parts if sys.byteorder == "big" else parts.flip(2)
     cut.digits[:d, :, :n] = parts[:, :, MOST_DIGITS - n_digits :].permute(1, 2, 0)
     return cut
 

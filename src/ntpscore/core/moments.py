@@ -357,9 +357,9 @@ class Moments:
                 to see it: these moments are spoilt.
         """
         # One look at all layers, since each waits for the graphics card.
-        if batch.unchecked and not bool(torch.stack([one for _, one in batch.unchecked]).all()):
-            for layer, finite in batch.unchecked:
-                _check_finite(layer, finite)
+        finite = [of_texts.all() for _, of_texts in batch.unchecked]
+        if finite and not bool(torch.stack(finite).all()):
+            _check_finite(*batch.unchecked[int(torch.stack(finite).int().argmin())])
         self.sum_Y += batch.Y.sum(0)
         self.sum_YY += batch.Y.T @ batch.Y
         self.sum_Y_shuffled += batch.Y_shuffled.sum(1)

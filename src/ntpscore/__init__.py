@@ -10,7 +10,6 @@ from ntpscore.lazy import load_lazily
 from ntpscore.version import VERSION
 
 if TYPE_CHECKING:
-    from ntpscore.adapt.predictor import Predictor as Predictor
     from ntpscore.adapt.predictor import load_predictor as load_predictor
     from ntpscore.core.moments import Moments as Moments
     from ntpscore.core.scores import ScoreTable as ScoreTable

@@ -170,8 +170,9 @@ def test_a_file_without_a_test_split_is_held_out_and_it_is_said(
     printed = capsys.readouterr()
     assert json.loads(printed.out)["data"]["test"]["split"] == "held out"
     assert json.loads(printed.out)["test"]["n"] == 20
-    told = re.sub(r"\s+", " ", printed.err)
-    assert f"{data} has no test split: 20% of its texts are held out, 20 of 100" in told
+    told = re.sub(r"\s+", "", printed.err)  # a long path is broken anywhere
+    said = f"{data} has no test split: 20% of its texts are held out, 20 of 100"
+    assert said.replace(" ", "") in told
     assert run_cli("adapt", tiny_model_dir, data, "--test-split", "dev") == 2
     assert "there is no test split 'dev'" in capsys.readouterr().err
     assert run_cli("adapt", tiny_model_dir, data, "--split", "dev") == 2

@@ -19,11 +19,11 @@ from ntpscore.errors import MetricError, MomentsError, NtpscoreError
 from ntpscore.metrics import METRICS
 from ntpscore.metrics.alpha_req import alpha_req
 from ntpscore.metrics.baselines import (
-    headroom,
     majority_share,
     model_size,
     n_classes,
-    probe_accuracy,
+    ridge_accuracy,
+    ridge_error,
 )
 from ntpscore.metrics.gbc import gbc
 from ntpscore.metrics.h_score import h_score, h_score_shrunk
@@ -58,7 +58,7 @@ def evaluate(name: str, X: Any, labels: Any) -> float:
 ON_FEATURES = [name for name, m in METRICS.items() if m.needs in {"moments", "features"}]
 OF_CLASSES = {
     "h_score", "h_score_shrunk", "leep", "n_leep", "trans_rate", "gbc", "nearest_neighbours", "lda",
-    "probe_accuracy", "headroom", "n_classes", "majority_share",
+    "ridge_accuracy", "ridge_error", "n_classes", "majority_share",
 }  # fmt: skip
 OF_ANY_LABELS = {"r2", "r2_adjusted", "ridge_cv", "log_me", "rank_me", "alpha_req"}
 
@@ -278,7 +278,7 @@ def test_lda_counts_a_class_of_one_text_as_an_error() -> None:
     assert lda(np.vstack([X, 30 + X[:1]]), lonely) == pytest.approx(40 / 41)
 
 
-@pytest.mark.parametrize("name", ["lda", "nearest_neighbours", "probe_accuracy"])
+@pytest.mark.parametrize("name", ["lda", "nearest_neighbours", "ridge_accuracy"])
 def test_accuracy_without_signal_is_that_of_chance(name: str) -> None:
     y = np.arange(80) % 5
     values = [
@@ -344,8 +344,8 @@ def test_ridge_cv_is_that_of_refits_without_each_fold(shape: tuple[int, int]) ->
     expected = 1 - ((Y - predicted) ** 2).sum() / ((Y - others) ** 2).sum()
     assert ridge_cv(X, y) == held_out.r2 == pytest.approx(expected, rel=1e-7)
     right = ((predicted + Y.mean(0) - others).argmax(1) == y).mean()
-    assert probe_accuracy(X, y) == pytest.approx(right)
-    assert headroom(X, y) == pytest.approx(1 - right)
+    assert ridge_accuracy(X, y) == pytest.approx(right)
+    assert ridge_error(X, y) == pytest.approx(1 - right)
 
 
 def test_baselines_of_the_data_and_of_the_model() -> None:
@@ -360,7 +360,7 @@ def test_baselines_of_the_data_and_of_the_model() -> None:
 
 
 # Where the mixture of n_leep ends hangs on its start, and so on last digits and row numbers.
-STANDARDISED = {"ridge_cv", "probe_accuracy", "headroom"}
+STANDARDISED = {"ridge_cv", "ridge_accuracy", "ridge_error"}
 # Another order deals texts out to other folds.
 HELD_OUT = {*STANDARDISED, "lda", "nearest_neighbours"}
 STEADY = [name for name in ON_FEATURES if name != "n_leep"]
@@ -413,7 +413,7 @@ def test_metric_prefers_classes_that_are_apart(name: str, seed: int) -> None:
     merit = METRICS[name].merit
     together = evaluate(name, *make_features(60, 6, seed=seed, separation=0.0))
     apart = evaluate(name, *make_features(60, 6, seed=seed, separation=20.0))
-    if name == "headroom":
+    if name == "ridge_error":
         assert apart < together
     else:
         assert merit(apart) > merit(together)
@@ -433,7 +433,7 @@ def test_values_stay_in_their_ranges(seed: int, n: int, d: int) -> None:
     assert trans_rate(X, y) >= -slack
     assert -6 - slack <= gbc(X, y) <= 0
     assert ridge_cv(X, y) <= 1
-    for accuracy in (nearest_neighbours(X, y), lda(X, y), probe_accuracy(X, y)):
+    for accuracy in (nearest_neighbours(X, y), lda(X, y), ridge_accuracy(X, y)):
         assert 0 <= accuracy <= 1
     shares = np.bincount(y) / n
     theta = np.random.default_rng(seed).dirichlet(np.ones(4), size=n)

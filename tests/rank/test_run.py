@@ -21,7 +21,7 @@ from ntpscore.errors import NtpscoreError
 from ntpscore.metrics import METRICS
 from ntpscore.metrics.inputs import deal_out
 from ntpscore.rank.order import CONSENSUS, rank_with_ties
-from ntpscore.rank.result import COLUMNS, RankResult, load_ranking
+from ntpscore.rank.result import COLUMNS, SCHEMA_VERSION, RankResult, load_ranking
 from ntpscore.rank.values import RANKED_BY
 from ntpscore.scoring.run import score_text
 from tests.reference import metrics as reference
@@ -364,7 +364,7 @@ def test_the_folder_holds_the_record_and_the_table(
     }  # fmt: skip
     record = json.loads((out / "rank.json").read_text())
     assert record == ranking.record
-    assert record["schema_version"] == 1
+    assert record["schema_version"] == SCHEMA_VERSION
     assert record["data"]["n_texts"] == 90
     assert record["data"]["content_hash"]
     assert record["settings"]["max_texts"] == 90
@@ -408,7 +408,11 @@ def test_features_of_a_sample_are_ranked_with_its_labels(
     models: tuple[LanguageModel, LanguageModel], data: Path
 ) -> None:
     config = replace(CONFIG, feature_texts=60)
-    row = rows_of(rank_models(data, models[1:], config=config, layer="last"), "last", models[1])
+    row = rows_of(
+        rank_models(data, models[1:], config=config, metric=CONSENSUS, layer="last"),
+        "last",
+        models[1],
+    )
     result = score(models[1], data, config=config)
     labels = load_text(data).labels[result.features.texts]
     expected = METRICS["lda"].function(result.features.get(2).numpy(), labels)

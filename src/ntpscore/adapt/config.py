@@ -64,7 +64,8 @@ class RidgeConfig(FrozenConfig):
 class OlsConfig(FrozenConfig):
     """How `fit_ols` runs.
 
-    The result's `train` and `test` are of the last of the layers, `record["fits"]` has all.
+    The result's `train` and `test` are of the layer of the least cross-validated error (the last if
+    there is none), `record["fits"]` has all.
     """
 
     layers: tuple[int, ...] | str | None = option(

@@ -86,6 +86,8 @@ def adapt_command(
     from ntpscore.models import load_model
     from ntpscore.progress import Progress
 
+    if method == "ols" and "layer" in given:  # which takes several
+        given = {"layers": given.pop("layer"), **given}
     config = make_config(method, given, recipe)
     is_frozen = METHODS[method].is_frozen
     if cache is not None and not is_frozen:

@@ -6,11 +6,11 @@ from typing import Literal
 
 from ntpscore.metrics.alpha_req import alpha_req
 from ntpscore.metrics.baselines import (
-    headroom,
     majority_share,
     model_size,
     n_classes,
-    probe_accuracy,
+    ridge_accuracy,
+    ridge_error,
 )
 from ntpscore.metrics.gbc import gbc
 from ntpscore.metrics.h_score import h_score, h_score_shrunk
@@ -75,8 +75,8 @@ METRICS: dict[str, Metric] = {
         Metric("lda", lda, True, "features", "Fisher 1936"),
         Metric("rank_me", rank_me, True, "moments", "Garrido et al. 2023"),
         Metric("alpha_req", alpha_req, None, "moments", "Agrawal et al. 2022"),
-        Metric("probe_accuracy", probe_accuracy, True, "features", "ridge probe", baseline=True),
-        Metric("headroom", headroom, True, "features", "ridge probe", baseline=True),
+        Metric("ridge_accuracy", ridge_accuracy, True, "features", "ridge probe", baseline=True),
+        Metric("ridge_error", ridge_error, True, "features", "ridge probe", baseline=True),
         Metric("model_size", model_size, True, "model", "parameters", baseline=True),
         Metric("n_classes", n_classes, False, "labels", "the data", baseline=True),
         Metric("majority_share", majority_share, True, "labels", "the data", baseline=True),

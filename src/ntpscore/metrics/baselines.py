@@ -44,7 +44,7 @@ def model_size(model: nn.Module) -> float:
     return float(sum(parameter.numel() for parameter in model.parameters()))
 
 
-def probe_accuracy(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
+def ridge_accuracy(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
     """Held-out accuracy of the ridge probe of `ridge_cv`: its largest output's class.
 
     In [0, 1]; higher is better. Defined for n < d.
@@ -57,13 +57,13 @@ def probe_accuracy(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
         MetricError: the labels are targets or several at once, or of one class; or the features
             never differ.
     """
-    codes = check_classes(labels, len(labels), "probe_accuracy")
+    codes = check_classes(labels, len(labels), "ridge_accuracy")
     predicted = hold_out(features, codes).class_scores.argmax(1).numpy()
     return float((predicted == codes).mean())
 
 
-def headroom(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
-    """What the probe leaves to be gained, `1 − probe_accuracy`.
+def ridge_error(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
+    """What the probe leaves to be gained, `1 − ridge_accuracy`.
 
     In [0, 1]. As a forecast of what training gains, higher is better.
 
@@ -72,6 +72,6 @@ def headroom(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
         labels: (n,) class indices.
 
     Raises:
-        MetricError: as `probe_accuracy`.
+        MetricError: as `ridge_accuracy`.
     """
-    return 1 - probe_accuracy(features, labels)
+    return 1 - ridge_accuracy(features, labels)

@@ -12,7 +12,7 @@ from ntpscore.metrics.inputs import check_features, check_targets
 
 
 def hold_out(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> HeldOut:
-    """The ridge probe that `ridge_cv` and `probe_accuracy` judge, see `held_out_ridge`.
+    """The ridge probe that `ridge_cv` and `ridge_accuracy` judge, see `held_out_ridge`.
 
     Args:
         features: (n, d).

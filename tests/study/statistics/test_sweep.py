@@ -67,7 +67,7 @@ def test_layers_of_a_deeper_model_are_the_nearest_in_depth() -> None:
 def test_a_score_should_rise_with_accuracies_and_fall_with_errors_and_gains() -> None:
     assert OUTCOMES == {
         "ols_mse": -1, "logistic_accuracy": 1, "probe_accuracy": 1, "lora_accuracy": 1,
-        "lora_gain": -1,
+        "lora_gain": -1, "lora_gain_frozen": -1,
     }  # fmt: skip
 
 

@@ -16,8 +16,8 @@ from ntpscore.study.statistics.summary import SummaryConfig, summary_table
 from ntpscore.study.statistics.sweep import OUTCOMES
 
 KEYS = ["model", "data", "seed"]
-# What a ridge probe reaches on texts left out one by one: `probe_accuracy` is an outcome here, that
-# of the linear probe on the test texts.
+# As older results call these metrics: `probe_accuracy` is an outcome here, that of the linear probe
+# on the test texts.
 _RIVAL_NAMES = {"probe_accuracy": "ridge_accuracy", "headroom": "ridge_error"}
 _FROZEN = ("probe_accuracy", "logistic_test_accuracy")
 # Of layers, beside the scores.

@@ -8,6 +8,8 @@ from ntpscore.forecast.rules import RULES, frozen_accuracy
 
 # A gain below this is not worth the price of training: two points of accuracy.
 _SMALL_GAIN = 0.02
+# Sizes that differ by less are alike.
+_NEARLY = 1.25
 # A step of training is a forward and a backward pass, which costs about two more.
 _PASSES_PER_SAMPLE = 3
 _NOTHING = dict.fromkeys(
@@ -89,7 +91,7 @@ def _outside(record: Mapping[str, Any], evidence: Evidence) -> Iterator[str]:
         ("the model's width", model["width"], points["width"]),
     ):
         low, high = int(seen.min()), int(seen.max())
-        if not low <= value <= high:
+        if not low <= _NEARLY * value or not value <= _NEARLY * high:
             times = value / high if value > high else low / value
             more = "more" if value > high else "less"
             yield f"{what}: {value}, {times:.1f} times {more} than the evidence's {low} to {high}"

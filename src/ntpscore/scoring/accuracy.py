@@ -1,6 +1,7 @@
 """How well a frozen model would do: held-out accuracy of a ridge readout of every layer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -95,6 +96,23 @@ class _ChoiceInside:
         self.predictions[rows] = held_out.nested_predictions[rows]
 
 
+def _side_by_side(
+    fit: Callable[[Place], HeldOut | MomentsError], places: Sequence[Place]
+) -> Iterator[HeldOut | MomentsError]:
+    """What a fit makes of each place, in their order, as many at once as there are threads.
+
+    Eigensolvers gain little from several threads: each place has one. No more is kept than is at
+    work, for what is predicted of many texts and classes takes memory.
+    """
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for start in range(0, len(places), threads):
+                yield from pool.map(fit, places[start : start + threads])
+    finally:
+        torch.set_num_threads(threads)
+
+
 def judge_readouts(
     features: Callable[[Place], Tensor],
     places: Sequence[Place],
@@ -127,11 +145,16 @@ def judge_readouts(
     rows: list[dict[str, Any]] = []
     errors: list[Array] = []
     choice = _ChoiceInside()
-    for place in places:
+
+    def fit(place: Place) -> HeldOut | MomentsError:
         try:
-            held_out = held_out_ridge(features(place), Y, folded.folds)
-        except MomentsError as error:
-            failure = error  # all texts may start or end with the same token
+            return held_out_ridge(features(place), Y, folded.folds)
+        except MomentsError as error:  # all texts may start or end with the same token
+            return error
+
+    for place, held_out in zip(places, _side_by_side(fit, places), strict=True):
+        if isinstance(held_out, MomentsError):
+            failure = held_out
         else:
             rows.append({**place._asdict(), **folded.rate(held_out)})
             errors.append(measures.errors(to_array(held_out.predictions)))

@@ -190,13 +190,13 @@ def _rivals(record: dict[str, Any]) -> pd.DataFrame:
     """
     rows = []
     for row in record["rows"]:
-        name, value = row["metric"], row["value"]
+        name, value = _RIVAL_NAMES.get(row["metric"], row["metric"]), row["value"]
         # The scores and r2 are known of every layer.
         if name not in METRICS or name in _LAYER_SCORES or value is None or row["at"] != "last":
             continue
         metric = METRICS[name]
         turned = metric.merit(value) if metric.higher_is_better is None else value
-        rows.append({"score": _RIVAL_NAMES.get(name, name), "value": turned})
+        rows.append({"score": name, "value": turned})
     return pd.DataFrame(rows)
 
 

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test check lint coverage doctest bench gpu-check clean
+.PHONY: install demo test architectures check lint coverage doctest bench gpu-check clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -24,6 +24,9 @@ demo: $(STAMP)  ## score a real model on the built-in data set
 
 test: $(STAMP)  ## the default test suite
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term
+
+architectures: $(STAMP)  ## every architecture of transformers as a tiny model: slow
+	$(BIN)/python -m pytest -q --numprocesses 2 -m architectures tests/models/test_architectures.py
 
 bench: $(STAMP)  ## ratios against the bare forward pass and against the literal algorithm
 	$(BIN)/python benchmarks/bench.py $(BENCH)

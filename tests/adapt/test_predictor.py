@@ -16,7 +16,7 @@ from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from ntpscore import LanguageModel, Predictor, load_model, load_predictor
+from ntpscore import LanguageModel, load_model, load_predictor
 from ntpscore.adapt import (
     METHODS,
     AdaptResult,
@@ -31,6 +31,7 @@ from ntpscore.adapt import (
     fit_scratch,
     predictor,
 )
+from ntpscore.adapt.predictor import Predictor
 from ntpscore.adapt.readout import HEAD, load_readout
 from ntpscore.errors import DataError, ModelError, NtpscoreError, OutputError
 from ntpscore.text import Splits, load_splits, load_text

@@ -85,6 +85,7 @@ def adapt_command(
     from ntpscore.files import make_folder
     from ntpscore.models import load_model
     from ntpscore.progress import Progress
+    from ntpscore.text import describe_reading
 
     if method == "ols" and "layer" in given:  # which takes several
         given = {"layers": given.pop("layer"), **given}
@@ -99,6 +100,9 @@ def adapt_command(
     folder = None if out is None else make_folder(out)
     with Progress(True) as bar:
         train, test = _load_splits(data, split_options, config.seed, bar)
+        for text in (train, test):
+            for line in describe_reading(text):
+                bar.say(line)
         bar.start(f"loading {model}", None)
         language_model = load_model(model, model_options)
     keywords = {"cache": cache} if is_frozen else {}

@@ -136,7 +136,7 @@ def rank_models(
     evidence = Evidence.load(calibration)
     start = time.perf_counter()
     folder = make_folder(out) if out is not None else None
-    text = read_text(data, text_options, seed=config.seed, clock=Clock(STAGES))
+    text = read_text(data, text_options, seed=config.seed, clock=Clock(STAGES), progress=progress)
     settings = {
         **options_record(text_options, model_options, config),
         "layer": layer, "metric": metric, "all_metrics": all_metrics or metric != ACCURACY,

@@ -13,12 +13,22 @@ from ntpscore.models.lent import borrow_model, is_lent
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import refuse_late
 from ntpscore.progress import Progress
-from ntpscore.text import DATA_FILE_ENDINGS, LabelledText, find_data, load_text
+from ntpscore.text import (
+    DATA_FILE_ENDINGS,
+    LabelledText,
+    describe_reading,
+    find_data,
+    load_text,
+)
 from ntpscore.text.options import TextOptions
 
 
-def read_text(data: Any, options: TextOptions, *, seed: int, clock: Clock) -> LabelledText:
+def read_text(
+    data: Any, options: TextOptions, *, seed: int, clock: Clock, progress: bool | None
+) -> LabelledText:
     """The labelled text, if it was not read before; a pair is one of texts and labels.
+
+    What was read and guessed is told before anything is done with it.
 
     Raises:
         NtpscoreError: it can't be read, or options come too late for it.
@@ -29,7 +39,11 @@ def read_text(data: Any, options: TextOptions, *, seed: int, clock: Clock) -> La
     with clock("load_data"):
         if isinstance(data, tuple):
             data = _frame(*data)
-        return load_text(data, options, seed=seed)
+        text = load_text(data, options, seed=seed)
+    with Progress(progress) as bar:
+        for line in describe_reading(text):
+            bar.say(line)
+    return text
 
 
 def _frame(texts: Any, labels: Any = None, *more: Any) -> Any:

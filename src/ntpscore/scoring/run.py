@@ -107,7 +107,7 @@ def score(
     evidence = Evidence.load(calibration)  # a file that can't be read is told before the pass
     folder = make_folder(out) if out is not None else None
     clock = Clock(STAGES)
-    text = read_text(data, text_options, seed=config.seed, clock=clock)
+    text = read_text(data, text_options, seed=config.seed, clock=clock, progress=progress)
     with take_model(model, model_options, clock=clock, progress=progress) as language_model:
         return score_text(
             language_model, text, folder=folder, config=config, clock=clock, every_k=every_k,

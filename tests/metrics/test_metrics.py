@@ -587,3 +587,15 @@ def test_merit_is_higher_for_the_better_value() -> None:
     assert METRICS["n_classes"].merit(2) > METRICS["n_classes"].merit(3)
     assert METRICS["alpha_req"].merit(1.1) > METRICS["alpha_req"].merit(0.8)
     assert METRICS["alpha_req"].merit(0.9) > METRICS["alpha_req"].merit(1.3)
+
+
+@pytest.mark.parametrize("name", ["nearest_neighbours", "lda", "ridge_accuracy"])
+def test_repeated_texts_are_not_judged_by_their_own_repetitions(name: str) -> None:
+    rng = np.random.default_rng(5)
+    X = np.repeat(rng.normal(size=(80, 30)), 6, axis=0)
+    y = np.repeat(rng.permutation(80) % 2, 6)
+    metric = METRICS[name]
+    assert metric.in_folds
+    # Coin tosses: three standard errors of 80 independent texts above one half.
+    assert metric.function(X, y, groups=np.repeat(np.arange(80), 6)) < 0.5 + 3 * 0.5 / 80**0.5
+    assert metric.function(X, y) > 0.72

@@ -42,6 +42,7 @@ class Metric:
             `labels`: the labels alone. `model`: the model alone.
         reference: authors and year.
         baseline: whether it is a trivial one, that takes no part in a consensus.
+        in_folds: whether it holds texts out, so that `function` takes `groups` too.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Metric:
     needs: Needs
     reference: str
     baseline: bool = False
+    in_folds: bool = False
 
     def merit(self, value: float) -> float:
         """The value turned so that higher is better."""
@@ -63,7 +65,7 @@ METRICS: dict[str, Metric] = {
     for metric in (
         Metric("r2", r2, True, "moments", "least squares"),
         Metric("r2_adjusted", r2_adjusted, True, "moments", "Ezekiel 1930"),
-        Metric("ridge_cv", ridge_cv, True, "features", "Golub et al. 1979"),
+        Metric("ridge_cv", ridge_cv, True, "features", "Golub et al. 1979", in_folds=True),
         Metric("h_score", h_score, True, "moments", "Bao et al. 2019"),
         Metric("h_score_shrunk", h_score_shrunk, True, "features", "Ibrahim et al. 2021"),
         Metric("log_me", log_me, True, "moments", "You et al. 2021"),
@@ -71,12 +73,35 @@ METRICS: dict[str, Metric] = {
         Metric("n_leep", n_leep, True, "features", "Li et al. 2021"),
         Metric("trans_rate", trans_rate, True, "features", "Huang et al. 2022"),
         Metric("gbc", gbc, True, "features", "Pándy et al. 2022"),
-        Metric("nearest_neighbours", nearest_neighbours, True, "features", "Cover and Hart 1967"),
-        Metric("lda", lda, True, "features", "Fisher 1936"),
+        Metric(
+            "nearest_neighbours",
+            nearest_neighbours,
+            True,
+            "features",
+            "Cover and Hart 1967",
+            in_folds=True,
+        ),
+        Metric("lda", lda, True, "features", "Fisher 1936", in_folds=True),
         Metric("rank_me", rank_me, True, "moments", "Garrido et al. 2023"),
         Metric("alpha_req", alpha_req, None, "moments", "Agrawal et al. 2022"),
-        Metric("ridge_accuracy", ridge_accuracy, True, "features", "ridge probe", baseline=True),
-        Metric("ridge_error", ridge_error, True, "features", "ridge probe", baseline=True),
+        Metric(
+            "ridge_accuracy",
+            ridge_accuracy,
+            True,
+            "features",
+            "ridge probe",
+            baseline=True,
+            in_folds=True,
+        ),
+        Metric(
+            "ridge_error",
+            ridge_error,
+            True,
+            "features",
+            "ridge probe",
+            baseline=True,
+            in_folds=True,
+        ),
         Metric("model_size", model_size, True, "model", "parameters", baseline=True),
         Metric("n_classes", n_classes, False, "labels", "the data", baseline=True),
         Metric("majority_share", majority_share, True, "labels", "the data", baseline=True),

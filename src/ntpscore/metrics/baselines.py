@@ -44,7 +44,9 @@ def model_size(model: nn.Module) -> float:
     return float(sum(parameter.numel() for parameter in model.parameters()))
 
 
-def ridge_accuracy(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
+def ridge_accuracy(
+    features: npt.ArrayLike, labels: npt.NDArray[Any], groups: npt.NDArray[Any] | None = None
+) -> float:
     """Held-out accuracy of the ridge probe of `ridge_cv`: its largest output's class.
 
     In [0, 1]; higher is better. Defined for n < d.
@@ -52,17 +54,20 @@ def ridge_accuracy(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
     Args:
         features: (n, d).
         labels: (n,) class indices.
+        groups: (n,) equal for texts that folds keep together; None parts all.
 
     Raises:
         MetricError: the labels are targets or several at once, or of one class; or the features
             never differ.
     """
     codes = check_classes(labels, len(labels), "ridge_accuracy")
-    predicted = hold_out(features, codes).class_scores.argmax(1).numpy()
+    predicted = hold_out(features, codes, groups).class_scores.argmax(1).numpy()
     return float((predicted == codes).mean())
 
 
-def ridge_error(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
+def ridge_error(
+    features: npt.ArrayLike, labels: npt.NDArray[Any], groups: npt.NDArray[Any] | None = None
+) -> float:
     """What the probe leaves to be gained, `1 − ridge_accuracy`.
 
     In [0, 1]. As a forecast of what training gains, higher is better.
@@ -70,8 +75,9 @@ def ridge_error(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
     Args:
         features: (n, d).
         labels: (n,) class indices.
+        groups: (n,) equal for texts that folds keep together; None parts all.
 
     Raises:
         MetricError: as `ridge_accuracy`.
     """
-    return 1 - ridge_accuracy(features, labels)
+    return 1 - ridge_accuracy(features, labels, groups)

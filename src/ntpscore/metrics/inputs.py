@@ -120,7 +120,12 @@ def check_class_shares(moments: LayerMoments, metric: str) -> Floats:
     return shares
 
 
-def deal_out(codes: Integers) -> Integers:
+def group_tensor(groups: npt.NDArray[Any] | None, n: int) -> torch.Tensor:
+    """(n,) groups for `stratified_folds`; None makes each text one of its own."""
+    return torch.arange(n) if groups is None else torch.from_numpy(np.asarray(groups))
+
+
+def deal_out(codes: Integers, groups: npt.NDArray[Any] | None = None) -> Integers:
     """(n,) the fold of each text, ten of them where classes allow it, in which classes balance.
 
     Leaving one text out instead, any class would be rarer among the texts that judge one of its
@@ -128,6 +133,7 @@ def deal_out(codes: Integers) -> Integers:
 
     Args:
         codes: (n,) class indices, from `check_classes`.
+        groups: (n,) equal for texts that must not be parted; None parts all.
     """
-    folds = stratified_folds(torch.from_numpy(codes), torch.arange(len(codes)))
+    folds = stratified_folds(torch.from_numpy(codes), group_tensor(groups, len(codes)))
     return np.asarray(folds.numpy(), dtype=np.int64)

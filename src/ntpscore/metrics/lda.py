@@ -14,7 +14,9 @@ from ntpscore.metrics.inputs import Floats, Integers, check_classes, check_featu
 _NOTHING = 1e-13
 
 
-def lda(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
+def lda(
+    features: npt.ArrayLike, labels: npt.NDArray[Any], groups: npt.NDArray[Any] | None = None
+) -> float:
     """Held-out accuracy of linear discriminant analysis with a shrunk covariance, in ten folds.
 
     The class of text x is the k with the largest `log π_k − ½ (x − μ_k)ᵀ Σ⁻¹ (x − μ_k)`; shares π,
@@ -25,6 +27,7 @@ def lda(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
     Args:
         features: (n, d).
         labels: (n,) class indices.
+        groups: (n,) equal for texts that folds keep together; None parts all.
 
     Raises:
         MetricError: the labels are targets or several at once, or of one class; or texts of one
@@ -36,7 +39,7 @@ def lda(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
     """
     X = check_features(features)
     codes = check_classes(labels, len(X), "lda")
-    folds = deal_out(codes)
+    folds = deal_out(codes, groups)
     shares = np.log(np.bincount(codes))
     right = 0
     for fold in range(folds.max() + 1):

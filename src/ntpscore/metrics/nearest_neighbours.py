@@ -10,7 +10,9 @@ from ntpscore.metrics.inputs import check_classes, check_features, deal_out
 NEIGHBOURS = 5
 
 
-def nearest_neighbours(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
+def nearest_neighbours(
+    features: npt.ArrayLike, labels: npt.NDArray[Any], groups: npt.NDArray[Any] | None = None
+) -> float:
     """The share of texts whose class is that of most of the 5 nearest texts of other folds.
 
     By the cosine of centred features, so that neither a common offset nor the length of a hidden
@@ -20,6 +22,7 @@ def nearest_neighbours(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> flo
     Args:
         features: (n, d).
         labels: (n,) class indices.
+        groups: (n,) equal for texts that folds keep together; None parts all.
 
     Raises:
         MetricError: the labels are targets or several at once, or of one class.
@@ -32,7 +35,7 @@ def nearest_neighbours(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> flo
     X = check_features(features)
     codes = check_classes(labels, len(X), "nearest_neighbours")
     X = X - X.mean(0)
-    folds = deal_out(codes)
+    folds = deal_out(codes, groups)
     right = 0
     for fold in range(folds.max() + 1):
         held_out = folds == fold

@@ -8,15 +8,18 @@ import torch
 
 from ntpscore.core.cross_validation import HeldOut, held_out_ridge, stratified_folds
 from ntpscore.errors import MetricError
-from ntpscore.metrics.inputs import check_features, check_targets
+from ntpscore.metrics.inputs import check_features, check_targets, group_tensor
 
 
-def hold_out(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> HeldOut:
+def hold_out(
+    features: npt.ArrayLike, labels: npt.NDArray[Any], groups: npt.NDArray[Any] | None = None
+) -> HeldOut:
     """The ridge probe that `ridge_cv` and `ridge_accuracy` judge, see `held_out_ridge`.
 
     Args:
         features: (n, d).
         labels: (n,) class indices, or (n, t) targets or indicators.
+        groups: (n,) equal for texts that folds keep together; None parts all.
 
     Raises:
         MetricError: features or labels never differ.
@@ -26,11 +29,13 @@ def hold_out(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> HeldOut:
     if not np.ptp(X, axis=0).any():
         raise MetricError("the features never differ between texts")
     classes = None if np.ndim(labels) == 2 else torch.from_numpy(Y.argmax(1))
-    folds = stratified_folds(classes, torch.arange(len(X)))
+    folds = stratified_folds(classes, group_tensor(groups, len(X)))
     return held_out_ridge(torch.from_numpy(X), torch.from_numpy(Y), folds)
 
 
-def ridge_cv(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
+def ridge_cv(
+    features: npt.ArrayLike, labels: npt.NDArray[Any], groups: npt.NDArray[Any] | None = None
+) -> float:
     """Held-out R² of ridge regression on standardised features, in ten folds.
 
     The penalty is the best of eight by the same error, which is slightly optimistic. At most 1,
@@ -40,6 +45,7 @@ def ridge_cv(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
     Args:
         features: (n, d).
         labels: (n,) class indices, or (n, t) targets or indicators.
+        groups: (n,) equal for texts that folds keep together; None parts all.
 
     Raises:
         MetricError: features or labels never differ.
@@ -48,4 +54,4 @@ def ridge_cv(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
         Golub, Heath, Wahba 1979, "Generalized cross-validation as a method for choosing a good
         ridge parameter", with folds of a tenth of the texts in place of single ones.
     """
-    return hold_out(features, labels).r2
+    return hold_out(features, labels, groups).r2

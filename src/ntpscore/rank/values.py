@@ -67,6 +67,7 @@ def compute_values(
     """
     last = language_model.n_layers
     labels = text.labels[result.features.texts]
+    groups = text.fold_groups[result.features.texts]
     layer_of = {at: _layer_at(at, layer, last, result) for at in places_of(layer)}
     # What no layer changes.
     whole: dict[str, Value] = {name: _score(result, name) for name in SCORES}
@@ -88,7 +89,7 @@ def compute_values(
         for at, index in layer_of.items():
             if index not in by_layer:
                 by_layer[index] = {
-                    metric.name: _on_layer(metric, index, result, labels, bar)
+                    metric.name: _on_layer(metric, index, result, labels, groups, bar)
                     for metric in on_layers
                 }
             values[at] = {name: (whole | by_layer[index])[name] for name in RANKED_BY}
@@ -128,6 +129,7 @@ def _on_layer(
     layer: int | None,
     result: ScoreResult,
     labels: "npt.NDArray[Any]",
+    groups: "npt.NDArray[Any]",
     bar: Progress,
 ) -> Value:
     if layer is None:
@@ -146,7 +148,8 @@ def _on_layer(
             return float(row[metric.name])
         if metric.needs == "moments":
             return metric.function(result.moments.layer(layer))
-        return metric.function(result.features.get(layer).float().numpy(), labels)
+        keywords = {"groups": groups} if metric.in_folds else {}
+        return metric.function(result.features.get(layer).float().numpy(), labels, **keywords)
 
     value = _value_of(metric, layer, compute)
     bar.advance(1)

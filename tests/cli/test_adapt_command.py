@@ -39,7 +39,7 @@ def test_adapt_prints_a_table_and_show_prints_it_again(
         assert word in printed
     assert ("(converged)" in printed) == (method == "logistic")
     assert ("by layer" in printed) == (method == "ols")
-    assert ("last token: accuracy" in printed) == (method == "ridge")
+    assert ("last: accuracy" in printed) == (method == "ridge")
     assert run_cli("show", out) == 0
     assert capsys.readouterr().out == printed
     assert {path.name for path in out.iterdir() if "features" not in path.name} == {

@@ -100,7 +100,7 @@ def _fits(record: dict[str, Any]) -> Table:
 
 def _candidates(record: dict[str, Any]) -> Table:
     """What was cross-validated by layer and pooling; the one that was taken in bold."""
-    title = "held out in cross-validation of the train split"
+    title = "held out in cross-validation of the train split, by mean and last token"
     by_layer: dict[int, dict[str, dict[str, Any]]] = {}
     for row in record["candidates"]:
         by_layer.setdefault(row["layer"], {})[row["pooling"]] = row
@@ -111,7 +111,7 @@ def _candidates(record: dict[str, Any]) -> Table:
         for name in names
         if any(row["pooling"] == pooling and row[name] is not None for row in record["candidates"])
     ]
-    headings = ("layer", *(f"{pooling} token: {names[name]}" for pooling, name in figures))
+    headings = ("layer", *(f"{pooling}: {names[name]}" for pooling, name in figures))
     rows = {
         layer: [str(layer), *(number(row.get(p, {}).get(name)) for p, name in figures)]
         for layer, row in by_layer.items()

@@ -22,23 +22,14 @@ def _choose(record: Mapping[str, Any]) -> Choice:
         return "nothing"
     measure, frozen = accuracy["measure"], accuracy["frozen"]
     gain = (record.get("forecast") or {}).get("gain")
-    if not frozen[f"{measure}_low"] - _luck(accuracy) > accuracy["majority"].get(measure, 0.0):
+    # Choosing by R² inside the folds leaves half of what choosing flatters: both must be known.
+    beats_guess = frozen[f"{measure}_low"] > accuracy["majority"].get(measure, 0.0)
+    if not beats_guess or not frozen["r2_low"] > 0:
         return "no_use"
     if gain is not None and gain >= WORTHWHILE:
         return "lora"
     words = accuracy["words"].get(measure)
     return "words" if words is not None and words >= frozen[measure] else "frozen"
-
-
-def _luck(accuracy: Mapping[str, Any]) -> float:
-    """What choosing the best of all readouts still adds to `frozen`.
-
-    Choosing inside the folds takes about half of it off (`choose_nested`); the other half is about
-    as large.
-    """
-    best, measure = accuracy["best"], accuracy["measure"]
-    chosen = next(row for row in accuracy["readouts"] if best.items() <= row.items())
-    return max(0.0, float(chosen[measure] - accuracy["frozen"][measure]))
 
 
 def write_advice(record: Mapping[str, Any]) -> str:

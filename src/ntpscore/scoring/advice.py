@@ -23,8 +23,8 @@ def _choose(record: Mapping[str, Any]) -> Choice:
     measure, frozen = accuracy["measure"], accuracy["frozen"]
     gain = (record.get("forecast") or {}).get("gain")
     # Choosing by R² inside the folds leaves half of what choosing flatters: both must be known.
-    beats_guess = frozen[f"{measure}_low"] > accuracy["majority"].get(measure, 0.0)
-    if not beats_guess or not frozen["r2_low"] > 0:
+    beats_guess = (frozen[f"{measure}_low"] or 0.0) > accuracy["majority"].get(measure, 0.0)
+    if not beats_guess or not (frozen["r2_low"] or 0.0) > 0:
         return "no_use"
     if gain is not None and gain >= WORTHWHILE:
         return "lora"

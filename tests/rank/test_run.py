@@ -321,10 +321,10 @@ def test_a_metric_that_fails_on_a_model_has_a_reason_and_the_others_stand(
 ) -> None:  # fmt: skip
     lda = METRICS["lda"].function
 
-    def fail_when_narrow(features, labels) -> float:
+    def fail_when_narrow(features, labels, groups) -> float:
         if features.shape[1] == models[1].width:
             raise failure
-        return lda(features, labels)
+        return lda(features, labels, groups)
 
     monkeypatch.setitem(METRICS, "lda", replace(METRICS["lda"], function=fail_when_narrow))
     ranking = rank_models(data, models, config=CONFIG, metric=CONSENSUS, layer="last")

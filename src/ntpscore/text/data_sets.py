@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ntpscore.errors import DataError, MissingSplitError
-from ntpscore.text.table import Table, quoted, shown
+from ntpscore.text.table import Table, cause_of, quoted, shown
 
 if TYPE_CHECKING:
     import datasets
@@ -53,8 +53,8 @@ def load_hub(
         given = "".join(f", {option} {value!r}" for option, value in options.items() if value)
         raise DataError(
             f"there is no file or folder {hub_id!r}, and loading it from the hub (data set "
-            f"{name!r}{given}) failed: {error}. Check the name, --data-configuration and the "
-            "network; with HF_HUB_OFFLINE=1 only data sets in the local cache are found"
+            f"{name!r}{given}) failed: {cause_of(error)}. Check the name, "
+            "--data-configuration and the network; with HF_HUB_OFFLINE=1 only data sets in the local cache are found"
         ) from error
     return loaded, _commit_of_files(loaded) or (None if info is None else info.sha)
 
@@ -74,8 +74,8 @@ def _ask_hub(hub_id: str, revision: str | None) -> "DatasetInfo | None":
     except Exception as error:  # the HTTP library's own, which changes with the client's version
         raise DataError(
             f"there is no file or folder {hub_id!r}, and the hub can't be asked for a data set of "
-            f"that name ({error}). Check the spelling and the network; if the data set is in the "
-            "local cache, set HF_HUB_OFFLINE=1"
+            f"that name ({cause_of(error)}). Check the spelling and the network; if the data set "
+            "is in the local cache, set HF_HUB_OFFLINE=1"
         ) from error
 
 
@@ -99,7 +99,9 @@ def load_folder(path: Path, table_id: str) -> "datasets.Dataset | datasets.Datas
     try:
         return datasets.load_from_disk(str(path))
     except Exception as error:  # one class per file that is damaged
-        raise DataError(f"{table_id} is damaged ({error}): save the data set again") from error
+        raise DataError(
+            f"{table_id} is damaged ({cause_of(error)}): save the data set again"
+        ) from error
 
 
 def is_saved(path: Path) -> bool:
@@ -167,7 +169,7 @@ def check_arrow(chunks: "Sequence[pa.Array]", what: str) -> None:
         for chunk in chunks:
             chunk.validate(full=True)
     except pa.ArrowException as error:
-        raise DataError(f"{what} is damaged: {error}") from error
+        raise DataError(f"{what} is damaged: {cause_of(error)}") from error
 
 
 def read_arrow_column(column: "pa.ChunkedArray", what: str) -> list[Any]:
@@ -186,7 +188,7 @@ def read_arrow_column(column: "pa.ChunkedArray", what: str) -> list[Any]:
     try:
         values: list[Any] = column.to_pylist()
     except (pa.ArrowException, ValueError, OverflowError) as error:
-        raise DataError(f"{what} can't be read: {error}") from error
+        raise DataError(f"{what} can't be read: {cause_of(error)}") from error
     return values
 
 

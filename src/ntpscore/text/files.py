@@ -15,7 +15,7 @@ from ntpscore.errors import DataError
 from ntpscore.text.data_sets import name_classes, read_arrow_column
 from ntpscore.text.delimited import parse_delimited
 from ntpscore.text.json_rows import parse_json, parse_json_lines
-from ntpscore.text.table import Table, name_columns, quoted, shown
+from ntpscore.text.table import Table, cause_of, name_columns, quoted, shown
 
 _BOM = b"\xef\xbb\xbf"
 _WIDE_BOMS = {b"\xff\xfe\x00\x00": "utf-32", b"\x00\x00\xfe\xff": "utf-32", b"\xff\xfe": "utf-16",
@@ -74,7 +74,7 @@ def _decompress(content: bytes, decompress: Callable[[bytes], bytes], table_id: 
     try:
         return decompress(content)
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
-        raise DataError(f"{table_id} can't be decompressed: {error}") from error
+        raise DataError(f"{table_id} can't be decompressed: {cause_of(error)}") from error
 
 
 def _decompress_zstd(content: bytes) -> bytes:
@@ -101,8 +101,8 @@ def decode(content: bytes, table_id: str, encoding: str | None) -> str:
             ) from error
         except ValueError as error:
             raise DataError(
-                f"{table_id} is not in the encoding {encoding} ({error}): name another with "
-                "--encoding, or leave it out for UTF-8"
+                f"{table_id} is not in the encoding {encoding} ({cause_of(error)}): name another "
+                "with --encoding, or leave it out for UTF-8"
             ) from error
     for mark, wide in _WIDE_BOMS.items():
         if content.startswith(mark):
@@ -149,7 +149,7 @@ def parse_parquet(content: bytes, table_id: str) -> Table:
         file = pq.ParquetFile(pa.BufferReader(content))
         schema, n_rows = file.schema_arrow, file.metadata.num_rows
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{table_id} can't be read as Parquet: {error}") from error
+        raise DataError(f"{table_id} can't be read as Parquet: {cause_of(error)}") from error
     orders = noted_class_orders((schema.metadata or {}).get(b"huggingface", b"{}"))
 
     def read_column(name: str) -> list[Any]:
@@ -157,7 +157,9 @@ def parse_parquet(content: bytes, table_id: str) -> Table:
             # The name of a column also chooses those whose names go on after a dot.
             column = file.read(columns=[name]).column(name)
         except (pa.ArrowException, OSError, ValueError, LookupError) as error:
-            raise DataError(f"{table_id}, column {shown(name)}, can't be read: {error}") from error
+            raise DataError(
+                f"{table_id}, column {shown(name)}, can't be read: {cause_of(error)}"
+            ) from error
         values = read_arrow_column(column, f"{table_id}, column {shown(name)},")
         return name_classes(values, orders.get(name))
 
@@ -205,7 +207,9 @@ def parse_xlsx(content: bytes, table_id: str) -> Table:
         sheets = book.sheetnames
         cells = [list(row) for row in book[sheets[0]].iter_rows(values_only=True)]
     except Exception as error:  # one class per part of the format that is damaged
-        raise DataError(f"{table_id} can't be read as an Excel workbook: {error}") from error
+        raise DataError(
+            f"{table_id} can't be read as an Excel workbook: {cause_of(error)}"
+        ) from error
     filled = [i for i, row in enumerate(cells) if any(cell is not None for cell in row)]
     if not filled:
         raise DataError(f"{table_id}: its first sheet {shown(sheets[0])} is empty")

@@ -20,7 +20,7 @@ from ntpscore.text.files import is_data_file
 from ntpscore.text.folders import FileReader, match_paths
 from ntpscore.text.options import TextOptions
 from ntpscore.text.registry import DATA_SETS, find_data
-from ntpscore.text.table import LONGEST_PATH, Table, shown
+from ntpscore.text.table import LONGEST_PATH, Table, cause_of, shown
 
 _HUB_ONLY = ("data_configuration", "data_revision")
 _FILES_ONLY = ("encoding",)
@@ -85,7 +85,7 @@ def _open_path(data: str | Path, options: TextOptions) -> Table | None:
             try:
                 return reader.read_folder(path)
             except OSError as error:
-                raise DataError(f"{name} can't be read: {error}") from error
+                raise DataError(f"{name} can't be read: {cause_of(error)}") from error
         _refuse(options, _FILES_ONLY, f"{name}, which `save_to_disk` wrote")
         return table_from_datasets(load_folder(path, name), name, options.split)
     if paths := match_paths(name):

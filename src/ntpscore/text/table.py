@@ -11,6 +11,7 @@ from typing import Any
 from ntpscore.errors import DataError
 
 _LONGEST_SHOWN = 60  # characters
+_LONGEST_CAUSE = 500
 LONGEST_PATH = 500  # characters
 _MOST_QUOTED = 20
 
@@ -143,6 +144,12 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, str):
         return not value or value.isspace()
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def cause_of(error: BaseException) -> str:
+    """What a library says of a damaged file, cut if it quotes the file at length."""
+    text = str(error)
+    return text if len(text) <= _LONGEST_CAUSE else f"{text[:_LONGEST_CAUSE]}…"
 
 
 def shown(value: Any, longest: int = _LONGEST_SHOWN) -> str:

@@ -54,7 +54,8 @@ def load_hub(
         raise DataError(
             f"there is no file or folder {hub_id!r}, and loading it from the hub (data set "
             f"{name!r}{given}) failed: {cause_of(error)}. Check the name, "
-            "--data-configuration and the network; with HF_HUB_OFFLINE=1 only data sets in the local cache are found"
+            "--data-configuration and the network; with HF_HUB_OFFLINE=1 only data sets in the "
+            "local cache are found"
         ) from error
     return loaded, _commit_of_files(loaded) or (None if info is None else info.sha)
 

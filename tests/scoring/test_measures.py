@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import binomtest, spearmanr
 from sklearn.metrics import f1_score, mean_squared_error, r2_score
 
-from ntpscore.scoring.measures import Measures, group_numbers, wilson
+from ntpscore.scoring.measures import Measures, wilson
+from ntpscore.text.groups import number_groups
 
 N = 60
 ROUNDING = 1e-12  # sums in another order
@@ -110,4 +111,4 @@ def test_majority_is_what_is_said_without_looking(rng):
 
 
 def test_groups_are_numbered_in_the_order_they_come():
-    np.testing.assert_array_equal(group_numbers(["b", "a", "b"]), [0, 1, 0])
+    np.testing.assert_array_equal(number_groups(["b", "a", "b"]), [0, 1, 0])

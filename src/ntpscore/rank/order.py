@@ -8,7 +8,8 @@ import numpy as np
 
 from ntpscore.metrics import METRICS
 from ntpscore.rank.values import RANKED_BY, Place, Value
-from ntpscore.scoring.measures import TIED, group_numbers, paired_difference
+from ntpscore.scoring.measures import TIED, paired_difference
+from ntpscore.text.groups import number_groups
 
 ACCURACY, CONSENSUS = "accuracy", "consensus"
 # Values closer than this, relative to the larger, are one value: what the rounding of a pass in
@@ -45,7 +46,7 @@ def _tied(one: Mapping[int, float], other: Mapping[int, float], groups: Sequence
     mean, error = paired_difference(
         np.array([one[text] for text in texts]),
         np.array([other[text] for text in texts]),
-        group_numbers([groups[text] for text in texts]),
+        number_groups([groups[text] for text in texts]),
     )
     return abs(mean) <= TIED * error
 

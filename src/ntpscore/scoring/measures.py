@@ -195,12 +195,6 @@ def wilson(right: float, n: int) -> tuple[float, float]:
     return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
 
 
-def group_numbers(groups: list[Any]) -> npt.NDArray[np.int64]:
-    """(n,) 0 … m − 1 for groups named in any way."""
-    numbers: dict[Any, int] = {}
-    return np.array([numbers.setdefault(group, len(numbers)) for group in groups])
-
-
 def to_array(values: Tensor) -> Array:
     """A tensor for numpy."""
     return np.asarray(values.cpu().numpy(), dtype=np.float64)

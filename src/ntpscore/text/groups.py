@@ -1,7 +1,7 @@
 """Texts that are no independent ones: the same text again, or of one patient, thread or author."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,10 +48,10 @@ def find_groups(texts: Sequence[str], chosen: Sequence[Any] | None = None) -> Gr
     return number_groups([root(row) for row in range(len(texts))])
 
 
-def number_groups(groups: Sequence[int] | Groups) -> Groups:
+def number_groups(groups: Iterable[Hashable]) -> Groups:
     """Groups numbered from 0 on in the order of their first texts."""
-    numbers: dict[int, int] = {}
-    return np.array([numbers.setdefault(int(group), len(numbers)) for group in groups], np.int64)
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(group, len(numbers)) for group in groups], np.int64)
 
 
 def count_repetitions(texts: Sequence[str], labels: npt.NDArray[Any]) -> tuple[int, int]:

@@ -42,10 +42,6 @@ Calibration = Annotated[
         "default ntpscore's own study."
     ),
 ]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="Print result.json, and nothing else, on standard output."),
-]
 
 
 class Without:

@@ -2,10 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from ntpscore.text.table import is_missing
 
@@ -28,24 +31,16 @@ def find_groups(texts: Sequence[str], chosen: Sequence[Any] | None = None) -> Gr
         (n,) numbers from 0 on, in the order of their first texts. Texts that either the text or the
         choice joins, by whatever chain, are one group.
     """
-    parents = list(range(len(texts)))
-
-    def root(row: int) -> int:
-        while parents[row] != row:
-            parents[row] = parents[parents[row]]
-            row = parents[row]
-        return row
-
-    first_of: dict[Hashable, int] = {}
-    for row, text in enumerate(texts):
-        keys: list[Hashable] = [("text", text_key(text))]
-        if chosen is not None and not is_missing(chosen[row]):
-            keys.append(("chosen", str(chosen[row]).strip()))
-        for key in keys:
-            first = root(first_of.setdefault(key, row))
-            last = root(row)
-            parents[max(first, last)] = min(first, last)
-    return number_groups([root(row) for row in range(len(texts))])
+    groups = number_groups(map(text_key, texts))
+    if chosen is None:
+        return groups
+    # Each group of texts and each value that was chosen is a node, each row an edge.
+    is_chosen = [not is_missing(value) for value in chosen]
+    values = number_groups(str(value).strip() for value in compress(chosen, is_chosen))
+    n = len(texts) + len(values)
+    edges = (np.ones(len(values)), (groups[is_chosen], values + len(texts)))
+    parts = connected_components(coo_array(edges, shape=(n, n)), directed=False)[1]
+    return number_groups(parts[groups].tolist())
 
 
 def number_groups(groups: Iterable[Hashable]) -> Groups:

@@ -1,6 +1,6 @@
 """Short names of data sets: the twelve of the paper, a variant of one, and the built-in one."""
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,22 @@ class RegisteredData:
 
     Attributes:
         name: The short name.
+        hub_id: Where it is on the hub; None for the built-in one.
+        configuration: Which of its configurations.
+        revision: The commit to load; None means the newest.
         classes: How many there are.
         train_texts: Rows of the split `train`.
         test_texts: Rows of `test_split`; None where a share of `train` is held out instead.
-        licence: As its source states it, or that it states none.
-        citation: Who to cite.
-        hub_id: Where it is on the hub; None for the built-in one.
-        file: Where it is in this package; None for one on the hub.
-        configuration: Which of its configurations.
-        revision: The commit to load; None means the newest.
-        text_column: The column of the text.
-        pair_column: The column of a second text.
-        label_column: The column of the label.
-        template: Builds the text from columns, in place of the two above.
         test_split: The split to test on; None where a share of `train` is held out.
         hold_out: That share.
+        text_column: The column of the text.
+        pair_column: The column of a second text.
+        template: Builds the text from columns, in place of the two above.
+        label_column: The column of the label.
+        licence: As its source states it, or that it states none.
+        citation: Who to cite.
         note: What a user should know beforehand.
+        file: Where it is in this package; None for one on the hub.
 
     Source:
         Hub id, columns and split rule: `utils.py` of the paper's released code (commit 0f877f7),
@@ -38,22 +38,23 @@ class RegisteredData:
     """
 
     name: str
-    classes: int
-    train_texts: int
-    test_texts: int | None
-    licence: str
-    citation: str
+    _: KW_ONLY
     hub_id: str | None = None
-    file: str | None = None
     configuration: str | None = None
     revision: str | None = None
-    text_column: str | None = None
-    pair_column: str | None = None
-    label_column: str = "label"
-    template: str | None = None
+    classes: int
+    train_texts: int
+    test_texts: int | None = None
     test_split: str | None = "test"
     hold_out: float | None = None
+    text_column: str | None = "text"
+    pair_column: str | None = None
+    template: str | None = None
+    label_column: str = "label"
+    licence: str = "none stated"
+    citation: str
     note: str = ""
+    file: str | None = None
 
     @property
     def columns(self) -> str:
@@ -63,38 +64,16 @@ class RegisteredData:
 
     def record(self) -> dict[str, Any]:
         """What `ntpscore datasets --json` says of the data set; the columns of its CSV."""
-        return {
-            "name": self.name,
-            "hub_id": self.hub_id,
-            "configuration": self.configuration,
-            "revision": self.revision,
-            "classes": self.classes,
-            "train_texts": self.train_texts,
-            "test_texts": self.test_texts,
-            "test_split": self.test_split,
-            "hold_out": self.hold_out,
-            "text_column": self.text_column,
-            "pair_column": self.pair_column,
-            "template": self.template,
-            "label_column": self.label_column,
-            "licence": self.licence,
-            "citation": self.citation,
-            "note": self.note,
-        }
+        return {name: value for name, value in asdict(self).items() if name != "file"}
 
 
-_HOLD_OUT = 0.3
-_NO_LICENCE = "none stated"
-_MEDICAL: dict[str, Any] = {
+_HELD_OUT: dict[str, Any] = {"test_split": None, "hold_out": 0.3}
+_MEDICAL: dict[str, Any] = _HELD_OUT | {
     "classes": 2,
     "train_texts": 3048,
-    "test_texts": None,
-    "licence": _NO_LICENCE,
     "citation": "McCreery et al., 2020, arXiv 2008.13546",
     "hub_id": "curaihealth/medical_questions_pairs",
     "text_column": "question_1",
-    "test_split": None,
-    "hold_out": _HOLD_OUT,
 }
 
 _ALL = (
@@ -106,42 +85,34 @@ _ALL = (
         licence="Apache-2.0",
         citation="the ntpscore developers",
         file="data/helpdesk.jsonl",
-        text_column="text",
         note="built in: no network needed",
     ),
     RegisteredData(
         "intent",
         classes=12,
         train_texts=13_808,
-        test_texts=None,
-        licence=_NO_LICENCE,
         citation="Bhuvaneshwari, 2022; SNIPS: Coucke et al., 2018, arXiv 1805.10190",
         hub_id="Bhuvaneshwari/intent_classification",
-        text_column="text",
         label_column="intent",
-        test_split=None,
-        hold_out=_HOLD_OUT,
+        **_HELD_OUT,
         note="its test split seems to be a copy of train, so it is not the default as in the paper",
     ),
     RegisteredData(
         "clickbait",
         classes=2,
         train_texts=32_000,
-        test_texts=None,
         licence="MIT",
         citation="Chakraborty et al., 2016, arXiv 1610.09786",
         hub_id="marksverdhei/clickbait_title_classification",
         text_column="title",
         label_column="clickbait",
-        test_split=None,
-        hold_out=_HOLD_OUT,
+        **_HELD_OUT,
     ),
     RegisteredData(
         "sst2",
         classes=2,
         train_texts=67_349,
         test_texts=872,
-        licence=_NO_LICENCE,
         citation="Socher et al., 2013, EMNLP",
         hub_id="stanfordnlp/sst2",
         text_column="sentence",
@@ -156,14 +127,12 @@ _ALL = (
         licence="CC-BY-4.0",
         citation="Casanueva et al., 2020, arXiv 2003.04807",
         hub_id="legacy-datasets/banking77",
-        text_column="text",
     ),
     RegisteredData(
         "bias",
         classes=10,
         train_texts=22_364,
         test_texts=2796,
-        licence=_NO_LICENCE,
         citation="Patel, 2023",
         hub_id="PriyaPatel/Bias_identification",
         text_column="context",
@@ -179,19 +148,16 @@ _ALL = (
         citation="Saravia et al., 2018, doi 10.18653/v1/D18-1404",
         hub_id="dair-ai/emotion",
         configuration="split",
-        text_column="text",
     ),
     RegisteredData(
         "sms_spam",
         classes=2,
         train_texts=5574,
-        test_texts=None,
         licence="none stated on the hub; the authors: free for all purposes",
         citation="Almeida et al., 2011, DocEng",
         hub_id="ucirvine/sms_spam",
         text_column="sms",
-        test_split=None,
-        hold_out=_HOLD_OUT,
+        **_HELD_OUT,
     ),
     RegisteredData(
         "medical",
@@ -212,10 +178,8 @@ _ALL = (
         classes=2,
         train_texts=8530,
         test_texts=1066,
-        licence=_NO_LICENCE,
         citation="Pang and Lee, 2005, ACL",
         hub_id="cornell-movie-review-data/rotten_tomatoes",
-        text_column="text",
         note="most of its sentences are also in sst2, across the splits",
     ),
     RegisteredData(
@@ -226,6 +190,7 @@ _ALL = (
         licence="MIT",
         citation="Talmor et al., 2019, doi 10.18653/v1/N19-1421",
         hub_id="tau/commonsense_qa",
+        text_column=None,
         template="{question} {choices}",
         label_column="answerKey",
         test_split="validation",
@@ -240,7 +205,6 @@ _ALL = (
         citation="Bingler et al., 2023, SSRN 3998435",
         hub_id="climatebert/climate_sentiment",
         revision="f261b1fd1af11195db3bdfd809a37a85e0d9fbc2",
-        text_column="text",
         note="not for commercial use",
     ),
     RegisteredData(
@@ -248,10 +212,8 @@ _ALL = (
         classes=2,
         train_texts=25_000,
         test_texts=25_000,
-        licence=_NO_LICENCE,
         citation="Maas et al., 2011, ACL, P11-1015",
         hub_id="stanfordnlp/imdb",
-        text_column="text",
     ),
 )
 DATA_SETS = {data.name: data for data in _ALL}
@@ -259,11 +221,7 @@ DATA_SETS = {data.name: data for data in _ALL}
 
 
 def find_data(data: Any) -> RegisteredData | None:
-    """The registered data set of that name; None if there is none, or a local path has the name.
-
-    Args:
-        data: What the user gave.
-    """
+    """The registered data set of that name; None if there is none, or a local path has the name."""
     entry = DATA_SETS.get(data) if isinstance(data, str) else None
     return None if entry is None or Path(entry.name).exists() else entry
 
@@ -272,10 +230,6 @@ def fill_in(data: Any, options: TextOptions) -> tuple[Any, TextOptions]:
     """Fill in what is registered about a short name, where the user gave nothing.
 
     Text column, pair column and template are one choice: whoever gives one of them makes it.
-
-    Args:
-        data: What the user gave.
-        options: What the user chose.
 
     Returns:
         A hub id in place of the short name of one that is on the hub, all else as given; and the
@@ -299,11 +253,6 @@ def split_rule(
     data: Any, test_split: str | None, hold_out: float | None
 ) -> tuple[str | None, float | None]:
     """The test split and the share to hold out: the user's choice, else what is registered.
-
-    Args:
-        data: What the user gave.
-        test_split: The test split that the user named.
-        hold_out: The share that the user gave.
 
     Returns:
         At most one of the two; neither where nothing is chosen or registered.

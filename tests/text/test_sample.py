@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ntpscore.errors import DataError
 from ntpscore.text import load_text
-from ntpscore.text.sample import draw_sample, draw_stratified_sample, share_out
+from ntpscore.text.sample import draw_sample, share_out
 
 counts = st.lists(st.integers(1, 25), min_size=2, max_size=6)
 
@@ -49,11 +49,11 @@ def test_stratified_sample_has_the_size_and_shares_in_row_order(case, seed, rand
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     random.shuffle(labels)
     classes = np.array(labels)
-    rows = draw_stratified_sample(classes, np.arange(len(classes)), size, seed)
+    rows = draw_sample(np.arange(len(classes)), size, seed, classes)
     assert len(rows) == size
     assert rows == sorted(set(rows))
     assert np.bincount(classes[rows]).tolist() == share_out(size, counts)
-    assert rows == draw_stratified_sample(classes, np.arange(len(classes)), size, seed)
+    assert rows == draw_sample(np.arange(len(classes)), size, seed, classes)
 
 
 @given(st.integers(1, 100), st.data(), st.integers(0, 2**32))

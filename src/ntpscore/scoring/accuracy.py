@@ -27,7 +27,7 @@ from ntpscore.scoring.measures import (
 )
 from ntpscore.text import LabelledText
 from ntpscore.text.groups import number_groups
-from ntpscore.text.sample import draw_sample, draw_stratified_sample
+from ntpscore.text.sample import draw_sample
 
 # The kernel of the words is (n, n), and solving it grows with n³.
 WORDS_TEXTS = 3000
@@ -69,10 +69,8 @@ class Folded:
 
     def sample(self, size: int, seed: int) -> list[int]:
         """So many of the texts, of each class in proportion."""
-        if self.text.task == "classification":
-            classes = self.text.labels.astype(np.int64)
-            return draw_stratified_sample(classes, self.groups, size, seed)
-        return draw_sample(self.groups, size, seed)
+        classes = None if self.classes is None else self.classes.numpy()
+        return draw_sample(self.groups, size, seed, classes)
 
 
 class _ChoiceInside:

@@ -64,15 +64,7 @@ def read_columns(
 ) -> list[LabelColumn]:
     """Tell what the cells of label columns hold.
 
-    Args:
-        columns: the cells by column.
-        orders: the classes of columns that have them in an order; their cells are names already.
-        options: how to read them.
-        place: of a cell.
-        notes: are told what is guessed.
-
-    Raises:
-        DataError: cells are of mixed kinds.
+    Columns that have their classes in an order hold names already. Notes are told what is guessed.
     """
     if len(columns) > 1 and options.task in {"auto", "multilabel"}:
         flags = {name: _flags(cells) for name, cells in columns.items()}

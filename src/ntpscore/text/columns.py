@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ntpscore.errors import DataError, MissingColumnError
+from ntpscore.text.options import TextOptions
 from ntpscore.text.source import Notes
 from ntpscore.text.table import Table, quoted, shown
 
@@ -68,14 +69,7 @@ class Columns:
 
 
 def find_columns(
-    table: Table,
-    *,
-    text_column: str | None,
-    pair_column: str | None,
-    label_column: str | None,
-    group_column: str | None,
-    fields: Sequence[str] | None,
-    notes: Notes,
+    table: Table, options: TextOptions, fields: Sequence[str] | None, notes: Notes
 ) -> Columns:
     """Find the columns: those that are named, else those of a usual name, in either case.
 
@@ -84,27 +78,17 @@ def find_columns(
 
     Args:
         table: Where to look.
-        text_column: The text's.
-        pair_column: The second text's.
-        label_column: The label's, or several with commas in between.
-        group_column: That of what texts have in common.
+        options: Name columns.
         fields: The columns of a template, which takes the place of the text's.
         notes: Are told of columns that would do as well.
-
-    Raises:
-        DataError: a column is absent, or several could be meant.
     """
     split = next((name for name in table.names if name.lower() == "split"), None)
-    label = _label_columns(table, label_column, notes)
-    text = find_text_columns(
-        table,
-        text_column,
-        pair_column,
-        fields=fields,
-        taken={*label, split, group_column},
-        notes=notes,
-    )
-    group = None if group_column is None else _named(table, group_column, "--group-column")
+    label = _label_columns(table, options.label_column, notes)
+    group = options.group_column
+    roles = (options.text_column, options.pair_column)
+    text = find_text_columns(table, *roles, fields, notes, {*label, split, group})
+    if group is not None:
+        _named(table, group, "--group-column")
     return Columns(text, label, split, group)
 
 
@@ -112,23 +96,13 @@ def find_text_columns(
     table: Table,
     text_column: str | None,
     pair_column: str | None,
-    *,
     fields: Sequence[str] | None,
     notes: Notes,
     taken: Collection[str | None] | None = None,
 ) -> tuple[str, ...]:
     """The columns of the text alone; see `find_columns`.
 
-    Args:
-        table: Where to look.
-        text_column: The text's.
-        pair_column: The second text's.
-        fields: The columns of a template, which takes the place of the text's.
-        notes: Are told of columns that would do as well.
-        taken: Columns of something else; None means those of a usual name for a label or split.
-
-    Raises:
-        DataError: a column is absent, or several could be meant.
+    Columns that are taken are something else; None means those of a usual name for label or split.
     """
     if fields is not None:
         return tuple(_named(table, name, "the template") for name in fields)
@@ -181,12 +155,11 @@ def _text_columns(
     in_pairs = [name for pair in pairs for name in pair]
     singles = [name for name in singles if name not in in_pairs]
     canonical = [pair for pair in pairs if pair[0].lower() == "text"]
+    if not canonical and not any(name.lower() in TEXT_NAMES for name in singles):
+        canonical = pairs
     if len(canonical) == 1:
         notes.not_taken |= dict.fromkeys(singles, "--text-column")
         return canonical[0]
-    if len(pairs) == 1 and not any(name.lower() in TEXT_NAMES for name in singles):
-        notes.not_taken |= dict.fromkeys(singles, "--text-column")
-        return pairs[0]
     if pairs:
         return (_only(table, in_pairs + singles, "text", _TEXT_OPTIONS),)
     return (_longest(table, singles, notes),)

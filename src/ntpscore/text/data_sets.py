@@ -25,16 +25,8 @@ def load_hub(
 
     Data sets that come with code of their own are refused: `datasets` 4 and later runs none.
 
-    Args:
-        hub_id: `owner/name`, or `name` alone.
-        configuration: Which of its configurations, if it has several.
-        revision: A commit, tag or branch.
-
     Returns:
         All its splits, and the commit they come from, if it can be told.
-
-    Raises:
-        DataError: there is no such data set, the hub can't be reached, or loading fails.
     """
     import datasets
 
@@ -90,11 +82,7 @@ def _commit_of_files(loaded: "datasets.DatasetDict") -> str | None:
 
 
 def load_folder(path: Path, table_id: str) -> "datasets.Dataset | datasets.DatasetDict":
-    """Load what `datasets`' `save_to_disk` wrote.
-
-    Raises:
-        DataError: it is damaged.
-    """
+    """Load what `datasets`' `save_to_disk` wrote."""
     import datasets
 
     try:
@@ -159,11 +147,7 @@ def table_from_datasets(
 
 
 def check_arrow(chunks: "Sequence[pa.Array]", what: str) -> None:
-    """Check arrays from a file before they are touched: damaged ones can end the process.
-
-    Raises:
-        DataError: one is damaged.
-    """
+    """Check arrays from a file before they are touched: damaged ones can end the process."""
     import pyarrow as pa
 
     try:
@@ -174,15 +158,7 @@ def check_arrow(chunks: "Sequence[pa.Array]", what: str) -> None:
 
 
 def read_arrow_column(column: "pa.ChunkedArray", what: str) -> list[Any]:
-    """The values of a column of Arrow.
-
-    Args:
-        column: any.
-        what: it is called in messages.
-
-    Raises:
-        DataError: it is damaged, or holds what Python has no value for.
-    """
+    """The values of a column of Arrow, which messages call `what`."""
     import pyarrow as pa
 
     check_arrow(column.chunks, what)

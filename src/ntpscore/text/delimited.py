@@ -55,9 +55,6 @@ def parse_delimited(text: str, table_id: str, *, delimiter: str, skip_bad_rows: 
         table_id: What to call it in messages.
         delimiter: The usual one.
         skip_bad_rows: Leave rows with too few or too many cells out and count them.
-
-    Raises:
-        DataError: a row has not as many cells as the header, or quote marks are wrong.
     """
     said = _SEPARATOR_LINE.match(text)
     guesses: list[str] = []

@@ -31,21 +31,16 @@ def read_file(path: Path, table_id: str, *, encoding: str | None, skip_bad_rows:
         table_id: What to call it in messages.
         encoding: Of text; None means UTF-8.
         skip_bad_rows: Leave malformed rows out and count them, instead of stopping.
-
-    Raises:
-        DataError: the file can't be read, is empty, or is not what its ending says.
     """
-    endings = [ending.lower() for ending in path.suffixes[-2:]]
-    decompress = _DECOMPRESSORS.get(endings[-1]) if endings else None
-    ending = "".join(endings[-1:]) if decompress is None else "".join(endings[:-1])
+    ending, compression = _endings(path)
     if ending not in DATA_FILE_ENDINGS:
         raise DataError(
             f"{table_id}: a file must end in one of {', '.join(DATA_FILE_ENDINGS)}, not in "
             f"{path.suffix!r}; one of {', '.join(_DECOMPRESSORS)} may follow"
         )
     content = read_bytes(path, table_id)
-    if decompress is not None:
-        content = _decompress(content, decompress, table_id)
+    if compression:
+        content = _decompress(content, _DECOMPRESSORS[compression], table_id)
     if not content.removeprefix(_BOM).strip():
         raise DataError(f"{table_id} is empty")
     if ending in _BINARY:
@@ -59,11 +54,7 @@ def read_file(path: Path, table_id: str, *, encoding: str | None, skip_bad_rows:
 
 
 def read_bytes(path: Path, table_id: str) -> bytes:
-    """The content of a file.
-
-    Raises:
-        DataError: it can't be read.
-    """
+    """The content of a file."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -86,11 +77,7 @@ def _decompress_zstd(content: bytes) -> bytes:
 
 
 def decode(content: bytes, table_id: str, encoding: str | None) -> str:
-    """The text of a file, without byte order mark.
-
-    Raises:
-        DataError: there is no such encoding, or the file is in another.
-    """
+    """The text of a file, without byte order mark."""
     if encoding is not None:
         try:
             return content.decode(encoding).removeprefix("\ufeff")
@@ -137,11 +124,7 @@ def _single_byte_encoding(body: bytes) -> str:
 
 
 def parse_parquet(content: bytes, table_id: str) -> Table:
-    """Read a Parquet file; class names that `datasets` noted in it are used.
-
-    Raises:
-        DataError: it is no Parquet file, or is damaged.
-    """
+    """Read a Parquet file; class names that `datasets` noted in it are used."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -191,11 +174,7 @@ def noted_class_orders(note: bytes) -> dict[str, tuple[str, ...]]:
 
 
 def parse_xlsx(content: bytes, table_id: str) -> Table:
-    """Read the first sheet of an Excel workbook, whose first row names the columns.
-
-    Raises:
-        DataError: openpyxl is not installed, it is no workbook, or the sheet is empty.
-    """
+    """Read the first sheet of an Excel workbook, whose first row names the columns."""
     try:
         import openpyxl
     except ImportError as error:
@@ -246,16 +225,17 @@ DATA_FILE_ENDINGS = (".ndjson", ".xlsx", ".jsonl", ".json", ".csv", ".tsv", ".pa
 
 def is_data_file(path: Path) -> bool:
     """Whether a file's name ends as that of a table does."""
-    endings = [ending.lower() for ending in path.suffixes]
-    if endings and endings[-1] in _DECOMPRESSORS:
-        endings.pop()
-    return bool(endings) and endings[-1] in DATA_FILE_ENDINGS
+    return _endings(path)[0] in DATA_FILE_ENDINGS
 
 
 def stem(path: Path) -> str:
     """A file's name without the endings of its format and its compression."""
-    name = path.name
-    for ending in reversed(path.suffixes[-2:]):
-        if ending.lower() in _DECOMPRESSORS or ending.lower() in DATA_FILE_ENDINGS:
-            name = name[: -len(ending)]
-    return name
+    ending, compression = _endings(path)
+    known = len(compression) + (len(ending) if ending in DATA_FILE_ENDINGS else 0)
+    return path.name[: len(path.name) - known]
+
+
+def _endings(path: Path) -> tuple[str, str]:
+    """The ending of a file's format, and that of its compression; blank where there is none."""
+    *_, last_but_one, last = ["", "", *map(str.lower, path.suffixes)]
+    return (last_but_one, last) if last in _DECOMPRESSORS else (last, "")

@@ -65,11 +65,7 @@ class FileReader:
         return self._read_split(files)
 
     def read_folder(self, folder: Path) -> Table:
-        """Read a split of a folder of data files, or of class folders of texts.
-
-        Raises:
-            DataError: it holds neither, or several data sets, or no such split.
-        """
+        """Read a split of a folder of data files, or of class folders of texts."""
         files = self._find_files(folder)
         if files:
             return self._read_split(files)
@@ -146,12 +142,7 @@ class FileReader:
         return replace(joined, guesses=(guess, *joined.guesses))
 
     def read(self, path: Path, table_id: str | None = None) -> Table:
-        """Read one file alone.
-
-        Args:
-            path: an existing file.
-            table_id: what to call it, if it is not the only one.
-        """
+        """Read one file alone, called `table_id` if it is not the only one."""
         return read_file(
             path,
             table_id or self.id,
@@ -183,11 +174,7 @@ class FileReader:
 
 
 def match_paths(pattern: str) -> list[Path]:
-    """The files that a pattern such as `data/*.csv` or a list with commas names; none if neither.
-
-    Raises:
-        DataError: no file matches the pattern.
-    """
+    """The files that a pattern (`data/*.csv`) or a list with commas names; none if neither."""
     if "\0" in pattern:
         return []
     expanded = os.path.expanduser(pattern)  # noqa: PTH111  # a pattern is no path

@@ -13,11 +13,7 @@ class _Twice:
 
 
 def parse_json_lines(text: str, table_id: str, *, skip_bad_rows: bool) -> Table:
-    """Read JSON lines: one object a line; blank lines hold no row.
-
-    Raises:
-        DataError: a line is malformed or holds no object.
-    """
+    """Read JSON lines: one object a line; blank lines hold no row."""
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
     n_malformed = 0
@@ -66,11 +62,7 @@ def _try_list(text: str, table_id: str) -> Table | None:
 
 
 def parse_json(text: str, table_id: str, *, skip_bad_rows: bool) -> Table:
-    """Read a list of objects, alone or under one key; an object of columns; or lines of objects.
-
-    Raises:
-        DataError: it is malformed, or none of these.
-    """
+    """Read a list of objects, alone or under one key; an object of columns; or lines of objects."""
     try:
         value = json.loads(text, object_pairs_hook=_row)
     except json.JSONDecodeError as error:

@@ -20,7 +20,7 @@ from ntpscore.text.open import open_table
 from ntpscore.text.options import TextOptions
 from ntpscore.text.registry import fill_in
 from ntpscore.text.rows import read_rows
-from ntpscore.text.sample import draw_sample, draw_stratified_sample
+from ntpscore.text.sample import draw_sample
 from ntpscore.text.source import Notes, TextSource
 from ntpscore.text.template import parse_template
 
@@ -140,12 +140,9 @@ def load_text(
     parsed = None if options.template is None else parse_template(options.template)
     columns = find_columns(
         table,
-        text_column=options.text_column,
-        pair_column=options.pair_column,
-        label_column=options.label_column,
-        group_column=options.group_column,
-        fields=None if parsed is None else parsed.fields,
-        notes=notes,
+        options,
+        None if parsed is None else parsed.fields,
+        notes,
     )
     good = read_rows(table, columns, parsed, options, notes)
     labels = read_labels(
@@ -183,9 +180,8 @@ def _sample(labels: Labels, groups: Groups, max_texts: int | None, seed: int) ->
     n_rows = len(labels.values)
     if max_texts is None or max_texts >= n_rows:
         return list(range(n_rows))
-    if labels.task == "classification":
-        return draw_stratified_sample(labels.class_indices(), groups, max_texts, seed)
-    return draw_sample(groups, max_texts, seed)
+    classes = labels.class_indices() if labels.task == "classification" else None
+    return draw_sample(groups, max_texts, seed, classes)
 
 
 def hash_content(texts: list[str], labels: Sequence[tuple[Any, ...]]) -> str:

@@ -52,11 +52,7 @@ class Labels:
         return np.array([index[str(name)] for (name,) in self.values], dtype=np.int64)
 
     def indicators(self) -> npt.NDArray[np.float64]:
-        """Multilabel: a row per row, a column per class; 1 where the row has the class.
-
-        Raises:
-            DataError: every class is in all rows or there is none, so nothing tells rows apart.
-        """
+        """Multilabel: a row per row, a column per class; 1 where the row has the class."""
         index = {name: number for number, name in enumerate(self.names)}
         matrix = np.zeros((len(self.values), len(self.names)))
         for row, value in enumerate(self.values):
@@ -77,9 +73,6 @@ class Labels:
             targets: A row per row, a column per target.
             mean: Of each target.
             sd: The population standard deviation of each target.
-
-        Raises:
-            DataError: a target is the same in every row.
         """
         matrix = np.array(self.values, dtype=np.float64)
         mean, sd = matrix.mean(axis=0), matrix.std(axis=0)
@@ -104,9 +97,6 @@ def read_labels(
             are multilabel; lists of one label each are classes.
         place: Of a row.
         notes: Are told what is guessed and merged.
-
-    Raises:
-        DataError: labels are of mixed kinds, or unfit for the task.
     """
     if len(columns) > 1:
         return _from_columns({column.name: column.values for column in columns}, task, place)

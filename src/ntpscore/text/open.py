@@ -38,9 +38,6 @@ def open_table(data: Any, options: TextOptions) -> Table:
             object or pandas data frame.
         options: Which split to take where there are several, encoding, whether to leave malformed
             rows out.
-
-    Raises:
-        DataError: there is no such thing, or it can't be read.
     """
     if isinstance(data, list | tuple) and data and all(isinstance(o, str | Path) for o in data):
         return _open_paths(data, options)

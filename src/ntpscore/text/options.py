@@ -82,11 +82,6 @@ class TextOptions:
     data_revision: str | None = option(None, "Revision of a hub data set.", panel=_PANEL)
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            DataError: one of them makes no sense.
-        """
         check_options(self, DataError)
         if self.template is not None and (self.text_column or self.pair_column):
             raise DataError(
@@ -122,11 +117,6 @@ class SplitOptions(TextOptions):
     )
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            DataError: one of them makes no sense.
-        """
         super().__post_init__()
         if self.hold_out is not None and not 0 < self.hold_out < 1:
             raise DataError(f"--hold-out must be between 0 and 1, not {self.hold_out}")

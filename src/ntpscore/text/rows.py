@@ -47,18 +47,10 @@ def read_rows(
     options: TextOptions,
     notes: Notes,
 ) -> Rows:
-    """Read the rows of a split.
-
-    Args:
-        table: Where they are.
-        columns: Which are used.
-        template: Builds the text, if there is one.
-        options: Whose rows, how label cells are read, whether bad rows are left out.
-        notes: Are told what is guessed.
+    """Read the rows of `options.split`; notes are told what is guessed.
 
     Raises:
         MissingSplitError: there is no such split.
-        DataError: a row is bad, or none is good.
     """
     split = options.split
     skipped = Counter(table.left_out)
@@ -278,18 +270,7 @@ def build_texts(
     *,
     skip_bad_rows: bool,
 ) -> list[str | None]:
-    """The texts of rows, without regard to labels.
-
-    Args:
-        table: Where they are.
-        names: The columns of the text.
-        template: Builds the text, if there is one.
-        rows: Whose texts.
-        skip_bad_rows: Give None for a row without a text, instead of stopping there.
-
-    Raises:
-        DataError: a row has no text, or something else in its place.
-    """
+    """The texts of rows, without regard to labels; None where a bad one is skipped."""
     columns = [_take(table.column(name), rows) for name in names]
     number_columns = _number_columns(names, columns, template, Notes())
     texts: list[str | None] = []

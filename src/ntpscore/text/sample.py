@@ -9,38 +9,24 @@ from ntpscore.errors import DataError
 from ntpscore.text.groups import Groups, draw_whole_groups
 
 
-def draw_sample(groups: Groups, size: int, seed: int) -> list[int]:
-    """Draw rows in whole groups, each as likely as the other.
-
-    Args:
-        groups: The group of each row.
-        size: How many rows to draw at most, fewer than there are.
-        seed: The same seed draws the same rows.
-
-    Returns:
-        Row indices in rising order.
-    """
-    return _sorted(draw_whole_groups(groups, size, np.random.default_rng(seed)))
-
-
-def draw_stratified_sample(
-    classes: npt.NDArray[np.int64], groups: Groups, size: int, seed: int
+def draw_sample(
+    groups: Groups, size: int, seed: int, classes: npt.NDArray[np.int64] | None = None
 ) -> list[int]:
-    """Draw rows in whole groups so that each class keeps its share.
+    """Draw rows in whole groups, each as likely as the other, or so that classes keep their shares.
 
     Args:
-        classes: The class index of each row; every index up to the largest occurs.
         groups: The group of each row. A group of several classes counts for that of its first row.
-        size: How many to draw at most, no more than there are rows.
+        size: How many rows to draw at most, no more than there are.
         seed: The same seed draws the same rows.
+        classes: The class index of each row; every index up to the largest occurs.
 
     Returns:
         Row indices in rising order.
-
-    Raises:
-        DataError: there are more classes than rows to draw.
     """
-    strata = classes[np.unique(groups, return_index=True)[1]][groups]
+    if classes is None:
+        strata = classes = np.zeros(len(groups), dtype=np.int64)
+    else:
+        strata = classes[np.unique(groups, return_index=True)[1]][groups]
     counts = np.bincount(strata, minlength=int(classes.max()) + 1)
     present = np.flatnonzero(counts)
     sizes = share_out(size, [int(counts[label]) for label in present], len(counts))
@@ -49,7 +35,7 @@ def draw_stratified_sample(
     for label, share in zip(present, sizes, strict=True):
         rows = np.flatnonzero(strata == label)
         drawn.append(rows[draw_whole_groups(groups[rows], share, rng)])
-    return _sorted(np.concatenate(drawn))
+    return sorted(np.concatenate(drawn).tolist())
 
 
 def share_out(size: int, counts: Sequence[int], n_classes: int | None = None) -> list[int]:
@@ -62,9 +48,6 @@ def share_out(size: int, counts: Sequence[int], n_classes: int | None = None) ->
 
     Returns:
         The sample's rows of each class; they add up to `size`.
-
-    Raises:
-        DataError: there are more classes than rows in the sample.
     """
     n_classes = n_classes or len(counts)
     if size < n_classes:
@@ -84,7 +67,3 @@ def share_out(size: int, counts: Sequence[int], n_classes: int | None = None) ->
             shares[richest] -= 1
             shares[i] = 1
     return shares
-
-
-def _sorted(rows: npt.NDArray[np.int64]) -> list[int]:
-    return [int(row) for row in np.sort(rows)]

@@ -42,15 +42,7 @@ def spelling_key(label: str) -> str:
 
 
 def merge_spellings(labels: Iterable[str], notes: Notes) -> dict[str, str]:
-    """Tell which labels are spellings of one, and choose the commonest (then the first) for it.
-
-    Args:
-        labels: of all rows.
-        notes: are told what is merged.
-
-    Returns:
-        The class of each label.
-    """
+    """The class of each label: of spellings of one, the commonest (then the first)."""
     counts = Counter(labels)
     spellings: dict[str, list[str]] = defaultdict(list)
     for label in counts:
@@ -76,9 +68,6 @@ def find_separator(counts: Mapping[str, int]) -> str | None:
     """The separator that seems to join several labels in one string, if there is one.
 
     It must split the labels into fewer ones, most of whose parts serve in several labels.
-
-    Args:
-        counts: how many rows have each label.
     """
     for separator in _SEPARATORS:
         joined = [label for label in counts if len(split_label(label, separator)) > 1]

@@ -14,7 +14,7 @@ from ntpscore.text.groups import count_repetitions, draw_whole_groups, number_gr
 from ntpscore.text.labelled import LabelledText, hash_content, load_text
 from ntpscore.text.options import SplitOptions
 from ntpscore.text.registry import split_rule
-from ntpscore.text.sample import draw_sample, draw_stratified_sample
+from ntpscore.text.sample import draw_sample
 from ntpscore.text.spellings import spelling_key
 from ntpscore.text.table import quoted, shown
 
@@ -238,12 +238,10 @@ def _sample(test: LabelledText, train: LabelledText, size: int | None, seed: int
     """At most so many of the held-out texts, of each class in proportion, coded as in `train`."""
     if size is None or size >= len(test):
         return test
-    if test.task == "classification":
-        # Classes that were not held out have no share.
-        occurring = np.unique(test.labels, return_inverse=True)[1]
-        rows = draw_stratified_sample(occurring, test.groups, size, seed)
-    else:
-        rows = draw_sample(test.groups, size, seed)
+    # Classes that were not held out have no share.
+    is_classes = test.task == "classification"
+    occurring = np.unique(test.labels, return_inverse=True)[1] if is_classes else None
+    rows = draw_sample(test.groups, size, seed, occurring)
     return recode_labels(_take(test, np.array(rows), test.source.split), train)
 
 

@@ -55,32 +55,19 @@ class Table:
     other_splits: "Mapping[str, Callable[[], Table]]" = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check that there are rows.
-
-        Raises:
-            DataError: there is none.
-        """
         if self.n_rows == 0:
             of_split = f" in split {shown(self.split)}" if self.split else ""
             why = f": all {sum(self.left_out.values())} are malformed" if self.left_out else ""
             raise DataError(f"{self.id} has no rows{of_split}{why}")
 
     def column(self, name: str) -> list[Any]:
-        """The values of a column.
-
-        Raises:
-            DataError: two columns have that name, or its values can't be read.
-        """
+        """The values of a column."""
         if self.names.count(name) > 1:
             raise DataError(f"{self.id}: two columns are called {shown(name)}: rename one of them")
         return self.read_column(name)
 
     def place(self, row: int) -> str:
-        """Where a row stands, for messages.
-
-        Args:
-            row: Its index, counted from 0.
-        """
+        """Where the row of that index, counted from 0, stands, for messages."""
         if self.place_row is not None:
             return self.place_row(row)
         if self.lines is not None:
@@ -90,11 +77,9 @@ class Table:
 
 
 def join_tables(tables: Sequence[Table], table_id: str) -> Table:
-    """The rows of several tables, one after the other.
+    """The rows of several tables, one after the other, called `table_id` together.
 
-    Args:
-        tables: One at least; each column that is used must be in all of them.
-        table_id: What to call them together.
+    Each column that is used must be in all of them.
     """
     ends = list(accumulate(table.n_rows for table in tables))
 

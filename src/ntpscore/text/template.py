@@ -19,11 +19,7 @@ class Template:
     fields: tuple[str, ...]
 
     def fill(self, texts: tuple[str, ...]) -> str:
-        """Build the text.
-
-        Args:
-            texts: One for each of `fields`.
-        """
+        """Build the text from one for each of `fields`."""
         values = dict(zip(self.fields, texts, strict=True))
         return "".join(
             fixed if field is None else fixed + values[field] for fixed, field in self.pieces
@@ -34,9 +30,6 @@ def parse_template(template: str) -> Template:
     """Read a template: `{column}` stands for the column's text, `{{` and `}}` for braces.
 
     Nothing else of `str.format` is allowed, so a template can't reach into objects.
-
-    Raises:
-        DataError: braces don't match, a field is no plain name, or there is no field.
     """
     try:
         parsed = list(Formatter().parse(template))

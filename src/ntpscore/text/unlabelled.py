@@ -41,9 +41,6 @@ def load_unlabelled(
 
     Returns:
         A text per row; with `skip_bad_rows` None for a row without one.
-
-    Raises:
-        DataError: the data can't be read, or a row has no text and bad ones aren't skipped.
     """
     options = options or TextOptions()
     says_columns = bool(options.template or options.text_column or options.pair_column)
@@ -59,9 +56,8 @@ def load_unlabelled(
     roles = (options.text_column, options.pair_column)
     if not any(roles) and known and set(known.values()) <= set(table.names):
         roles = (known.get("text"), known.get("pair"))
-    names = find_text_columns(
-        table, *roles, fields=None if parsed is None else parsed.fields, notes=Notes()
-    )
+    fields = None if parsed is None else parsed.fields
+    names = find_text_columns(table, *roles, fields, Notes())
     if not says_columns and known and len(names) != len(known):
         raise DataError(
             f"{table.id}: {quoted(names)} would be the text, but what was fitted had "
@@ -82,9 +78,6 @@ def read_lines(
         stream: of bytes.
         encoding: None means UTF-8.
         skip_bad_rows: give None for a blank line, instead of stopping there.
-
-    Raises:
-        DataError: a line is blank or not of this encoding.
     """
     try:
         lines = io.TextIOWrapper(stream, encoding=encoding or "utf-8-sig")

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test architectures check lint coverage doctest bench gpu-check clean
+.PHONY: install demo test architectures check lint coverage doctest bench fuzz gpu-check clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -33,6 +33,10 @@ bench: $(STAMP)  ## ratios against the bare forward pass and against the literal
 
 gpu-check: $(STAMP)  ## whether all works on a graphics card, and what it costs: five minutes
 	$(BIN)/python scripts/gpu_check.py --out build/gpu-check
+
+FUZZ_SECONDS ?= 20
+fuzz: $(STAMP)  ## damaged files to every reader, FUZZ_SECONDS=20 each; what fails is kept
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -q tests/fuzz
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -4,9 +4,21 @@ The command line prints the message of an `NtpscoreError` and exits with code 2;
 exception is a bug.
 """
 
+from ntpscore.plain_text import plain
+
+# Characters of a message; what it quotes of a file may be of any length.
+_LONGEST = 2500
+
 
 class NtpscoreError(Exception):
-    """Anything a user can mend: bad input, a missing file, too little memory."""
+    """Anything a user can mend: bad input, a missing file, too little memory.
+
+    Args:
+        message: what was got, what was expected and what to do; cut if it is very long.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(plain(message, keep="\n", longest=_LONGEST))
 
 
 class DataError(NtpscoreError):

@@ -144,8 +144,14 @@ class Evidence:
             raise StudyError(
                 f"{path} is of the rule {record.get('rule')!r}: known are {', '.join(RULES)}"
             )
-        fields = {name: record[name] for name in ("rule", "source", "coverage", "samples_seen")}
-        return cls(points=pd.DataFrame(record["points"]), **fields)
+        kinds = {"rule": str, "source": str, "coverage": float, "samples_seen": int}
+        try:
+            points = pd.DataFrame(record["points"])
+            numbers = points.columns.intersection(list(POINT_COLUMNS)).drop(["model", "data"])
+            points[numbers].astype(float)
+            return cls(points=points, **{n: kind(record[n]) for n, kind in kinds.items()})
+        except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise StudyError(f"{path} is damaged ({error!r}): make it anew") from error
 
     def _weights(self) -> Values:
         counts = self.points.groupby("data")["data"].transform("size").to_numpy()

@@ -97,7 +97,14 @@ def read_cell(path: Path) -> dict[str, Any]:
     Raises:
         StudyError: it can't be read, or is no cell of this version.
     """
-    return read_record(path, KIND, SCHEMA_VERSION, "cell of a study", StudyError)
+    record = read_record(path, KIND, SCHEMA_VERSION, "cell of a study", StudyError)
+    is_done = record.get("status") == "done"
+    kinds = {"status": str, "model": str, "data": str, "method": str, "seed": int,
+             "record" if is_done else "error": dict if is_done else str}  # fmt: skip
+    for key, kind in kinds.items():
+        if not isinstance(record.get(key), kind):
+            raise StudyError(f"{path} is damaged: its {key} is {record.get(key)!r}")
+    return record
 
 
 def load_records(results: str | Path) -> list[dict[str, Any]]:

@@ -5,11 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from ntpscore.study.statistics.bootstrap import (
-    percentile_interval,
-    resampled_correlations,
-    selected_interval,
-)
+from ntpscore.study.statistics.bootstrap import resampled_correlations, selected_interval
+from ntpscore.study.statistics.correlation import percentile_interval
 from ntpscore.study.statistics.selection import (
     correlations,
 )

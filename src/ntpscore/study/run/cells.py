@@ -46,17 +46,7 @@ def write_cell(
     result: ScoreResult | AdaptResult | RankResult,
     rescored: ScoreResult | None = None,
 ) -> None:
-    """Write the file of a cell that is done.
-
-    Args:
-        results: the study's folder of results.
-        cell: which.
-        result: what its method gave.
-        rescored: the scores after LoRA.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
+    """Write the file of a cell that is done, `rescored` being the scores after LoRA."""
     content: dict[str, Any] = {"status": "done", "record": result.record}
     if isinstance(result, ScoreResult):
         content["scores"] = _score_grid(result)
@@ -68,16 +58,7 @@ def write_cell(
 
 
 def write_failure(results: Path, cell: Cell, error: str) -> None:
-    """Write the file of a cell that failed.
-
-    Args:
-        results: the study's folder of results.
-        cell: which.
-        error: what went wrong.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
+    """Write the file of a cell that failed."""
     _write(results, cell, {"status": "failed", "error": error})
 
 
@@ -92,11 +73,7 @@ def _write(results: Path, cell: Cell, content: dict[str, Any]) -> None:
 
 
 def read_cell(path: Path) -> dict[str, Any]:
-    """Read a cell's file.
-
-    Raises:
-        StudyError: it can't be read, or is no cell of this version.
-    """
+    """Read a cell's file."""
     record = read_record(path, KIND, SCHEMA_VERSION, "cell of a study", StudyError)
     is_done = record.get("status") == "done"
     kinds = {"status": str, "model": str, "data": str, "method": str, "seed": int,
@@ -108,11 +85,7 @@ def read_cell(path: Path) -> dict[str, Any]:
 
 
 def load_records(results: str | Path) -> list[dict[str, Any]]:
-    """The cells of a folder of results that are done.
-
-    Raises:
-        StudyError: the folder holds none, or one that can't be read.
-    """
+    """The cells of a folder of results that are done."""
     records = [read_cell(path) for path in sorted(Path(results).glob("*--*/*.json"))]
     done = [record for record in records if record["status"] == "done"]
     if not done:
@@ -126,11 +99,7 @@ def select_records(
     models: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
-    """Those of `load_records` that are of these models and seeds; of all if None.
-
-    Raises:
-        StudyError: there is no cell of such a model or seed.
-    """
+    """Those of `load_records` that are of these models and seeds; of all if None."""
     selected = list(records)
     for column, wanted in (("model", models), ("seed", seeds)):
         if wanted is None:

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -21,10 +22,8 @@ METHODS = ("score", "rank", *FITS)
 _NOT_OPTIONS = {"seed"}
 _TEST_ONLY = {"test_split", "max_test_texts", "test_data"}
 _RUN_KEYS = {"methods", "models", "data", "seeds"}
-
-
-MODEL_OPTIONS = option_names(ModelOptions)
-DATA_OPTIONS = option_names(SplitOptions)
+_KEYS = {"models", "data", "data_folder", "sources", "options", "model_options", "data_options",
+         "runs"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,27 +52,21 @@ class Cell:
         return cell_name(self.model, self.data, self.method, self.seed)
 
     def config(self) -> Any:
-        """The method's configuration.
-
-        Raises:
-            NtpscoreError: a value makes no sense.
-        """
-        kind = _config_class(self.method)
-        values = {name: self.options[name] for name in _config_options(self.method) & self._given}
+        """The method's configuration."""
+        values = self._given(_config_options(self.method))
         values = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
-        return kind(**values, seed=self.seed)
+        return _config_class(self.method)(**values, seed=self.seed)
 
     def model_options(self) -> ModelOptions:
         """How its model is loaded."""
-        return ModelOptions(**{name: self.options[name] for name in MODEL_OPTIONS & self._given})
+        return ModelOptions(**self._given(option_names(ModelOptions)))
 
     def data_options(self) -> SplitOptions:
         """How its data is read."""
-        return SplitOptions(**{name: self.options[name] for name in DATA_OPTIONS & self._given})
+        return SplitOptions(**self._given(option_names(SplitOptions)))
 
-    @property
-    def _given(self) -> set[str]:
-        return set(self.options)
+    def _given(self, names: AbstractSet[str]) -> dict[str, Any]:
+        return {name: value for name, value in self.options.items() if name in names}
 
 
 def cell_name(model: str, data: str, method: str, seed: int) -> str:
@@ -103,9 +96,6 @@ def load_plan(path: str | Path, *, data_folder: str | Path | None = None) -> Pla
         path: a TOML file; docs/study.md says what is in it.
         data_folder: data set NAME is read from the file `NAME.jsonl` (or `.csv`, …) here, if there
             is one; in place of the file's own `data_folder`.
-
-    Raises:
-        StudyError: the file can't be read, or something in it makes no sense.
     """
     path = Path(path)
     try:
@@ -118,7 +108,7 @@ def load_plan(path: str | Path, *, data_folder: str | Path | None = None) -> Pla
         raise StudyError(f"{path} is no TOML: {error}") from error
     reader = _Reader(path, content)
     if data_folder is None and "data_folder" in content:
-        data_folder = path.parent / reader.text("data_folder")
+        data_folder = path.parent / reader.text(content, "data_folder")
     cells = reader.cells(None if data_folder is None else Path(data_folder).expanduser())
     return Plan(path.stem, path, cells)
 
@@ -129,24 +119,18 @@ class _Reader:
     def __init__(self, path: Path, content: dict[str, Any]) -> None:
         self._path = path
         self._content = content
-        self._only(
-            content,
-            {"models", "data", "data_folder", "sources", "options", "model_options",
-             "data_options", "runs"},
-            "",
-        )  # fmt: skip
+        self._only(content, _KEYS, "")
         self.models = self._names("models")
         self.data = self._names("data")
 
     def cells(self, data_folder: Path | None) -> tuple[Cell, ...]:
         sources = self._table("sources", self.data)
-        for name, source in sources.items():
-            if not isinstance(source, str):
-                raise self._error(f"sources.{name} must be a text, got {source!r}")
+        for name in sources:
+            self.text(sources, name, "sources.")
         common = self._table("options")
-        self._only(common, set().union(*map(_options, METHODS)), "options.")
-        of_model = self._option_tables("model_options", self.models, MODEL_OPTIONS)
-        of_data = self._option_tables("data_options", self.data, DATA_OPTIONS)
+        self._only(common, set[str]().union(*map(_options, METHODS)), "options.")
+        of_model = self._option_tables("model_options", self.models, ModelOptions)
+        of_data = self._option_tables("data_options", self.data, SplitOptions)
         runs = self._content.get("runs")
         if not isinstance(runs, list) or not runs or not all(isinstance(r, dict) for r in runs):
             raise self._error("it needs at least one table [[runs]]: methods, and their options")
@@ -169,7 +153,10 @@ class _Reader:
                     options={name: options[name] for name in sorted(options) if name in known},
                     source=_find(data, sources.get(data), data_folder),
                 )
-                self._check(cell, where)
+                try:
+                    cell.config()
+                except (NtpscoreError, TypeError) as error:
+                    raise self._error(f"{where}{method}: {error}") from error
                 if cells.setdefault(cell.name, cell) != cell:
                     raise self._error(f"{where}{cell.name} is there already, with other options")
         return tuple(cells.values())
@@ -185,17 +172,11 @@ class _Reader:
             self._only(run, _options(method) | _RUN_KEYS, where, f" for {method}")
         return methods
 
-    def text(self, key: str) -> str:
-        value = self._content[key]
+    def text(self, table: dict[str, Any], key: str, where: str = "") -> str:
+        value = table[key]
         if not isinstance(value, str):
-            raise self._error(f"{key} must be a text, got {value!r}")
+            raise self._error(f"{where}{key} must be a text, got {value!r}")
         return value
-
-    def _check(self, cell: Cell, where: str) -> None:
-        try:
-            cell.config()
-        except (NtpscoreError, TypeError) as error:
-            raise self._error(f"{where}{cell.method}: {error}") from error
 
     def _names(self, key: str) -> list[str]:
         names = self._list(self._content, key, str, "")
@@ -233,17 +214,17 @@ class _Reader:
             self._only(table, set(known), f"{key}.")
         return table
 
-    def _option_tables(
-        self, key: str, names: list[str], options: frozenset[str]
-    ) -> dict[str, dict[str, Any]]:
+    def _option_tables(self, key: str, names: list[str], kind: type) -> dict[str, dict[str, Any]]:
         tables = self._table(key, names)
         for name, table in tables.items():
             if not isinstance(table, dict):
                 raise self._error(f"{key}.{name} must be a table, got {table!r}")
-            self._only(table, set(options), f"{key}.{name}.")
+            self._only(table, option_names(kind), f"{key}.{name}.")
         return tables
 
-    def _only(self, table: dict[str, Any], known: set[str], where: str, whose: str = "") -> None:
+    def _only(
+        self, table: dict[str, Any], known: AbstractSet[str], where: str, whose: str = ""
+    ) -> None:
         unknown = [key for key in table if key not in known]
         if unknown:
             raise self._error(
@@ -255,9 +236,7 @@ class _Reader:
 
 
 def _config_class(method: str) -> Any:
-    if method in ("score", "rank"):
-        return ScoreConfig
-    return FITS[method].config
+    return FITS[method].config if method in FITS else ScoreConfig
 
 
 def _config_options(method: str) -> set[str]:
@@ -266,9 +245,9 @@ def _config_options(method: str) -> set[str]:
     return names - {"layers"} if method == "rank" else names
 
 
-def _options(method: str) -> set[str]:
+def _options(method: str) -> AbstractSet[str]:
     """Every option that a method knows."""
-    known = set(MODEL_OPTIONS | DATA_OPTIONS) | _config_options(method)
+    known = option_names(ModelOptions) | option_names(SplitOptions) | _config_options(method)
     if method in FITS:
         return known | {"rescore"} if method == "lora" else known
     # What is held out must not be scored; which texts are to be tested does not matter.

@@ -56,11 +56,7 @@ class StudyStatus:
 
 
 def study_status(plan: Plan, folders: Folders) -> StudyStatus:
-    """Look at every cell of a study.
-
-    Raises:
-        StudyError: a cell's file can't be read, or was made with other options.
-    """
+    """Look at every cell of a study."""
     rows = []
     for cell in plan.cells:
         record = _read(folders.results, cell)
@@ -72,10 +68,7 @@ def study_status(plan: Plan, folders: Folders) -> StudyStatus:
         rows.append(
             {
                 "name": cell.name,
-                "model": cell.model,
-                "data": cell.data,
-                "method": cell.method,
-                "seed": cell.seed,
+                **{key: getattr(cell, key) for key in ("model", "data", "method", "seed")},
                 "state": state,
                 "seconds": float("nan") if record is None else _seconds(record),
                 "error": None if record is None else record.get("error"),
@@ -126,11 +119,6 @@ def run_study(
 
     Returns:
         How far the study is afterwards.
-
-    Raises:
-        StudyError: no cell matches; a cell's file can't be read, or was made with other options; or
-            the study file asks for remote code without leave.
-        OutputError: a folder can't be written.
     """
     chosen = [cell for cell in plan.cells if fnmatch.fnmatchcase(cell.name, only)]
     if not chosen:

@@ -2,12 +2,8 @@
 
 import numpy as np
 
-from ntpscore.study.statistics.correlation import ConfidenceInterval, Values
+from ntpscore.study.statistics.correlation import COVERAGE, TIE, ConfidenceInterval, Values
 from ntpscore.study.statistics.sweep import Sweep
-
-# Rounding of a sum of products of ranks, relative to the largest r.
-_TIE = 1e-12
-_COVERAGE = 0.95
 
 
 def resampled_correlations(sweep: Sweep, *, resamples: int = 2_000, seed: int = 0) -> Values:
@@ -31,20 +27,9 @@ def resampled_correlations(sweep: Sweep, *, resamples: int = 2_000, seed: int = 
             left = np.einsum("bcn,bcn,bn->bc", x, x, weights, optimize=True)
             norms = np.sqrt(left * (y * y * weights).sum(axis=1, keepdims=True))
             total[:, part] += np.divide(
-                products, norms, out=np.full_like(products, np.nan), where=norms > _TIE
+                products, norms, out=np.full_like(products, np.nan), where=norms > TIE
             )
     return sweep.sign * total / len(sweep.models)
-
-
-def percentile_interval(draws: Values) -> ConfidenceInterval:
-    """95 % percentile interval of one configuration that was fixed in advance.
-
-    Args:
-        draws: (resamples,) a column of `resampled_correlations`.
-    """
-    tail = (1 - _COVERAGE) / 2
-    low, high = np.nanquantile(draws, [tail, 1 - tail])
-    return ConfidenceInterval(float(low), float(high))
 
 
 def selected_interval(draws: Values, r: Values) -> ConfidenceInterval:
@@ -66,7 +51,7 @@ def selected_interval(draws: Values, r: Values) -> ConfidenceInterval:
     """
     off = np.abs(draws - r)
     some = ~np.isnan(off).all(axis=1)
-    reach = float(np.quantile(np.nanmax(off[some], axis=1), _COVERAGE))
+    reach = float(np.quantile(np.nanmax(off[some], axis=1), COVERAGE))
     best = float(r.max())
     return ConfidenceInterval(max(-1.0, best - reach), min(1.0, best + reach))
 

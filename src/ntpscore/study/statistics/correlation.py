@@ -11,17 +11,13 @@ import numpy.typing as npt
 from scipy.stats import rankdata, weightedtau
 
 Values = npt.NDArray[np.float64]
-_COVERAGE = 0.95
+COVERAGE = 0.95
 # Rounding of a sum of products of ranks, relative to the largest r.
-_TIE = 1e-12
+TIE = 1e-12
 
 
 def spearman(x: Values, y: Values) -> float:
-    """Spearman's r, ties at their mean rank; NaN where one side is constant or has one value.
-
-    Args:
-        x: (n,).
-        y: (n,).
+    """Spearman's r of x and y (n,), ties at their mean rank; NaN where one side never varies.
 
     Source:
         Spearman 1904: Pearson's correlation of the ranks.
@@ -30,19 +26,14 @@ def spearman(x: Values, y: Values) -> float:
 
 
 def partial_spearman(x: Values, y: Values, given: Values) -> float:
-    """Spearman's r of x and y with the ranks of a third quantity taken out of both.
-
-    Args:
-        x: (n,).
-        y: (n,).
-        given: (n,) what is held fixed.
+    """Spearman's r of x and y (n,) with the ranks of a third quantity (n,) taken out of both.
 
     Returns:
         `(r_xy − r_xz r_yz) / √((1 − r_xz²)(1 − r_yz²))`; NaN where x or y says nothing beside z.
     """
     r_xy, r_xz, r_yz = spearman(x, y), spearman(x, given), spearman(y, given)
     left = (1 - r_xz**2) * (1 - r_yz**2)
-    return float((r_xy - r_xz * r_yz) / np.sqrt(left)) if left > _TIE else float("nan")
+    return float((r_xy - r_xz * r_yz) / np.sqrt(left)) if left > TIE else float("nan")
 
 
 def weighted_kendall(x: Values, y: Values) -> float:
@@ -70,11 +61,7 @@ def regret_at_1(score: Values, outcome: Values) -> float:
     """How much of the outcome is lost by taking the candidate with the highest score.
 
     The candidates are models on one data set, or data sets under one model. Negate a score or an
-    outcome of which less is better.
-
-    Args:
-        score: (n,).
-        outcome: (n,).
+    outcome (n,) of which less is better.
 
     Returns:
         The best outcome less that of the choice, in units of the outcome, at least 0. Candidates
@@ -89,14 +76,8 @@ def regret_at_1(score: Values, outcome: Values) -> float:
 def permutation_p(x: Values, y: Values, *, permutations: int = 10_000, seed: int = 0) -> float:
     """How often |r| of shuffled y is at least as large: two-sided, never zero.
 
-    Args:
-        x: (n,).
-        y: (n,).
-        permutations: P, beside the order that was found.
-        seed: of the permutations.
-
     Returns:
-        `(1 + count) / (1 + P)`; NaN where r is.
+        `(1 + count) / (1 + permutations)`; NaN where r is.
     """
     r = spearman(x, y)
     if not np.isfinite(r):
@@ -104,7 +85,7 @@ def permutation_p(x: Values, y: Values, *, permutations: int = 10_000, seed: int
     rng = np.random.default_rng(seed)
     ranks = rankdata(y)
     shuffled = rng.permuted(np.tile(ranks, (permutations, 1)), axis=1)
-    count = int((np.abs(_correlations(shuffled, rankdata(x))) >= abs(r) - _TIE).sum())
+    count = int((np.abs(_correlations(shuffled, rankdata(x))) >= abs(r) - TIE).sum())
     return (1 + count) / (1 + permutations)
 
 
@@ -121,21 +102,22 @@ def bootstrap_interval(
     """Percentile bootstrap of Spearman's r over data sets.
 
     With a dozen data sets it is rough: resamples repeat data sets, and repeated ones are ties.
-
-    Args:
-        x: (n,).
-        y: (n,).
-        resamples: how many times the data sets are drawn anew.
-        seed: of the draws.
     """
     rng = np.random.default_rng(seed)
     drawn = rng.integers(len(x), size=(resamples, len(x)))
     r = _correlations(rankdata(x[drawn], axis=1), rankdata(y[drawn], axis=1))
-    r = r[np.isfinite(r)]
-    if not len(r):
+    return percentile_interval(r)
+
+
+def percentile_interval(draws: Values) -> ConfidenceInterval:
+    """The middle 95 % of draws (resamples,), such as those of one configuration fixed in advance.
+
+    NaN where every draw is.
+    """
+    if np.isnan(draws).all():
         return ConfidenceInterval(float("nan"), float("nan"))
-    tail = (1 - _COVERAGE) / 2
-    low, high = np.quantile(r, [tail, 1 - tail])
+    tail = (1 - COVERAGE) / 2
+    low, high = np.nanquantile(draws, [tail, 1 - tail])
     return ConfidenceInterval(float(low), float(high))
 
 
@@ -145,5 +127,5 @@ def _correlations(rows: Values, others: Values) -> Values:
     b = others - others.mean(axis=-1, keepdims=True)
     norms = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
     products = (a * b).sum(axis=-1)
-    r: Values = np.divide(products, norms, out=np.full(len(rows), np.nan), where=norms > _TIE)
+    r: Values = np.divide(products, norms, out=np.full(len(rows), np.nan), where=norms > TIE)
     return r

@@ -20,7 +20,7 @@ KNOWN = "known"
 _GAIN = 0.05
 _KEY = ["model", "data"]
 # What says how a probe does, and what the gain over it is read off.
-_LINES = {"probe_error": "probe_error", "unexplained": "unexplained"}
+_LINES = ("probe_error", "unexplained")
 _SHIFTED = ("ridge_last", "lda", *RULES)
 PREDICTORS = ("constant", *_LINES, *_SHIFTED)
 
@@ -38,9 +38,6 @@ def forecast_points(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
         `unexplained` (1 - `r2_adjusted` of the last layer), the held-out accuracy of the last
         layer (`ridge_last`), that of discriminant analysis (`lda`), and the estimate of each rule.
         Of the seed that LoRA has where that was run, else means over those there are.
-
-    Raises:
-        StudyError: there is no LoRA cell, or none with all of these.
     """
     records = list(records)
     outcomes, scores = outcomes_table(records), scores_table(records)
@@ -68,8 +65,7 @@ def forecast_points(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
         lora_accuracy=lora, probe_error=1 - filled["probe"], unexplained=1 - filled["r2"],
         samples_seen=pd.Series(seen),
     ).reset_index()  # fmt: skip
-    needed = ["probe", "frozen", RULE]
-    points = points.dropna(subset=needed)
+    points = points.dropna(subset=["probe", "frozen", RULE])
     if points.empty:
         raise StudyError(
             "no cell of LoRA has a probe and held-out accuracies beside it: run cells of probe "
@@ -86,18 +82,14 @@ def _held_out(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
         accuracy = result.get("accuracy") if record["method"] in ("score", "held_out") else None
         if accuracy is None or not accuracy["readouts"]:
             continue
-        top = max(row["layer"] for row in accuracy["readouts"])
-        (last,) = (
-            row["accuracy"]
-            for row in accuracy["readouts"]
-            if (row["layer"], row["pooling"]) == (top, "mean")
-        )
+        readouts = pd.DataFrame(accuracy["readouts"])
+        of_last = (readouts["layer"] == readouts["layer"].max()) & (readouts["pooling"] == "mean")
         rows[tuple(record[key] for key in KEYS)] = {
             "n_texts": result["data"]["n_texts"],
             "classes": len(result["data"]["classes"]),
             "width": result["model"]["width"],
             "frozen": frozen_accuracy(accuracy),
-            "ridge_last": last,
+            "ridge_last": readouts.loc[of_last, "accuracy"].item(),
             **{name: rule(accuracy) for name, rule in RULES.items()},
         }
     columns = ["n_texts", "classes", "width", "frozen", "ridge_last", *RULES]
@@ -124,9 +116,6 @@ def compare_forecasts(points: pd.DataFrame, known: Sequence[str] = ("*",)) -> pd
         alike; Spearman's r of forecast and outcome; the share of points for which it is told right
         whether LoRA gains five points over the best frozen readout; and for a rule the share of
         points within its 80 % interval.
-
-    Raises:
-        DataError: there are too few known data sets.
     """
     names = [
         cell_name(row["model"], row["data"], "lora", row["seed"]) for _, row in points.iterrows()
@@ -211,9 +200,6 @@ def make_evidence(points: pd.DataFrame, source: str, *, rule: str = RULE) -> Evi
         points: of `forecast_points`; of fewer than nine data sets intervals promise less.
         source: where they are from, in words.
         rule: one of `RULES`.
-
-    Raises:
-        DataError: there are too few data sets.
     """
     means = points.groupby(_KEY, sort=False)[
         ["n_texts", "classes", "width", rule, "frozen", "lora_accuracy", "samples_seen"]

@@ -28,9 +28,6 @@ def methods_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
         95 % interval over texts (low, high), macro-F1, train accuracy, the majority's share of the
         test texts, seconds without loading, and these by the seconds of `score` on the same texts.
         A converged logistic regression has a row of its own, `logistic, converged`.
-
-    Raises:
-        DataError: there is no such cell, or one was not tested.
     """
     rows: list[dict[str, Any]] = []
     of_score: dict[tuple[Any, ...], float] = {}

@@ -5,6 +5,7 @@ beforehand. A rule here sees the model, the texts and the labels, never an outco
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -104,17 +105,9 @@ def chosen_scores(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
             continue
         keys = {key: record[key] for key in KEYS}
         width = record["record"]["model"]["width"]
-        layers = pd.DataFrame(
-            {
-                "r2_adjusted": [row["r2_adjusted"] for row in record["record"]["layers"]],
-                "k90": [
-                    nominal_k_fraction(row["next_token_k90"], width)
-                    for row in record["record"]["layers"]
-                ],
-            },
-            index=[row["layer"] for row in record["record"]["layers"]],
-            dtype=np.float64,
-        )
+        layers = pd.DataFrame(record["record"]["layers"]).set_index("layer")
+        layers["r2_adjusted"] = layers["r2_adjusted"].astype(np.float64)
+        layers["k90"] = [nominal_k_fraction(k, width) for k in layers["next_token_k90"]]
         # The grid of k ends below d.
         layers["k90"] = layers["k90"].clip(1 / GRID_STEPS, 1 - 1 / GRID_STEPS)
         grid = score_grid(record)
@@ -154,9 +147,6 @@ def compare_rules(
         The columns of `RULE_COLUMNS`: a row per model, score, outcome and rule, then one of the
         best configuration, its p corrected for the choice, and one of the configurations that are
         best on the other data sets.
-
-    Raises:
-        DataError: there is no such outcome, or no score and outcome are known of enough data sets.
     """
     unknown = [outcome for outcome in outcomes if outcome not in OUTCOMES]
     if unknown:
@@ -178,17 +168,15 @@ def compare_rules(
     scores = mean_over_seeds(scores_table(scored))
     reached = mean_over_seeds(outcomes_table(records))
     rows: list[dict[str, Any]] = []
-    for model in scores["model"].unique():
-        for score in SCORES:
-            for outcome in outcomes:
-                rows += _compare(
-                    values[(values["model"] == model) & (values["score"] == score)],
-                    scores[(scores["model"] == model) & (scores["score"] == score)],
-                    reached[reached["model"] == model],
-                    {"model": model, "score": score, "outcome": outcome},
-                    permutations,
-                    seed,
-                )
+    for model, score, outcome in product(scores["model"].unique(), SCORES, outcomes):
+        rows += _compare(
+            values[(values["model"] == model) & (values["score"] == score)],
+            scores[(scores["model"] == model) & (scores["score"] == score)],
+            reached[reached["model"] == model],
+            {"model": model, "score": score, "outcome": outcome},
+            permutations,
+            seed,
+        )
     if not rows:
         raise too_few
     return pd.DataFrame(rows, columns=list(RULE_COLUMNS))

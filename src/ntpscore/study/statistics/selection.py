@@ -20,14 +20,11 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from ntpscore.errors import DataError
-from ntpscore.study.statistics.correlation import Values
+from ntpscore.study.statistics.correlation import TIE, Values
 from ntpscore.study.statistics.sweep import Sweep
 
-# Rounding of a sum of products of ranks, relative to the largest r.
-_TIE = 1e-12
 # Orders of the data sets that are worked on together: bounds the memory.
 _CHUNK = 500
-_COVERAGE = 0.95
 
 
 def correlations(sweep: Sweep) -> Values:
@@ -79,9 +76,6 @@ def max_statistic_test(
         permutations: P.
         seed: of the permutations.
 
-    Raises:
-        DataError: there is no sweep, or their data sets differ.
-
     Source:
         Westfall and Young 1993, single-step maxT.
     """
@@ -97,14 +91,14 @@ def max_statistic_test(
             x, y = ranks[i]
             shuffled = y[:, rows].transpose(1, 0, 2).reshape(len(rows), -1)
             permuted = sweep.sign * (x @ shuffled.T) / len(sweep.models)
-            counts[i] += (permuted >= observed[i][:, None] - _TIE).sum(axis=1)
+            counts[i] += (permuted >= observed[i][:, None] - TIE).sum(axis=1)
             peaks[i, part] = permuted.max(axis=0)
     overall = peaks.max(axis=0)
     return [
         MaxStatistic(
             p=count / len(orders),
-            p_best=float((peak >= r.max() - _TIE).mean()),
-            p_family=float((overall >= r.max() - _TIE).mean()),
+            p_best=float((peak >= r.max() - TIE).mean()),
+            p_family=float((overall >= r.max() - TIE).mean()),
         )
         for r, count, peak in zip(observed, counts, peaks, strict=True)
     ]
@@ -179,11 +173,11 @@ def leave_one_out_selection(sweep: Sweep, *, permutations: int = 1_000, seed: in
             right += (w * w).sum(axis=1)
         norms = np.sqrt(left * right)
         pooled[part] = sweep.sign * np.divide(
-            products, norms, out=np.zeros(len(rows)), where=norms > _TIE
+            products, norms, out=np.zeros(len(rows)), where=norms > TIE
         )
     return LeftOut(
         r=float(pooled[0]),
-        p=float((pooled >= pooled[0] - _TIE).mean()),
+        p=float((pooled >= pooled[0] - TIE).mean()),
         configurations=chosen,
         r_by_fold=np.empty(0),
     )
@@ -205,9 +199,6 @@ def leave_one_model_out(sweep: Sweep, *, permutations: int = 1_000, seed: int = 
 
     Returns:
         `r` is the mean of `r_by_fold`, whose folds are the models.
-
-    Raises:
-        DataError: there is one model.
     """
     models = len(sweep.models)
     if models < 2:
@@ -230,7 +221,7 @@ def leave_one_model_out(sweep: Sweep, *, permutations: int = 1_000, seed: int = 
         means[part] = held_out.mean(axis=0)
     return LeftOut(
         r=float(means[0]),
-        p=float((means >= means[0] - _TIE).mean()),
+        p=float((means >= means[0] - TIE).mean()),
         configurations=chosen,
         r_by_fold=by_fold,
     )
@@ -241,9 +232,6 @@ def data_set_orders(n: int, permutations: int, seed: int) -> npt.NDArray[np.int6
 
     Returns:
         (n!, n) all of them if there are no more than `permutations`, else (1 + permutations, n).
-
-    Raises:
-        DataError: no permutations are asked for.
     """
     if permutations < 1:
         raise DataError(f"{permutations} permutations test nothing: ask for 1,000 or more")
@@ -264,7 +252,7 @@ def _chunks(
 
 def _first_best(r: Values) -> npt.NDArray[np.int64]:
     """Of each column the first place within rounding of its largest value."""
-    return np.asarray((r >= r.max(axis=0) - _TIE).argmax(axis=0))
+    return np.asarray((r >= r.max(axis=0) - TIE).argmax(axis=0))
 
 
 def _standard_ranks(values: Values) -> Values:
@@ -276,7 +264,7 @@ def _standard_ranks(values: Values) -> Values:
 def _unit(ranks: Values) -> Values:
     centred: Values = ranks - ranks.mean(axis=-1, keepdims=True)
     norms: Values = np.sqrt((centred**2).sum(axis=-1, keepdims=True))
-    unit: Values = np.divide(centred, norms, out=np.zeros_like(centred), where=norms > _TIE)
+    unit: Values = np.divide(centred, norms, out=np.zeros_like(centred), where=norms > TIE)
     return unit
 
 

@@ -8,14 +8,11 @@ import numpy as np
 import pandas as pd
 
 from ntpscore.errors import DataError
-from ntpscore.study.statistics.bootstrap import (
-    percentile_interval,
-    resampled_correlations,
-    selected_interval,
-)
+from ntpscore.study.statistics.bootstrap import resampled_correlations, selected_interval
 from ntpscore.study.statistics.correlation import (
     Values,
     partial_spearman,
+    percentile_interval,
     regret_at_1,
     weighted_kendall,
 )
@@ -94,8 +91,7 @@ def summary_row(
         outcome.
     """
     config = config or SummaryConfig()
-    if test is None:
-        test = max_statistic_test([sweep], permutations=config.permutations, seed=config.seed)[0]
+    test = test or _tests([sweep], config)[0]
     by_model = correlations(sweep)
     r = by_model.mean(axis=0)
     best = best_configuration(r)
@@ -122,14 +118,11 @@ def summary_row(
         "share_expected": float((by_model > _ZERO).mean()),
         "r_best_given_probe_error": _given_probe_error(sweep, best),
     }
-    left_out = leave_one_out_selection(
-        sweep, permutations=config.left_out_permutations, seed=config.seed
-    )
+    permutations, seed = config.left_out_permutations, config.seed
+    left_out = leave_one_out_selection(sweep, permutations=permutations, seed=seed)
     row |= {"r_left_out": sweep.sign * left_out.r, "p_left_out": left_out.p}
     if len(sweep.models) > 1:
-        left_out = leave_one_model_out(
-            sweep, permutations=config.left_out_permutations, seed=config.seed
-        )
+        left_out = leave_one_model_out(sweep, permutations=permutations, seed=seed)
         row |= {"r_left_out_model": sweep.sign * left_out.r, "p_left_out_model": left_out.p}
     fixed = fixed_configuration(sweep, config.fixed_k_fraction)
     if fixed is not None:
@@ -244,10 +237,7 @@ def _tests(sweeps: Sequence[Sweep], config: SummaryConfig) -> list[MaxStatistic]
     """Of the models of one score and outcome: together where their data sets are the same."""
     if len({sweep.data for sweep in sweeps}) == 1:
         return max_statistic_test(sweeps, permutations=config.permutations, seed=config.seed)
-    alone = [
-        max_statistic_test([sweep], permutations=config.permutations, seed=config.seed)[0]
-        for sweep in sweeps
-    ]
+    alone = (_tests([sweep], config)[0] for sweep in sweeps)
     return [replace(test, p_family=float("nan")) for test in alone]
 
 

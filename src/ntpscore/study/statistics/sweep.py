@@ -147,7 +147,6 @@ def make_sweep(
     for model, row in zip(names, reached, strict=True):
         if (row == row[0]).all():
             raise DataError(f"{outcome} of {model} is {row[0]} on every data set: nothing to order")
-    probe_error = _all_known(1 - probe.reindex(columns=data_sets))
     return Sweep(
         score=score,
         outcome=outcome,
@@ -159,7 +158,7 @@ def make_sweep(
         k_fractions=k_fractions[defined],
         values=values[:, defined],
         outcomes=reached,
-        probe_error=probe_error,
+        probe_error=_all_known(1 - probe.reindex(columns=data_sets)),
         r2=_all_known(_wide(at_last_layer(explained), names).reindex(columns=data_sets)),
         undefined=int((~defined).sum()),
         dropped=tuple(data for data in every if data not in data_sets),
@@ -193,24 +192,24 @@ def tie_rounding(values: Values) -> Values:
 
 
 def check_tables(scores: pd.DataFrame, outcomes: pd.DataFrame) -> None:
-    """Check that the tables of a study are what the module says.
+    """Check that the tables of a study are what the module says."""
+    for table, columns, name in (
+        (scores, SCORE_COLUMNS, "scores"),
+        (outcomes, OUTCOME_COLUMNS, "outcomes"),
+    ):
+        check_columns(table, columns, name)
+        keys = [column for column in columns if column != "value"]
+        twice = table[table.duplicated(keys)]
+        if len(twice):
+            first = ", ".join(f"{key} {twice.iloc[0][key]}" for key in keys)
+            raise DataError(f"the {name} hold two values for {first}: keep one")
 
-    Raises:
-        DataError: columns are missing, or a value stands twice.
-    """
-    _check_table(scores, SCORE_COLUMNS, "scores")
-    _check_table(outcomes, OUTCOME_COLUMNS, "outcomes")
 
-
-def _check_table(table: pd.DataFrame, columns: tuple[str, ...], name: str) -> None:
+def check_columns(table: pd.DataFrame, columns: Sequence[str], name: str) -> None:
+    """Check that the table of that name has these columns."""
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise DataError(f"the {name} lack the columns {', '.join(missing)}")
-    keys = [column for column in columns if column != "value"]
-    twice = table[table.duplicated(keys)]
-    if len(twice):
-        first = ", ".join(f"{key} {twice.iloc[0][key]}" for key in keys)
-        raise DataError(f"the {name} hold two values for {first}: keep one")
 
 
 def _all_known(table: pd.DataFrame) -> Values | None:

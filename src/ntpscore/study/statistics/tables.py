@@ -13,7 +13,7 @@ from ntpscore.errors import DataError, StudyError
 from ntpscore.metrics import METRICS
 from ntpscore.study.run.cells import load_records, select_records
 from ntpscore.study.statistics.summary import SummaryConfig, summary_table
-from ntpscore.study.statistics.sweep import OUTCOMES
+from ntpscore.study.statistics.sweep import OUTCOMES, check_columns
 
 KEYS = ["model", "data", "seed"]
 # As older results call these metrics: `probe_accuracy` is an outcome here, that of the linear probe
@@ -50,16 +50,7 @@ class StudyTables:
         models: Sequence[str] | None = None,
         seeds: Sequence[int] | None = None,
     ) -> Self:
-        """Read a folder of results.
-
-        Args:
-            results: the folder.
-            models: only cells of these; all if None.
-            seeds: only cells of these; all if None.
-
-        Raises:
-            StudyError: there is no cell that is done, or none of such a model or seed.
-        """
+        """Read a folder of results, cells of these models and seeds; of all if None."""
         return cls.of(select_records(load_records(results), models=models, seeds=seeds))
 
     @classmethod
@@ -83,12 +74,7 @@ class StudyTables:
         without: Sequence[str] = (),
         config: SummaryConfig | None = None,
     ) -> pd.DataFrame:
-        """`summary_table` of these scores and outcomes; all if None.
-
-        Raises:
-            StudyError: there is no such score or outcome.
-            DataError: as `summary_table`.
-        """
+        """`summary_table` of these scores and outcomes; all if None."""
         names = list(_chosen(self.scores, "score", scores)["score"].unique())
         chosen = _chosen(self.outcomes, "outcome", outcomes)
         chosen = chosen[chosen["outcome"].isin([*OUTCOMES])]
@@ -162,6 +148,7 @@ def score_grid(content: dict[str, Any]) -> pd.DataFrame:
     grid = content["scores"]
     layers, k_fractions = grid["layer"], grid["k_fraction"]
     n = len(SCORES)
+    rows = pd.DataFrame(content["record"]["layers"])
     parts = [
         pd.DataFrame(
             {
@@ -173,12 +160,11 @@ def score_grid(content: dict[str, Any]) -> pd.DataFrame:
                     for column in ("value", "z")
                 },
             }
-        )
-    ]
-    rows = pd.DataFrame(content["record"]["layers"])
-    parts += [
-        pd.DataFrame({"layer": rows["layer"], "score": name, "value": rows[name]})
-        for name in _LAYER_SCORES
+        ),
+        *(
+            pd.DataFrame({"layer": rows["layer"], "score": name, "value": rows[name]})
+            for name in _LAYER_SCORES
+        ),
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -258,16 +244,14 @@ def losses_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
     Returns:
         The columns model, data, seed, method, step and loss.
     """
-    rows = []
-    for record in records:
-        losses = record.get("losses")
-        if losses is not None:
-            keys = {key: record[key] for key in (*KEYS, "method")}
-            rows += [
-                {**keys, "step": step, "loss": loss}
-                for step, loss in zip(losses["step"], losses["loss"], strict=True)
-            ]
-    return pd.DataFrame(rows, columns=[*KEYS, "method", "step", "loss"])
+    keys = [*KEYS, "method"]
+    rows = [
+        {**{key: record[key] for key in keys}, "step": step, "loss": loss}
+        for record in records
+        if "losses" in record
+        for step, loss in zip(record["losses"]["step"], record["losses"]["loss"], strict=True)
+    ]
+    return pd.DataFrame(rows, columns=[*keys, "step", "loss"])
 
 
 def mean_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
@@ -285,13 +269,8 @@ def pick_columns(table: pd.DataFrame, columns: Sequence[str], name: str) -> pd.D
         table: cells or outcomes of a study.
         columns: `value` and what tells one value from another but the seed.
         name: of the table, for the message.
-
-    Raises:
-        DataError: the table is empty or lacks a column.
     """
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise DataError(f"the {name} lack the columns {', '.join(missing)}")
+    check_columns(table, columns, name)
     picked = mean_over_seeds(table[list(columns)].dropna(subset="value"))
     if picked.empty:
         raise DataError(f"the {name} hold no value: nothing was run yet")

@@ -128,8 +128,10 @@ def test_training_from_the_command_line(
     arguments += ("--rank", 2, "--alpha", 4, "--rescore") if method == "lora" else ()
     out = tmp_path / "out"
     assert run_cli("adapt", tiny_model_dir, data, "--method", method, "--out", out, *arguments) == 0
-    printed = capsys.readouterr().out
-    assert f"{method} (all layers)" in re.sub(r"\s+", " ", printed)
+    printed, told = capsys.readouterr()
+    assert ("LoRA goes into k_proj, q_proj, v_proj: 9 linear layers" in told) == (method == "lora")
+    where = "k_proj, q_proj, v_proj of all layers" if method == "lora" else "all layers"
+    assert f"{method} ({where})" in re.sub(r"\s+", " ", printed)
     result = load_adapt_result(out)
     assert result.record["steps"] == 4
     assert result.record["samples_seen"] == 16
@@ -190,7 +192,7 @@ def test_every_field_of_every_configuration_is_offered_with_its_default(method: 
 
 
 def test_a_cache_is_refused_where_nothing_is_frozen(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_cli("adapt", "a", "b", "--method", "lora", "--cache", "c") == 2
+    assert run_cli("adapt", "smollm2-135m", "helpdesk", "--method", "lora", "--cache", "c") == 2
     assert "--cache is not for --method lora" in capsys.readouterr().err
 
 

@@ -119,7 +119,8 @@ def test_a_model_that_memory_runs_out_for_is_told_with_code_1(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["DATA", "nowhere/model"], "no model could be ranked"),
+        (["DATA", "nowhere/model"], "there is no file or folder nowhere/model"),
+        (["DATA", "nowhere/model", "./else"], "no model could be ranked"),
         (["nothing.jsonl", "MODEL"], "nothing.jsonl"),
         (["DATA", "MODEL", "--metric", "beauty"], "there is no metric 'beauty'"),
         (["DATA", "MODEL", "--layer", "upper"], "--layer 'upper' is not understood"),

@@ -267,7 +267,11 @@ def test_score_command_offers_every_option_of_score() -> None:
 
 @pytest.mark.parametrize(
     ("command", "arguments"),
-    [("score", ("helpdesk", "smollm2-135m")), ("rank", ("smollm2-135m", "helpdesk"))],
+    [
+        ("score", ("helpdesk", "smollm2-135m")),
+        ("adapt", ("helpdesk", "smollm2-135m")),
+        ("rank", ("smollm2-135m", "helpdesk")),
+    ],
 )
 def test_arguments_in_the_wrong_order_are_told(
     command: str, arguments: tuple[str, str], capsys: pytest.CaptureFixture[str]

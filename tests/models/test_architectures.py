@@ -139,8 +139,10 @@ def test_targets_of_lora_are_what_the_architecture_has(name: str, expected: set[
     assert {target.rpartition(".")[2] for target in targets} == expected
     note = describe_targets(targets)
     without_attention = expected & {"in_proj", "x_proj", "out_proj"}
-    assert (note is None) == (not without_attention)
-    assert all(one in str(note) for one in without_attention)
+    assert note.startswith(f"LoRA goes into {', '.join(sorted(expected))}: {len(targets)} linear")
+    without = f"; {', '.join(sorted(without_attention))} are of layers that have a state"
+    assert (without in note) == bool(without_attention)
+    assert "a state" not in describe_targets(targets, "all-linear")
 
 
 def _rows() -> dict[str, str]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ntpscore.errors import DataError
+from ntpscore.errors import DataError, MissingSplitError
 from ntpscore.text import describe_reading, hold_out_texts, load_splits, load_text
 from ntpscore.text.groups import draw_whole_groups, find_groups
 
@@ -137,9 +137,33 @@ def test_texts_on_both_sides_are_warned_of_and_the_hint_helps():
 
 
 def test_same_rows_on_both_sides_are_warned_of(tmp_path):
-    _frame(["a", "b"]).to_csv(tmp_path / "test.csv", index=False)
-    (warning,) = load_splits(tmp_path / "test.csv").test.source.reading.warnings
+    path = tmp_path / "test.csv"
+    _frame(["a", "b"]).to_csv(path, index=False)
+    (warning,) = load_splits(path, test_data=path).test.source.reading.warnings
     assert warning.startswith("2 of 2 texts of split 'test' are also in split 'train', 0 of them")
+    with pytest.raises(MissingSplitError, match="there is no test split"):
+        load_splits(path)
+
+
+def test_groups_of_the_user_on_both_sides_are_counted_and_said(tmp_path):
+    patients = {"train": [1, 1, 2, 3, 4], "test": ["1", " 2", 5, 6, ""]}
+    for split, names in patients.items():
+        frame = _frame([f"{split} {i}" for i in range(5)])
+        frame.assign(patient=names).to_csv(tmp_path / f"{split}.csv", index=False)
+    splits = load_splits(tmp_path, group_column="patient")
+    (warning,) = splits.test.source.reading.warnings
+    assert warning == (
+        "2 of 5 texts of split 'test' are of 2 groups of 'patient' that split 'train' has too, "
+        "such as '1', '2': they are no new groups. --hold-out 0.2 keeps groups on one side"
+    )
+    assert f"warning: {warning}" in describe_reading(splits.test)
+    train, test = load_splits(tmp_path, group_column="patient", hold_out=0.2)
+    assert not set(train.chosen_groups) & set(test.chosen_groups)
+    assert not test.source.reading.warnings
+    assert not load_splits(tmp_path).test.source.reading.warnings
+    some = _frame(["a", "b", "c"], patient=[1.0, 3.0, None])  # as pandas reads them
+    test = load_splits(tmp_path, test_data=some, group_column="patient").test
+    assert "2 of 3 texts" in test.source.reading.warnings[0]
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=20), st.integers(0, 50), st.data())

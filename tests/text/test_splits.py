@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ntpscore.errors import DataError
 from ntpscore.text import hold_out_texts, load_splits, load_text, recode_labels
+from ntpscore.text.files import read_file
 from tests.support.labelled_texts import make_rows, write_rows
 
 
@@ -96,6 +97,27 @@ def test_a_data_set_without_the_split_says_the_same() -> None:
 def test_options_that_contradict_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         load_splits(frame([("a", "train"), ("b", "train"), ("a", "test")]), **options)
+
+
+@pytest.mark.parametrize("kind", ["alone", "column", "beside", "folder"])
+def test_each_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    rows = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(10)]
+    marked = [{**row, "split": ("train", "test")[i // 6]} for i, row in enumerate(rows)]
+    write_rows(tmp_path / "reviews.jsonl", marked if kind == "column" else rows)
+    (tmp_path / "both").mkdir()
+    write_rows(tmp_path / "both" / "train.jsonl", rows[:6])
+    write_rows(tmp_path / "both" / "test.jsonl", rows[6:])
+    path = {"beside": "both/train.jsonl", "folder": "both"}.get(kind, "reviews.jsonl")
+    read: list[str] = []
+
+    def count(path: Path, *arguments: object, **options: object) -> object:
+        read.append(path.name)
+        return read_file(path, *arguments, **options)
+
+    monkeypatch.setattr("ntpscore.text.folders.read_file", count)
+    splits = load_splits(tmp_path / path, otherwise=0.4)
+    assert list(map(len, splits)) == [6, 4]
+    assert read == (["reviews.jsonl"] if "both" not in path else ["train.jsonl", "test.jsonl"])
 
 
 def test_samples_of_both_splits(tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ from torch import nn
 
 from ntpscore.adapt.config import LoraConfig
 from ntpscore.adapt.head import LinearHead, MeanTokenClassifier
-from ntpscore.adapt.lora_targets import choose_targets
+from ntpscore.adapt.lora_targets import choose_targets, describe_targets
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.adapt.training import fit_classifier, seeded_chance
 from ntpscore.errors import OutputError
 from ntpscore.models import LanguageModel
 from ntpscore.models.failures import as_model_error
+from ntpscore.progress import Progress
 from ntpscore.text import LabelledText
 
 ADAPTER = "adapter"
@@ -67,10 +68,13 @@ def fit_lora(
     with _injected(model) as base:
         with seeded_chance(model.device, config.seed):
             with as_model_error(f"LoRA can't go into {model.id}"):
-                adapted = peft.get_peft_model(base, settings)
+                adapted: Any = peft.get_peft_model(base, settings)
             classifier = MeanTokenClassifier(
                 adapted, model.output_width, len(train.classes), model.device
             )
+        targets = adapted.targeted_module_names
+        with Progress(progress) as bar:
+            bar.say(describe_targets(targets, config.target_modules))
         try:
             return fit_classifier(
                 "lora",
@@ -82,6 +86,7 @@ def fit_lora(
                 folder=folder,
                 progress=progress,
                 write_weights=lambda to: _write_adapter(classifier, to),
+                extra={"targets": sorted({name.rpartition(".")[2] for name in targets})},
             )
         finally:
             adapted.unload()

@@ -1,6 +1,7 @@
 """Which linear layers of a model LoRA goes into."""
 
 import re
+from collections.abc import Sequence
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -91,15 +92,21 @@ def find_lora_targets(language_model: LanguageModel) -> list[str]:
     return targets
 
 
-def describe_targets(targets: list[str]) -> str | None:
-    """What to tell of them where they are not queries, keys and values; None where they are."""
-    names = {name.rpartition(".")[2] for name in targets if not _names_attention(name)}
-    if not names:
-        return None
-    where = "its layers without attention" if len(names) < len(targets) else "its layers"
+def describe_targets(targets: Sequence[str], asked: str | None = None) -> str:
+    """What LoRA goes into; and where that is not queries, keys and values, what it is instead.
+
+    Args:
+        targets: names of linear layers.
+        asked: as for `choose_targets`.
+    """
+    names = sorted({name.rpartition(".")[2] for name in targets})
+    said = f"LoRA goes into {', '.join(names)}: {len(targets)} linear layers"
+    states = sorted({name.rpartition(".")[2] for name in targets if not _names_attention(name)})
+    if asked is not None or not states:
+        return said
     return (
-        f"LoRA goes into {', '.join(sorted(names))} of {where}, which have a state in the place of "
-        "queries, keys and values"
+        f"{said}; {', '.join(states)} are of layers that have a state in the place of queries, "
+        "keys and values"
     )
 
 

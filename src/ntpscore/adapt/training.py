@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from functools import cached_property
@@ -364,6 +364,7 @@ def fit_classifier(
     folder: Path | None,
     progress: bool | None,
     write_weights: Callable[[Path], None] | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> AdaptResult:
     """Train, evaluate on both splits and write the result.
 
@@ -377,6 +378,7 @@ def fit_classifier(
         folder: where checkpoints and the result go.
         progress: show bars.
         write_weights: writes what was trained into a folder; None keeps no weights, nor the head.
+        extra: what only this method has to say in the record.
 
     Raises:
         NtpscoreError: bad input, or training that diverges.
@@ -414,6 +416,7 @@ def fit_classifier(
         samples_seen=training.samples_seen,
         tokens_seen=training.tokens_seen,
         warnings=warnings,
+        extra=extra,
     )
     curve = pd.DataFrame(training.curve, columns=list(LOSS_COLUMNS))
     predictions = None if test is None else tabulate_predictions(outputs[1], splits[1].text)

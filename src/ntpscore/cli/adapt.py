@@ -1,8 +1,7 @@
 """`ntpscore adapt MODEL DATA --method METHOD`."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,14 +10,10 @@ from ntpscore.adapt.methods import METHODS
 from ntpscore.cli import options
 from ntpscore.cli.options import AnyOf, Only, takes_options
 from ntpscore.cli.output import Output
-from ntpscore.errors import MissingSplitError, NtpscoreError
+from ntpscore.errors import NtpscoreError
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import option_names
 from ntpscore.text.options import SplitOptions
-
-if TYPE_CHECKING:
-    from ntpscore.progress import Progress
-    from ntpscore.text import Splits
 
 EXAMPLES = """
 Fit labels with a model, and test them on other texts; `ntpscore predict` then labels new ones.
@@ -85,8 +80,10 @@ def adapt_command(
     from ntpscore.files import make_folder
     from ntpscore.models import load_model
     from ntpscore.progress import Progress
-    from ntpscore.text import describe_reading
+    from ntpscore.scoring.arguments import check_order
+    from ntpscore.text import describe_reading, load_splits
 
+    check_order([model], data, "model, then data")
     if method == "ols" and "layer" in given:  # which takes several
         given = {"layers": given.pop("layer"), **given}
     config = make_config(method, given, recipe)
@@ -99,7 +96,7 @@ def adapt_command(
         )
     folder = None if out is None else make_folder(out)
     with Progress(True) as bar:
-        train, test = _load_splits(data, split_options, config.seed, bar)
+        train, test = load_splits(data, split_options, seed=config.seed, otherwise=HOLD_OUT)
         for text in (train, test):
             for line in describe_reading(text):
                 bar.say(line)
@@ -119,23 +116,6 @@ def adapt_command(
 
 
 adapt_command.__doc__ = EXAMPLES
-
-
-def _load_splits(data: str, options: SplitOptions, seed: int, bar: "Progress") -> "Splits":
-    """Both splits; where there is none to test, a share of the other, and it is said."""
-    from ntpscore.text import load_splits
-
-    try:
-        return load_splits(data, options, seed=seed)
-    except MissingSplitError:
-        if options.test_split is not None:
-            raise
-    splits = load_splits(data, replace(options, hold_out=HOLD_OUT), seed=seed)
-    bar.say(
-        f"{data} has no test split: {HOLD_OUT:.0%} of its texts are held out, {len(splits.test)} "
-        f"of {sum(map(len, splits))} (--hold-out, --test-split and --test-data choose)"
-    )
-    return splits
 
 
 def make_config(method: str, given: dict[str, Any], recipe: str | None = None) -> Any:

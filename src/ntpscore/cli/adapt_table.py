@@ -26,7 +26,7 @@ def print_adapt_result(result: AdaptResult, folder: Path | None, console: Consol
     """
     record = result.record
     model, train = record["model"], record["data"]["train"]
-    where = "all layers"
+    where = f"{', '.join(record['targets'])} of all layers" if "targets" in record else "all layers"
     if METHODS[record["method"]].is_frozen:
         # Results of earlier versions have the mean token of their last layer on top.
         layer, pooling = record.get("layer", record["layers"][-1]), record.get("pooling", "mean")

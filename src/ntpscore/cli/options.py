@@ -23,13 +23,43 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
+
+def check_model_named(name: str) -> str:
+    """The name of a model; data in its place, and what is there for both, are told later.
+
+    Raises:
+        ModelError: there is no such model; known before anything large is imported.
+    """
+    from ntpscore.models.locate import check_model_exists
+    from ntpscore.text.registry import find_data
+
+    if find_data(name) is None:
+        check_model_exists(name)
+    return name
+
+
+def _check_data_named(name: str) -> str:
+    from ntpscore.models.registry import find_model
+    from ntpscore.text.open import check_data_exists
+
+    if find_model(name) is None:
+        check_data_exists(name)
+    return name
+
+
 Model = Annotated[
     str,
-    typer.Argument(help="Folder, .gguf file, short name (see ntpscore models) or hub id."),
+    typer.Argument(
+        help="Folder, .gguf file, short name (see ntpscore models) or hub id.",
+        callback=check_model_named,
+    ),
 ]
 Data = Annotated[
     str,
-    typer.Argument(help="File, saved folder, short name (see ntpscore datasets) or hub id."),
+    typer.Argument(
+        help="File, saved folder, short name (see ntpscore datasets) or hub id.",
+        callback=_check_data_named,
+    ),
 ]
 Scores = Annotated[
     bool,

@@ -55,12 +55,22 @@ def parse_layer(layer: str) -> Literal["both", "last", "best"] | int:
     )
 
 
+def _check_only_named(names: list[str]) -> list[str]:
+    """The names of models; of several, one that is not there is told at the end."""
+    if len(names) == 1:
+        options.check_model_named(names[0])
+    return names
+
+
 @takes_options
 def rank_command(
     data: options.Data,
     models: Annotated[
         list[str],
-        typer.Argument(help="Folders, .gguf files, short names (see ntpscore models) or hub ids."),
+        typer.Argument(
+            help="Folders, .gguf files, short names (see ntpscore models) or hub ids.",
+            callback=_check_only_named,
+        ),
     ],
     text_options: TextOptions,
     model_options: Annotated[ModelOptions, Without("revision")],

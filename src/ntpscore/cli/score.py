@@ -58,11 +58,6 @@ def score_command(
     calibration: options.Calibration = None,
 ) -> None:
     """Parse, score, print."""
-    from ntpscore.models.locate import check_model_exists
-    from ntpscore.text.registry import find_data
-
-    if find_data(model) is None:  # data in the place of the model are told as such
-        check_model_exists(model, model_options.revision)
     from ntpscore.cli.tables import print_result
     from ntpscore.scoring.run import score
 

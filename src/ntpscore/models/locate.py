@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
 from huggingface_hub.errors import (
@@ -16,8 +15,10 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import repo_folder_name
 from safetensors import SafetensorError, safe_open
 
+from ntpscore import hub
 from ntpscore.errors import ModelError
 from ntpscore.models.gguf_header import GgufHeader, read_gguf_header
 from ntpscore.models.packaged import locate_packaged_model
@@ -26,9 +27,7 @@ from ntpscore.models.registry import MODELS, RegisteredModel, find_model
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-# Seconds to connect, read, write and wait for a free connection, as httpx takes them;
-# it tries to connect twice.
-_HUB_TIMEOUT: Any = (1.4, 10.0, 10.0, 1.4)
+_HUB_TIMEOUT = 10  # seconds
 _TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _LFS_POINTER = b"version https://git-lfs"
@@ -126,12 +125,11 @@ def locate_model(
     return _locate_folder(folder, model, commit, trust_remote_code=trust_remote_code)
 
 
-def check_model_exists(model: str, revision: str | None = None) -> None:
+def check_model_exists(model: str) -> None:
     """Fail soon on a mistyped name: neither torch nor transformers is imported for this.
 
     Args:
         model: As `load_model` takes it.
-        revision: Branch, tag or commit of a hub id.
 
     Raises:
         ModelError: There is no such model, here or on the hub.
@@ -139,9 +137,10 @@ def check_model_exists(model: str, revision: str | None = None) -> None:
     if find_model(model) is not None or Path(model).expanduser().exists():
         return
     _check_is_hub_id(model)
-    if huggingface_hub.try_to_load_from_cache(model, "config.json", revision=revision) is None:
+    folder = repo_folder_name(repo_id=model, repo_type="model")
+    if not Path(huggingface_hub.constants.HF_HUB_CACHE, folder).exists():
         try:
-            _ask_hub(model, revision)
+            _ask_hub(model, None)
         except _HubUnreachableError as error:
             raise ModelError(str(error)) from error
 
@@ -338,6 +337,7 @@ def _ask_hub(model: str, revision: str | None) -> huggingface_hub.ModelInfo:
         _HubUnreachableError: Anything else.
     """
     try:
+        hub.check_reachable()
         return huggingface_hub.HfApi().model_info(model, revision=revision, timeout=_HUB_TIMEOUT)
     except GatedRepoError as error:
         raise ModelError(

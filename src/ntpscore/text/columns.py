@@ -82,7 +82,7 @@ def find_columns(
         fields: The columns of a template, which takes the place of the text's.
         notes: Are told of columns that would do as well.
     """
-    split = next((name for name in table.names if name.lower() == "split"), None)
+    split = table.split_column
     label = _label_columns(table, options.label_column, notes)
     group = options.group_column
     roles = (options.text_column, options.pair_column)

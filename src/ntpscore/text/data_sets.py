@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ntpscore import hub
 from ntpscore.errors import DataError, MissingSplitError
 from ntpscore.text.table import Table, cause_of, quoted, shown
 
@@ -61,15 +62,32 @@ def _ask_hub(hub_id: str, revision: str | None) -> "DatasetInfo | None":
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     try:
+        hub.check_reachable()
         return HfApi().dataset_info(hub_id, revision=revision, timeout=_HUB_TIMEOUT)
     except (HfHubHTTPError, OfflineModeIsEnabled):
         return None  # loading will say what's wrong, or find the data set in the cache
     except Exception as error:  # the HTTP library's own, which changes with the client's version
-        raise DataError(
-            f"there is no file or folder {hub_id!r}, and the hub can't be asked for a data set of "
-            f"that name ({cause_of(error)}). Check the spelling and the network; if the data set "
-            "is in the local cache, set HF_HUB_OFFLINE=1"
-        ) from error
+        raise _unreachable(hub_id, error) from error
+
+
+def check_hub_reachable(hub_id: str) -> None:
+    """Fail soon on a mistyped name.
+
+    Raises:
+        DataError: the hub can't be reached.
+    """
+    try:
+        hub.check_reachable()
+    except OSError as error:
+        raise _unreachable(hub_id, error) from error
+
+
+def _unreachable(hub_id: str, error: Exception) -> DataError:
+    return DataError(
+        f"there is no file or folder {hub_id!r}, and the hub can't be asked for a data set of "
+        f"that name ({cause_of(error)}). Check the spelling and the network; if the data set "
+        "is in the local cache, set HF_HUB_OFFLINE=1"
+    )
 
 
 def _commit_of_files(loaded: "datasets.DatasetDict") -> str | None:

@@ -4,7 +4,7 @@ import glob
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,9 +41,7 @@ class FileReader:
         """Read a file, or, where its name tells a split, the file beside it of another split."""
         table = self.read(path)
         own, wanted = split_of_name(stem(path)), common_split(self.split)
-        if wanted == own:
-            return replace(table, split=self.split)
-        if wanted == "train" or any(name.lower() == "split" for name in table.names):
+        if own is None:
             return table
         beside = [
             other for other in sorted(path.parent.iterdir())
@@ -51,7 +49,9 @@ class FileReader:
             and _without_split(other) == _without_split(path)
         ]  # fmt: skip
         files = _by_split(beside, path.parent)
-        if own is None or wanted not in files:
+        if wanted == own:
+            return replace(table, split=self.split, other_splits=self._others(files, own))
+        if wanted == "train" or table.split_column is not None or wanted not in files:
             return table
         return self._read_split(files)
 
@@ -115,17 +115,22 @@ class FileReader:
 
     def _read_split(self, files: _Files) -> Table:
         key = _choose_split(files, self.split, self.id)
-        others = {
-            str(other): partial(self._join, paths) for other, paths in files.items() if other != key
-        }
-        table = self._join(files[key])
-        names = [path.name for path in files[key]]
-        guess = f"split {shown(self.split)} is read from {quoted(names)}"
         if key is None:
-            return table
-        return replace(
-            table, split=self.split, other_splits=others, guesses=(guess, *table.guesses)
-        )
+            return self._join(files[key])
+        return self._open_split(files, key, self.split)
+
+    def _others(self, files: _Files, key: str) -> dict[str, Callable[[], Table]]:
+        return {
+            other: partial(self._open_split, files, other, other)
+            for other in files
+            if other is not None and other != key
+        }
+
+    def _open_split(self, files: _Files, key: str, split: str) -> Table:
+        table = self._join(files[key])
+        guess = f"split {shown(split)} is read from {quoted([path.name for path in files[key]])}"
+        others, guesses = self._others(files, key), (guess, *table.guesses)
+        return replace(table, split=split, other_splits=others, guesses=guesses)
 
     def _join(self, paths: Sequence[Path]) -> Table:
         endings = {path.suffix.lower() for path in paths}

@@ -20,6 +20,13 @@ def text_key(text: str) -> str:
     return "\n".join(line.strip() for line in text.split("\n")).strip()
 
 
+def group_key(chosen: Any) -> str | None:
+    """What texts of one group share in the column that the user named; None where it is blank."""
+    if isinstance(chosen, float) and chosen.is_integer():
+        chosen = int(chosen)  # a column that lacks some is one of floats
+    return None if is_missing(chosen) else str(chosen).strip()
+
+
 def find_groups(texts: Sequence[str], chosen: Sequence[Any] | None = None) -> Groups:
     """The group of each text: texts that are the same, or that the user says belong together.
 
@@ -35,8 +42,9 @@ def find_groups(texts: Sequence[str], chosen: Sequence[Any] | None = None) -> Gr
     if chosen is None:
         return groups
     # Each group of texts and each value that was chosen is a node, each row an edge.
-    is_chosen = [not is_missing(value) for value in chosen]
-    values = number_groups(str(value).strip() for value in compress(chosen, is_chosen))
+    keys = list(map(group_key, chosen))
+    is_chosen = [key is not None for key in keys]
+    values = number_groups(compress(keys, is_chosen))
     n = len(texts) + len(values)
     edges = (np.ones(len(values)), (groups[is_chosen], values + len(texts)))
     parts = connected_components(coo_array(edges, shape=(n, n)), directed=False)[1]

@@ -22,6 +22,7 @@ from ntpscore.text.registry import fill_in
 from ntpscore.text.rows import read_rows
 from ntpscore.text.sample import draw_sample
 from ntpscore.text.source import Notes, TextSource
+from ntpscore.text.table import Table
 from ntpscore.text.template import parse_template
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class LabelledText:
         source: Where all this came from.
         groups: (n,) int64 numbers from 0 on, equal for texts that are no independent ones: the same
             text again, or of one value of a column that the user named. Without a say, repetitions.
+        chosen_groups: Each text's value of that column; None where none was named.
     """
 
     texts: list[str]
@@ -55,6 +57,7 @@ class LabelledText:
     target_sd: tuple[float, ...] | None
     source: TextSource
     groups: Groups = None  # type: ignore[assignment]  # never None once made
+    chosen_groups: Sequence[Any] | None = None
 
     def __post_init__(self) -> None:
         """Find the groups if nobody did."""
@@ -133,8 +136,21 @@ def load_text(
     """
     options = with_keywords(keywords, options or TextOptions())[0]
     data, options = fill_in(data, options)
+    return read_table(open_table(data, options), options, seed)
+
+
+def read_table(table: Table, options: TextOptions, seed: int) -> LabelledText:
+    """Read labelled text from a table that is open; see `load_text`.
+
+    Args:
+        table: Where it is.
+        options: Which split, columns, …; what is registered is filled in.
+        seed: Of the sample.
+
+    Raises:
+        DataError: as `load_text`.
+    """
     notes = Notes(exact_labels=options.exact_labels)
-    table = open_table(data, options)
     notes.guesses += table.guesses
     notes.warnings += table.warnings
     parsed = None if options.template is None else parse_template(options.template)
@@ -151,6 +167,7 @@ def load_text(
     groups = find_groups(good.texts, good.chosen_groups)
     sample = _sample(labels, groups, options.max_texts, seed)
     labels, texts = labels.take(sample), [good.texts[index] for index in sample]
+    chosen = good.chosen_groups and [good.chosen_groups[index] for index in sample]
     groups = number_groups(groups[sample])
     mean = sd = None
     numbers: npt.NDArray[np.int64] | npt.NDArray[np.float64]
@@ -173,7 +190,7 @@ def load_text(
         template=options.template,
         reading=replace(notes.reading(), repeated=repeated, contradicting=contradicting),
     )
-    return LabelledText(texts, numbers, labels.task, labels.names, mean, sd, source, groups)
+    return LabelledText(texts, numbers, labels.task, labels.names, mean, sd, source, groups, chosen)
 
 
 def _sample(labels: Labels, groups: Groups, max_texts: int | None, seed: int) -> list[int]:

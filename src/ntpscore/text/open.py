@@ -10,6 +10,7 @@ from typing import Any
 
 from ntpscore.errors import DataError
 from ntpscore.text.data_sets import (
+    check_hub_reachable,
     is_saved,
     load_folder,
     load_hub,
@@ -58,6 +59,23 @@ def open_table(data: Any, options: TextOptions) -> Table:
     return table_from_datasets(loaded, name, options.split, commit)
 
 
+def check_data_exists(data: str) -> None:
+    """Fail soon on a mistyped name: nothing is read, and nothing large is imported for this.
+
+    Args:
+        data: As `open_table` takes it.
+
+    Raises:
+        DataError: there is no such file, folder or short name, and the hub can't be asked.
+    """
+    with suppress(RuntimeError, ValueError):
+        if find_data(data) is not None or os.path.exists(Path(data).expanduser()):  # noqa: PTH110
+            return
+    if not match_paths(data):
+        _check_is_hub_id(data, Path(data))
+        check_hub_reachable(data)
+
+
 def _open_paths(data: Sequence[str | Path], options: TextOptions) -> Table:
     _refuse(options, _HUB_ONLY, "files")
     paths = [Path(path).expanduser() for path in data]
@@ -88,6 +106,12 @@ def _open_path(data: str | Path, options: TextOptions) -> Table | None:
     if paths := match_paths(name):
         _refuse(options, _HUB_ONLY, f"{name}, which names local files")
         return reader.read_together(paths)
+    _check_is_hub_id(data, path)
+    return None
+
+
+def _check_is_hub_id(data: str | Path, path: Path) -> None:
+    name = str(data).encode(errors="backslashreplace").decode()
     short_name = shown(name, LONGEST_PATH)[1:-1]
     if isinstance(data, Path) or is_data_file(path) or name.startswith((".", "/", "~")):
         raise DataError(f"no such file: {short_name}")
@@ -96,7 +120,6 @@ def _open_path(data: str | Path, options: TextOptions) -> Table | None:
             f"no such file: {short_name}; and it is no id on the hub (owner/name) and no short "
             f"name ({', '.join(DATA_SETS)})"
         )
-    return None
 
 
 def _refuse(options: TextOptions, names: tuple[str, ...], what: str) -> None:

@@ -2,9 +2,11 @@
 
 from dataclasses import KW_ONLY, asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ntpscore.text.options import TextOptions
+
+Options = TypeVar("Options", bound=TextOptions)
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,7 @@ def find_data(data: Any) -> RegisteredData | None:
     return None if entry is None or Path(entry.name).exists() else entry
 
 
-def fill_in(data: Any, options: TextOptions) -> tuple[Any, TextOptions]:
+def fill_in(data: Any, options: Options) -> tuple[Any, Options]:
     """Fill in what is registered about a short name, where the user gave nothing.
 
     Text column, pair column and template are one choice: whoever gives one of them makes it.

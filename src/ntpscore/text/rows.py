@@ -258,8 +258,8 @@ def rows_of_split(table: Table, split: str | None) -> list[int]:
     """
     if split is None:
         return list(range(table.n_rows))
-    column = next((name for name in table.names if name.lower() == "split"), None)
-    return [row for row, of_row in enumerate(_splits(table, column, split)) if of_row == split]
+    of_rows = _splits(table, table.split_column, split)
+    return [row for row, of_row in enumerate(of_rows) if of_row == split]
 
 
 def build_texts(

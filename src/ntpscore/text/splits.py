@@ -10,13 +10,21 @@ import numpy.typing as npt
 
 from ntpscore.errors import DataError, MissingColumnError, MissingSplitError
 from ntpscore.options import with_keywords
-from ntpscore.text.groups import count_repetitions, draw_whole_groups, number_groups, text_key
-from ntpscore.text.labelled import LabelledText, hash_content, load_text
+from ntpscore.text.groups import (
+    count_repetitions,
+    draw_whole_groups,
+    group_key,
+    number_groups,
+    text_key,
+)
+from ntpscore.text.labelled import LabelledText, hash_content, load_text, read_table
+from ntpscore.text.open import open_table
 from ntpscore.text.options import SplitOptions
-from ntpscore.text.registry import split_rule
+from ntpscore.text.registry import fill_in, split_rule
 from ntpscore.text.sample import draw_sample
 from ntpscore.text.spellings import spelling_key
-from ntpscore.text.table import quoted, shown
+from ntpscore.text.split_names import common_split
+from ntpscore.text.table import Table, quoted, shown
 
 if TYPE_CHECKING:
     import datasets
@@ -35,6 +43,7 @@ def load_splits(
     options: SplitOptions | None = None,
     *,
     seed: int = 0,
+    otherwise: float | None = None,
     **keywords: Any,
 ) -> Splits:
     """Read a train split and a test split.
@@ -43,6 +52,8 @@ def load_splits(
         data: as for `load_text`.
         options: which splits, columns, …
         seed: of the samples.
+        otherwise: the share of the train split that is held out, which the test split then says,
+            where there is no other and the options name none; None raises.
         keywords: options by name, such as `hold_out=0.2`.
 
     Raises:
@@ -60,12 +71,15 @@ def load_splits(
             f"the split {shown(wanted)} can't be both fitted and tested: name another with "
             "--test-split, or use --hold-out 0.2"
         )
-    train = load_text(data, options, seed=seed)
+    data, filled_in = fill_in(data, options)
+    table = open_table(data, filled_in)
+    train = read_table(table, filled_in, seed)
     if hold_out is not None:
         train, test = hold_out_texts(train, hold_out, seed)
         return Splits(train, _sample(test, train, options.max_test_texts, seed))
     try:
-        test = load_text(data, _test_options(train, options, wanted), seed=seed)
+        other = _other_split(table, wanted)
+        test = read_table(other, _test_options(train, filled_in, wanted), seed)
     except MissingColumnError as error:
         raise DataError(
             f"the split {shown(wanted)} lacks what the split {shown(options.split)} has, as where "
@@ -73,6 +87,8 @@ def load_splits(
             "with --test-data, or hold a share out with --hold-out 0.2"
         ) from error
     except MissingSplitError as error:
+        if otherwise is not None and options.test_split is None:
+            return _hold_out_instead(train, otherwise, options, seed)
         raise MissingSplitError(
             f"there is no test split {shown(wanted)} ({error}). Name one with --test-split, name "
             "another file with --test-data, or hold a share of the train split out with "
@@ -81,9 +97,48 @@ def load_splits(
     return _join_splits(train, test)
 
 
+def _other_split(table: Table, split: str) -> Table:
+    """Another split of what was opened, which is not read again.
+
+    Raises:
+        MissingSplitError: there is none; where a column tells the splits, its reader says so.
+    """
+    for name in (split, common_split(split)):
+        if name in table.other_splits:
+            return table.other_splits[name]()
+    if table.split is None or table.split_column is not None:
+        return replace(table, split=None)
+    there = quoted([table.split, *table.other_splits])
+    raise MissingSplitError(f"{table.id} has no split {shown(split)}: it has {there}")
+
+
+def _hold_out_instead(text: LabelledText, share: float, options: SplitOptions, seed: int) -> Splits:
+    train, test = hold_out_texts(text, share, seed)
+    test = _sample(test, train, options.max_test_texts, seed)
+    guess = (
+        f"{text.source.id} has no test split: {share:.0%} of its texts are held out, {len(test)} "
+        f"of {len(text)} (--hold-out, --test-split and --test-data choose)"
+    )
+    return Splits(train, _note(test, guesses=(guess,)))
+
+
+def _note(
+    text: LabelledText, *, guesses: tuple[str, ...] = (), warnings: tuple[str, ...] = ()
+) -> LabelledText:
+    """The same text, with more to be told of how it was read."""
+    reading = text.source.reading
+    reading = replace(
+        reading,
+        guesses=(*reading.guesses, *guesses),
+        warnings=(*reading.warnings, *warnings),
+    )
+    return replace(text, source=replace(text.source, reading=reading))
+
+
 def _join_splits(train: LabelledText, test: LabelledText) -> Splits:
-    """Both splits in one coding; test texts that are also train texts are warned of."""
+    """Both splits in one coding; test texts that are no independent ones are warned of."""
     test = recode_labels(test, train)
+    names = shown(test.source.split), shown(train.source.split)
     labels: dict[str, set[bytes]] = defaultdict(set)
     for text, label in zip(train.texts, train.labels, strict=True):
         labels[text_key(text)].add(np.asarray(label).tobytes())
@@ -92,16 +147,26 @@ def _join_splits(train: LabelledText, test: LabelledText) -> Splits:
         for text, label in zip(test.texts, test.labels, strict=True)
         if text_key(text) in labels
     ]
-    if not has_same_label:
-        return Splits(train, test)
-    warning = (
-        f"{len(has_same_label)} of {len(test)} texts of split {shown(test.source.split)} are also "
-        f"in split {shown(train.source.split)}, {has_same_label.count(False)} of them with another "
-        "label: what is measured on them is memory. --hold-out 0.2 keeps the same texts on one side"
+    warnings = []
+    if has_same_label:
+        warnings.append(
+            f"{len(has_same_label)} of {len(test)} texts of split {names[0]} are also in split "
+            f"{names[1]}, {has_same_label.count(False)} of them with another label: what is "
+            "measured on them is memory. --hold-out 0.2 keeps the same texts on one side"
+        )
+    of_train, of_test = (
+        [key for key in map(group_key, text.chosen_groups or ()) if key is not None]
+        for text in (train, test)
     )
-    reading = test.source.reading
-    reading = replace(reading, warnings=(*reading.warnings, warning))
-    return Splits(train, replace(test, source=replace(test.source, reading=reading)))
+    if shared := set(of_train) & set(of_test):
+        n = sum(group in shared for group in of_test)
+        warnings.append(
+            f"{n} of {len(test)} texts of split {names[0]} are of {len(shared)} groups of "
+            f"{shown(train.source.columns['group'])} that split {names[1]} has too, such as "
+            f"{quoted(sorted(shared)[:3])}: they are no new groups. --hold-out 0.2 keeps groups on "
+            "one side"
+        )
+    return Splits(train, _note(test, warnings=tuple(warnings)))
 
 
 def _test_options(train: LabelledText, options: SplitOptions, split: str) -> SplitOptions:
@@ -188,15 +253,13 @@ def _respell_classes(text: LabelledText, train: LabelledText) -> LabelledText:
     classes = tuple(renamed.get(name, name) for name in text.classes)
     if not renamed or len(set(classes)) < len(classes):
         return text
-    reading = text.source.reading
     warning = (
         f"labels of split {shown(text.source.split)} are taken for those of split "
         f"{shown(train.source.split)} that differ in case, blanks, Unicode form or quotes only: "
         f"{quoted(list(renamed))} for {quoted(list(renamed.values()))} (--exact-labels keeps them "
         "apart)"
     )
-    source = replace(text.source, reading=replace(reading, warnings=(*reading.warnings, warning)))
-    return replace(text, classes=classes, source=source)
+    return _note(replace(text, classes=classes), warnings=(warning,))
 
 
 def hold_out_texts(text: LabelledText, share: float, seed: int) -> Splits:
@@ -265,4 +328,5 @@ def _take(text: LabelledText, rows: npt.NDArray[np.intp], split: str) -> Labelle
         text.source, split=split, content_hash=hash_content(texts, raw), reading=reading
     )
     groups = number_groups(text.groups[rows])
-    return LabelledText(texts, labels, text.task, classes, mean, sd, source, groups)
+    chosen = text.chosen_groups and [text.chosen_groups[row] for row in rows]
+    return LabelledText(texts, labels, text.task, classes, mean, sd, source, groups, chosen)

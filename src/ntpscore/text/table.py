@@ -60,6 +60,11 @@ class Table:
             why = f": all {sum(self.left_out.values())} are malformed" if self.left_out else ""
             raise DataError(f"{self.id} has no rows{of_split}{why}")
 
+    @property
+    def split_column(self) -> str | None:
+        """The column that tells the split of each row."""
+        return next((name for name in self.names if name.lower() == "split"), None)
+
     def column(self, name: str) -> list[Any]:
         """The values of a column."""
         if self.names.count(name) > 1:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,6 +49,23 @@ def test_only_what_is_missing_is_run_and_failures_do_not_stop_it(
     assert [p.stat().st_mtime_ns for p in sorted(folders.results.glob("*/*"))] == before
     write_study(tmp_path, tiny_model_dir, data=("one", "two", "three"))
     assert run_study(plan, folders, retry=True).count("done") == 3
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_study_goes_on_past_a_bad_model(
+    tiny_model_dir: Path, tmp_path: Path, folders: Folders
+) -> None:
+    bad = Path(shutil.copytree(tiny_model_dir, tmp_path / "bad"))
+    (bad / "config.json").write_text("{}")
+    path = write_study(tmp_path, tiny_model_dir, runs='[[runs]]\nmethods = ["score", "probe"]\n')
+    broken = f'"{bad}", "./no-such-model", '
+    path.write_text(path.read_text().replace("models = [", f"models = [{broken}"))
+    status = run_study(load_plan(path), folders)
+    cells = status.cells
+    assert cells["state"].tolist() == ["failed", "failed", "done"] * 2
+    for i, told in enumerate([f"configuration of {bad} ", "no file or folder ./no-such-model"] * 2):
+        assert told in cells["error"][i + i // 2]
+        assert "a bug" not in cells["error"][i + i // 2]
 
 
 @pytest.mark.usefixtures("quick")

@@ -119,11 +119,7 @@ adapt_command.__doc__ = EXAMPLES
 
 
 def make_config(method: str, given: dict[str, Any], recipe: str | None = None) -> Any:
-    """The configuration of a method from the options that were typed.
-
-    Raises:
-        NtpscoreError: there is no such method, or an option is not for it.
-    """
+    """The configuration of a method from the options that were typed."""
     if method not in METHODS:
         raise NtpscoreError(f"there is no method {method!r}: choose from {', '.join(METHODS)}")
     config = METHODS[method].config

@@ -11,19 +11,19 @@ from ntpscore.adapt.evaluation import Evaluation, Interval
 from ntpscore.adapt.methods import METHODS
 from ntpscore.adapt.readout import HEAD
 from ntpscore.adapt.result import AdaptResult
-from ntpscore.cli.tables import LAYOUT, describe_seconds, number, print_costs, print_warnings
+from ntpscore.cli.tables import (
+    describe_seconds,
+    number,
+    print_costs,
+    print_warnings,
+    text_table,
+)
 
 _MOST_ROWS = 16
 
 
 def print_adapt_result(result: AdaptResult, folder: Path | None, console: Console) -> None:
-    """Print how good a method is on both splits, warnings and timings.
-
-    Args:
-        result: what to print.
-        folder: where it was saved, to be named; None if nowhere.
-        console: where to print.
-    """
+    """Print how good a method is on both splits, warnings and timings, and where it was saved."""
     record = result.record
     model, train = record["model"], record["data"]["train"]
     where = f"{', '.join(record['targets'])} of all layers" if "targets" in record else "all layers"
@@ -71,12 +71,7 @@ def _evaluations(result: AdaptResult) -> Table:
         "loss": [number(e.loss if e.mse is None else None, 4) for e in rows.values()],
     }
     columns = {name: cells for name, cells in columns.items() if set(cells) != {"–"}}
-    table = Table("split", **LAYOUT)
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for split, *cells in zip(rows, *columns.values(), strict=True):
-        table.add_row(split, *cells)
-    return table
+    return text_table(("split", *columns), zip(rows, *columns.values(), strict=True))
 
 
 def _fits(record: dict[str, Any]) -> Table:
@@ -124,13 +119,14 @@ def _by_layer(
 ) -> Table:
     """A row per layer, or every so many of them; with the first, the best and the last."""
     step = -(-len(rows) // _MOST_ROWS)
-    table = Table(title=title, title_justify="left", **LAYOUT)
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for i, (layer, cells) in enumerate(rows.items()):
-        if i % step == 0 or layer == best or i == len(rows) - 1:
-            table.add_row(*cells, style="bold" if layer == best else None)
-    return table
+    shown = {
+        layer: cells
+        for i, (layer, cells) in enumerate(rows.items())
+        if i % step == 0 or layer == best or i == len(rows) - 1
+    }
+    bold = [i for i, layer in enumerate(shown) if layer == best]
+    layout = {"title": title, "title_justify": "left"}
+    return text_table(headings, shown.values(), names=0, bold=bold, **layout)
 
 
 def _interval(interval: Interval | None) -> str:

@@ -29,20 +29,15 @@ def datasets_command(output: Output) -> None:
     from ntpscore.cli.registry_tables import print_registry
     from ntpscore.text import DATA_SETS
 
-    rows = [
-        {
-            "name": data.name,
-            "hub id": data.hub_id,
-            "classes": data.classes,
-            "train": data.train_texts,
-            "test": data.test_texts if data.hold_out is None else f"{data.hold_out:.0%} of train",
-            "columns": data.columns,
-            "licence": data.licence,
-            "note": data.note,
-        }
-        for data in DATA_SETS.values()
-    ]
-    print_registry([data.record() for data in DATA_SETS.values()], rows, output)
+    print_registry(
+        DATA_SETS.values(),
+        ("name", "hub id", "classes", "train", "test", "columns", "licence", "note"),
+        output,
+        train=lambda data: data.train_texts,
+        test=lambda data: (
+            data.test_texts if data.hold_out is None else f"{data.hold_out:.0%} of train"
+        ),
+    )
 
 
 datasets_command.__doc__ = EXAMPLES

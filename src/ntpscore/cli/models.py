@@ -25,19 +25,8 @@ def models_command(output: Output) -> None:
     from ntpscore.cli.registry_tables import print_registry
     from ntpscore.models import MODELS
 
-    rows = [
-        {
-            "name": model.name,
-            "hub id": model.hub_id,
-            "width": model.width,
-            "layers": model.layers,
-            "parameters": model.parameters,
-            "licence": model.licence,
-            "note": model.note,
-        }
-        for model in MODELS.values()
-    ]
-    print_registry([model.record() for model in MODELS.values()], rows, output)
+    headings = ("name", "hub id", "width", "layers", "parameters", "licence", "note")
+    print_registry(MODELS.values(), headings, output)
 
 
 models_command.__doc__ = EXAMPLES

@@ -27,11 +27,6 @@ class Output:
     csv: bool = option(False, "Print CSV, and nothing else.")
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            NtpscoreError: both are wanted.
-        """
         if self.json and self.csv:
             raise NtpscoreError(
                 "--json and --csv can't both have standard output: give one of them"

@@ -39,11 +39,7 @@ _PLACES: dict[str, Literal["both", "last", "best"]] = {
 
 
 def parse_layer(layer: str) -> Literal["both", "last", "best"] | int:
-    """Read `--layer`.
-
-    Raises:
-        NtpscoreError: it is neither a place nor a number.
-    """
+    """Read `--layer`."""
     if layer in _PLACES:
         return _PLACES[layer]
     if layer == "-1":

@@ -26,13 +26,7 @@ Row = dict[str, Any]
 
 
 def print_ranking(result: RankResult, folder: Path | None, console: Console) -> None:
-    """Print which model is best, and the metrics that were asked for.
-
-    Args:
-        result: what to print.
-        folder: where it was saved, to be named; None if nowhere.
-        console: where to print.
-    """
+    """Print which model is best, the metrics that were asked for, and where it was saved."""
     record = result.record
     data = record["data"]
     console.print(

@@ -1,6 +1,7 @@
 """What is registered, as a table for people, JSON or CSV."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -18,22 +19,25 @@ _WHOLE = {"name", *_NUMBERS}
 
 
 def print_registry(
-    records: list[dict[str, Any]], rows: Sequence[Mapping[str, Any]], output: Output
+    entries: Iterable[Any], headings: Sequence[str], output: Output, **told: Callable[[Any], Any]
 ) -> None:
     """Print a table, or else records as JSON or CSV.
 
     Args:
-        records: everything that is registered, a mapping of the same keys per entry.
-        rows: what the table shows of each entry, by heading; None is shown as a dash. What stands
+        entries: what is registered.
+        headings: which fields of an entry the table shows; None is shown as a dash. What stands
             under "note" is numbered and comes below the table, for it is long.
         output: the form.
+        told: what the table shows under a heading that is no field.
     """
 
     def frame() -> "pd.DataFrame":
         import pandas as pd
 
-        return pd.DataFrame(records, dtype=object)
+        return pd.DataFrame([entry.record() for entry in entries], dtype=object)
 
+    fields = {heading: attrgetter(heading.replace(" ", "_")) for heading in headings} | told
+    rows = [{heading: fields[heading](entry) for heading in headings} for entry in entries]
     output.show(lambda console: _print_table(rows, console), rows=frame)
 
 

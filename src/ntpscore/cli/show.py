@@ -36,44 +36,35 @@ def show_command(
     from ntpscore.scoring.result import load_result, read_kind
 
     if (folder / "rank.json").is_file():
-        _show_ranking(folder, output)
-        return
-    if read_kind(folder) == "adapt":
-        _show_adapt(folder, output, plot=plot)
-        return
-    from ntpscore.cli.tables import print_result
+        from ntpscore.cli.rank_tables import print_ranking
+        from ntpscore.rank.result import load_ranking
 
-    result = load_result(folder)
-    if plot is not None:
-        result.save_plot(plot, score)
-    output.show(
-        lambda console: print_result(result, folder, console, scores=scores),
-        record=result.record,
-        rows=result.table,
-    )
+        ranking = load_ranking(folder)
+        output.show(
+            lambda console: print_ranking(ranking, folder, console),
+            record=ranking.record,
+            rows=lambda: ranking.standings,
+        )
+    elif read_kind(folder) == "adapt":
+        from ntpscore.adapt.result import load_adapt_result
+        from ntpscore.cli.adapt_table import print_adapt_result
 
+        adapted = load_adapt_result(folder)
+        if plot is not None:
+            raise NtpscoreError(f"--plot draws scores by layer: {folder} holds a result of adapt")
+        output.show(
+            lambda console: print_adapt_result(adapted, folder, console),
+            record=adapted.record,
+            rows=lambda: adapted.loss_curve,
+        )
+    else:
+        from ntpscore.cli.tables import print_result
 
-def _show_ranking(folder: Path, output: Output) -> None:
-    from ntpscore.cli.rank_tables import print_ranking
-    from ntpscore.rank.result import load_ranking
-
-    result = load_ranking(folder)
-    output.show(
-        lambda console: print_ranking(result, folder, console),
-        record=result.record,
-        rows=lambda: result.standings,
-    )
-
-
-def _show_adapt(folder: Path, output: Output, *, plot: Path | None) -> None:
-    from ntpscore.adapt.result import load_adapt_result
-    from ntpscore.cli.adapt_table import print_adapt_result
-
-    result = load_adapt_result(folder)
-    if plot is not None:
-        raise NtpscoreError(f"--plot draws scores by layer: {folder} holds a result of adapt")
-    output.show(
-        lambda console: print_adapt_result(result, folder, console),
-        record=result.record,
-        rows=lambda: result.loss_curve,
-    )
+        result = load_result(folder)
+        if plot is not None:
+            result.save_plot(plot, score)
+        output.show(
+            lambda console: print_result(result, folder, console, scores=scores),
+            record=result.record,
+            rows=result.table,
+        )

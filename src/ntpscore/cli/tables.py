@@ -1,6 +1,7 @@
 """A result as tables for people."""
 
 import math
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +30,9 @@ _COLOURS = (17, 18, 24, 30, 36, 42, 78, 114, 150, 186, 228)
 def print_result(
     result: "ScoreResult", folder: Path | None, console: Console, *, scores: bool
 ) -> None:
-    """Print what was found, and on demand the scores behind it.
+    """Print what was found, and on demand the scores behind it, all warnings and the seconds.
 
-    Args:
-        result: what to print.
-        folder: where it was saved, to be named; None if nowhere.
-        console: where to print.
-        scores: print the scores, all warnings and the seconds of each stage too.
+    The folder is where it was saved, to be named; None if nowhere.
     """
     record = result.record
     console.print(str(result), markup=False, highlight=False, soft_wrap=True)
@@ -88,14 +85,7 @@ def describe_seconds(seconds: dict[str, float]) -> str:
 def print_costs(
     console: Console, costs: list[str], record: dict[str, Any], folder: Path | None
 ) -> None:
-    """Print what a run cost, and where its result is, as the last line of a table.
-
-    Args:
-        console: where to print.
-        costs: what stands before the peak memory.
-        record: of the result.
-        folder: where it was saved; None if nowhere.
-    """
+    """Print what a run cost, and where its result is, as the last line of a table."""
     parts = [*costs, f"peak memory {record['peak_memory_bytes'] / 1e9:.1f} GB"]
     if folder is not None:
         parts.append(f"saved in {folder}")
@@ -103,37 +93,56 @@ def print_costs(
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number for a table; a dash where there is none."""
-    return "–" if value is None else f"{value:.{digits}f}"
+    """A number for a table; a dash where there is none, or NaN."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def text_table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    names: int = 1,
+    bold: Container[int] = (),
+    **layout: Any,
+) -> Table:
+    """A table for people.
+
+    Args:
+        headings: one per column.
+        rows: their texts.
+        names: how many columns, the first ones, are names, set to the left.
+        bold: the places of the rows that stand out.
+        layout: title and caption.
+    """
+    table = Table(**LAYOUT, **layout)
+    for i, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if i < names else "right", no_wrap=True)
+    for i, row in enumerate(rows):
+        table.add_row(*row, style="bold" if i in bold else None)
+    return table
 
 
 def best_table(result: "ScoreResult") -> Table:
     """Per score the layer and k where labels add most, with its controls."""
-    table = Table(
-        title="where each score exceeds its shuffles most", title_justify="left", **LAYOUT
+    digits = {"k_fraction": 2, "value": 3, "chance": 3, "shuffled_mean": 3, "shuffled_sd": 3,
+              "z": 1, "p": 2}  # fmt: skip
+    note = "* basis-dependent: beyond the labels' rank the value is the solver's choice"
+    return text_table(
+        ("score", "layer", "k", "k/d", "value", "chance", "shuffled", "sd", "z", "p"),
+        [
+            [
+                name + (" *" if best["basis_dependent"] else ""),
+                str(best["layer"]),
+                str(best["k"]),
+                *(number(best[column], places) for column, places in digits.items()),
+            ]
+            for name, best in result.best.items()
+        ],
+        title="where each score exceeds its shuffles most",
+        title_justify="left",
+        caption=note if any(best["basis_dependent"] for best in result.best.values()) else None,
+        caption_justify="left",
     )
-    table.add_column("score", no_wrap=True)
-    for heading in ("layer", "k", "k/d", "value", "chance", "shuffled", "sd", "z", "p"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, best in result.best.items():
-        table.add_row(
-            name + (" *" if best["basis_dependent"] else ""),
-            str(best["layer"]),
-            str(best["k"]),
-            number(best["k_fraction"], 2),
-            number(best["value"]),
-            number(best["chance"]),
-            number(best["shuffled_mean"]),
-            number(best["shuffled_sd"]),
-            number(best["z"], 1),
-            number(best["p"], 2),
-        )
-    if any(best["basis_dependent"] for best in result.best.values()):
-        table.caption = (
-            "* basis-dependent: beyond the labels' rank the value is the solver's choice"
-        )
-        table.caption_justify = "left"
-    return table
 
 
 def layer_map(result: "ScoreResult") -> Table:

@@ -2,12 +2,8 @@
 
 import io
 
-from ntpscore.cli.study.layout import (
-    decimals,
-    print_blocks,
-    signed,
-    text_table,
-)
+from ntpscore.cli.study.layout import print_blocks, signed
+from ntpscore.cli.tables import number, text_table
 
 
 def test_a_table_is_as_wide_as_it_is_and_a_text_is_not_wrapped() -> None:
@@ -22,5 +18,5 @@ def test_a_table_is_as_wide_as_it_is_and_a_text_is_not_wrapped() -> None:
 
 
 def test_numbers_that_are_not_known_are_dashes() -> None:
-    assert [decimals(0.12345), decimals(2.0, 0), decimals(float("nan"))] == ["0.123", "2", "–"]
+    assert [number(0.12345), number(2.0, 0), number(float("nan"))] == ["0.123", "2", "–"]
     assert [signed(0.5), signed(-0.126), signed(float("nan"))] == ["+0.50", "-0.13", "–"]

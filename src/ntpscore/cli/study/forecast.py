@@ -7,7 +7,8 @@ import typer
 
 from ntpscore.cli.options import takes_options
 from ntpscore.cli.output import Output
-from ntpscore.cli.study.layout import decimals, print_blocks, text_table
+from ntpscore.cli.study.layout import print_blocks
+from ntpscore.cli.tables import number, text_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,19 +61,15 @@ def forecast_command(
 
 
 def forecast_blocks(table: "pd.DataFrame") -> "list[Table | str]":
-    """The predictors, a table for the known cells and one for the new ones of each model.
-
-    Args:
-        table: as `compare_forecasts` returns it.
-    """
+    """`compare_forecasts`, a table for the known cells and one for the new ones of each model."""
     headings = ("predictor", "n", "error", "r", "+5", "held")
     blocks: list[Table | str] = []
     for kind, part in table.groupby("cells", sort=False):
         rows = [
             [
-                row["predictor"], str(row["n"]), decimals(row["mean_error"]),
-                decimals(row["spearman"], 2), decimals(row["gain_told"], 2),
-                decimals(row["held"], 2),
+                row["predictor"], str(row["n"]), number(row["mean_error"]),
+                number(row["spearman"], 2), number(row["gain_told"], 2),
+                number(row["held"], 2),
             ]
             for _, row in part.iterrows()
         ]  # fmt: skip

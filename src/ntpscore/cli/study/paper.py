@@ -8,12 +8,8 @@ import typer
 from ntpscore.cli import options
 from ntpscore.cli.options import Only, takes_options
 from ntpscore.cli.output import Output
-from ntpscore.cli.study.layout import (
-    decimals,
-    print_blocks,
-    signed,
-    text_table,
-)
+from ntpscore.cli.study.layout import print_blocks, signed
+from ntpscore.cli.tables import number, text_table
 from ntpscore.models.options import ModelOptions
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.text.options import TextOptions
@@ -141,11 +137,7 @@ Mean over models of r with the LoRA gain:"""
 
 
 def published_blocks(table: "pd.DataFrame") -> "list[Table | str]":
-    """The correlations of the published points.
-
-    Args:
-        table: as `correlate_published` returns it.
-    """
+    """The correlations of the published points, as `correlate_published` returns them."""
     rows, last = [], None
     for row in table.to_dict(orient="records"):
         model = str(row["model"]).rpartition("/")[2]
@@ -156,7 +148,7 @@ def published_blocks(table: "pd.DataFrame") -> "list[Table | str]":
                 str(row["n"]),
                 signed(row["r"]),
                 f"{signed(row['low'])} … {signed(row['high'])}",
-                decimals(row["p"]),
+                number(row["p"]),
                 signed(row["r_probe_error"]),
                 signed(row["r_given_probe_error"]),
             ]

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ntpscore.cli.study.layout import print_blocks, text_table
+from ntpscore.cli.study.layout import print_blocks
+from ntpscore.cli.tables import text_table
 
 if TYPE_CHECKING:
     from ntpscore.study.run.plan import Plan
@@ -123,12 +124,7 @@ def _open(
 
 
 def print_status(plan: "Plan", status: "StudyStatus") -> None:
-    """Print how many cells of each model and method are in which state, what runs, what failed.
-
-    Args:
-        plan: the study.
-        status: how far it is.
-    """
+    """Print how many cells of each model and method are in which state, what runs, what failed."""
     from ntpscore.study.run.runner import STATES
 
     rows = []

@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from ntpscore.cli.study.layout import decimals, print_blocks
+from ntpscore.cli.study.layout import print_blocks
 from ntpscore.cli.study.tables import outcome_table, rules_blocks, summary_blocks
+from ntpscore.cli.tables import number
 from ntpscore.errors import DataError, StudyError
 from ntpscore.files import write_text
 from ntpscore.study.paper.paper_tables import probe_against_scratch, score_after_lora
@@ -29,20 +30,9 @@ _AFTER_LORA = "published"
 
 
 def write_summary(results: Path, without: Sequence[str], *, permutations: int, seed: int) -> Path:
-    """Write `summary.md` into a folder of results.
+    """Write `summary.md` into a folder of results, and say where it is.
 
-    Args:
-        results: the folder.
-        without: data sets to leave out, one at a time, beside what is said of all.
-        permutations: of the tests.
-        seed: of permutations and bootstrap.
-
-    Returns:
-        The file.
-
-    Raises:
-        StudyError: the folder holds no cell that is done.
-        OutputError: the file can't be written.
+    Beside what is said of all data sets, those `without` are left out, one at a time.
     """
     options = [f"--without {shlex.quote(data)}" for data in without]
     command = " ".join(
@@ -134,7 +124,7 @@ def methods_markdown(table: pd.DataFrame) -> str:
         lines += [
             f"|  | {row['method']} | {row['test_accuracy']:.3f} | {row['low']:.3f}–"
             f"{row['high']:.3f} | {row['macro_f1']:.3f} | {row['train_accuracy']:.3f} | "
-            f"{row['seconds']:.0f} | {decimals(row['seconds_per_score'], 1)} |"
+            f"{row['seconds']:.0f} | {number(row['seconds_per_score'], 1)} |"
             for _, row in part.iterrows()
         ]
     return "\n".join(lines)
@@ -160,7 +150,7 @@ def _as_text(blocks: Sequence[Table | str]) -> str:
 def _markdown(frame: pd.DataFrame) -> str:
     names = [" ".join(str(part) for part in column) for column in frame.columns]
     rows = [
-        [str(data), *(decimals(value, 2) for value in row)]
+        [str(data), *(number(value, 2) for value in row)]
         for data, row in zip(frame.index, frame.to_numpy(), strict=True)
     ]
     lines = [["data", *names], ["---"] * (1 + len(names)), *rows]

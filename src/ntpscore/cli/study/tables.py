@@ -7,12 +7,8 @@ import typer
 
 from ntpscore.cli.options import takes_options
 from ntpscore.cli.output import Output
-from ntpscore.cli.study.layout import (
-    decimals,
-    print_blocks,
-    signed,
-    text_table,
-)
+from ntpscore.cli.study.layout import print_blocks, signed
+from ntpscore.cli.tables import number, text_table
 from ntpscore.errors import NtpscoreError, StudyError
 
 if TYPE_CHECKING:
@@ -135,16 +131,12 @@ def rules_command(
 
 
 def outcome_table(outcomes: "pd.DataFrame") -> "Table":
-    """What the methods reached, a row per model and data set, a column per outcome.
-
-    Args:
-        outcomes: as `outcomes_table` returns it, seeds averaged.
-    """
+    """What the methods reached (`outcomes_table`), a row per data set, a column per outcome."""
     wide = outcomes.pivot_table(
         index=["model", "data"], columns="outcome", values="value", sort=False
     )
     rows = [
-        [str(model), str(data), *map(decimals, values)]
+        [str(model), str(data), *map(number, values)]
         for (model, data), values in zip(wide.index, wide.to_numpy(), strict=True)
     ]
     headings = [str(outcome).replace("_", "\n") for outcome in wide.columns]
@@ -169,12 +161,7 @@ model out: each model at the configuration that is best on the others, of the sa
 
 
 def summary_blocks(summary: "pd.DataFrame", *, notes: bool = True) -> "list[Table | str]":
-    """The correlations of a study, a table per outcome and model.
-
-    Args:
-        summary: as `summary_table` returns it.
-        notes: say below what the columns are.
-    """
+    """`summary_table`, a table per outcome and model; notes say below what the columns are."""
     from ntpscore.study.statistics.summary import ALL_MODELS
 
     blocks: list[Table | str] = []
@@ -203,15 +190,15 @@ def summary_blocks(summary: "pd.DataFrame", *, notes: bool = True) -> "list[Tabl
 def _summary_row(row: "pd.Series[Any]", of_all: bool) -> list[str]:
     return [
         str(row["score"]),
-        decimals(row["n"], 0),
+        number(row["n"], 0),
         signed(row["r_fixed"]),
-        decimals(row["p_fixed"]),
+        number(row["p_fixed"]),
         signed(row["tau_fixed"]),
-        decimals(row["regret_fixed"]),
+        number(row["regret_fixed"]),
         signed(row["r_best"]),
-        decimals(row["best_layer"], 0),
-        decimals(row["best_k_fraction"], 2),
-        decimals(row["p_best"]),
+        number(row["best_layer"], 0),
+        number(row["best_k_fraction"], 2),
+        number(row["p_best"]),
         f"{signed(row['best_low'])}…{signed(row['best_high'])}",
         signed(row["r_left_out"]),
         *([signed(row["r_left_out_model"])] if of_all else []),
@@ -228,22 +215,14 @@ configuration that is best on the others."""
 
 
 def rules_blocks(rows: "pd.DataFrame", outcome: str) -> "list[Table | str]":
-    """R of every score at every rule's choice, a table per model.
-
-    Args:
-        rows: as `compare_rules` returns them.
-        outcome: which.
-
-    Raises:
-        StudyError: there is nothing of this outcome.
-    """
+    """R of every score at every rule's choice (`compare_rules`), a table per model."""
     chosen = rows[rows["outcome"] == outcome]
     if chosen.empty:
         known = ", ".join(rows["outcome"].unique())
         raise StudyError(f"there is nothing of the outcome {outcome!r}: choose from {known}")
     blocks: list[Table | str] = []
     for model, part in chosen.groupby("model", sort=False):
-        cells = part["r"].map(signed) + " (" + part["p"].map(decimals) + ")"
+        cells = part["r"].map(signed) + " (" + part["p"].map(number) + ")"
         wide = part.assign(cell=cells).pivot_table(
             index="rule", columns="score", values="cell", aggfunc="first", sort=False
         )

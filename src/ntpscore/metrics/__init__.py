@@ -1,7 +1,15 @@
-"""Rival transferability metrics, and the trivial baselines; each in the file of its name."""
+"""Rival transferability metrics, and the trivial baselines; each in the file of its name.
+
+A metric takes the `moments` of one layer; or `features` (n, d), a row per text, with `labels` (n,)
+of class indices and, where it holds texts out, `groups` (n,), equal for texts that folds keep
+together (None parts all); or what its own documentation says. Where it is not defined it raises a
+`MetricError`: where it needs one class per text, for targets, several labels at once and a single
+class; where it needs a spread, for features that never differ.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Literal
 
 from ntpscore.metrics.alpha_req import alpha_req
@@ -34,7 +42,6 @@ class Metric:
     """A metric and what a reader must know to use it.
 
     Attributes:
-        name: of the metric, its function and its column.
         function: takes what `needs` says and returns a float, or raises `MetricError`.
         higher_is_better: None where the value nearest to 1 is best.
         needs: `moments`: the moments of one layer. `features`: (n, d) mean-token features of one
@@ -42,16 +49,23 @@ class Metric:
             `labels`: the labels alone. `model`: the model alone.
         reference: authors and year.
         baseline: whether it is a trivial one, that takes no part in a consensus.
-        in_folds: whether it holds texts out, so that `function` takes `groups` too.
     """
 
-    name: str
     function: Callable[..., float]
     higher_is_better: bool | None
     needs: Needs
     reference: str
     baseline: bool = False
-    in_folds: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of the metric, its function and its column."""
+        return self.function.__name__
+
+    @property
+    def in_folds(self) -> bool:
+        """Whether it holds texts out, so that `function` takes `groups` too."""
+        return "groups" in signature(self.function).parameters
 
     def merit(self, value: float) -> float:
         """The value turned so that higher is better."""
@@ -63,47 +77,24 @@ class Metric:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("r2", r2, True, "moments", "least squares"),
-        Metric("r2_adjusted", r2_adjusted, True, "moments", "Ezekiel 1930"),
-        Metric("ridge_cv", ridge_cv, True, "features", "Golub et al. 1979", in_folds=True),
-        Metric("h_score", h_score, True, "moments", "Bao et al. 2019"),
-        Metric("h_score_shrunk", h_score_shrunk, True, "features", "Ibrahim et al. 2021"),
-        Metric("log_me", log_me, True, "moments", "You et al. 2021"),
-        Metric("leep", leep, True, "next_token", "Nguyen et al. 2020"),
-        Metric("n_leep", n_leep, True, "features", "Li et al. 2021"),
-        Metric("trans_rate", trans_rate, True, "features", "Huang et al. 2022"),
-        Metric("gbc", gbc, True, "features", "Pándy et al. 2022"),
-        Metric(
-            "nearest_neighbours",
-            nearest_neighbours,
-            True,
-            "features",
-            "Cover and Hart 1967",
-            in_folds=True,
-        ),
-        Metric("lda", lda, True, "features", "Fisher 1936", in_folds=True),
-        Metric("rank_me", rank_me, True, "moments", "Garrido et al. 2023"),
-        Metric("alpha_req", alpha_req, None, "moments", "Agrawal et al. 2022"),
-        Metric(
-            "ridge_accuracy",
-            ridge_accuracy,
-            True,
-            "features",
-            "ridge probe",
-            baseline=True,
-            in_folds=True,
-        ),
-        Metric(
-            "ridge_error",
-            ridge_error,
-            True,
-            "features",
-            "ridge probe",
-            baseline=True,
-            in_folds=True,
-        ),
-        Metric("model_size", model_size, True, "model", "parameters", baseline=True),
-        Metric("n_classes", n_classes, False, "labels", "the data", baseline=True),
-        Metric("majority_share", majority_share, True, "labels", "the data", baseline=True),
+        Metric(r2, True, "moments", "least squares"),
+        Metric(r2_adjusted, True, "moments", "Ezekiel 1930"),
+        Metric(ridge_cv, True, "features", "Golub et al. 1979"),
+        Metric(h_score, True, "moments", "Bao et al. 2019"),
+        Metric(h_score_shrunk, True, "features", "Ibrahim et al. 2021"),
+        Metric(log_me, True, "moments", "You et al. 2021"),
+        Metric(leep, True, "next_token", "Nguyen et al. 2020"),
+        Metric(n_leep, True, "features", "Li et al. 2021"),
+        Metric(trans_rate, True, "features", "Huang et al. 2022"),
+        Metric(gbc, True, "features", "Pándy et al. 2022"),
+        Metric(nearest_neighbours, True, "features", "Cover and Hart 1967"),
+        Metric(lda, True, "features", "Fisher 1936"),
+        Metric(rank_me, True, "moments", "Garrido et al. 2023"),
+        Metric(alpha_req, None, "moments", "Agrawal et al. 2022"),
+        Metric(ridge_accuracy, True, "features", "ridge probe", baseline=True),
+        Metric(ridge_error, True, "features", "ridge probe", baseline=True),
+        Metric(model_size, True, "model", "parameters", baseline=True),
+        Metric(n_classes, False, "labels", "the data", baseline=True),
+        Metric(majority_share, True, "labels", "the data", baseline=True),
     )
 }

@@ -15,12 +15,6 @@ def alpha_req(moments: LayerMoments) -> float:
     low is good: features whose α is nearest to 1 are said to serve best. It looks at no label, so
     labels of any kind will do. For n < d the last of at most n − 1 eigenvalues bend the line.
 
-    Args:
-        moments: of one layer.
-
-    Raises:
-        MetricError: fewer than two eigenvalues are not zero.
-
     Source:
         Agrawal, Mondal, Ghosh, Richards 2022, "α-ReQ: Assessing Representation Quality in
         Self-Supervised Learning by measuring eigenspectrum decay", whose code takes the weights

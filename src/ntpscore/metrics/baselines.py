@@ -14,12 +14,6 @@ def n_classes(labels: npt.NDArray[Any]) -> float:
     """The number of classes c: the same for all models of a data set, so it ranks data sets alone.
 
     Lower is easier.
-
-    Args:
-        labels: (n,) class indices.
-
-    Raises:
-        MetricError: the labels are targets or several at once, or of one class.
     """
     return float(check_classes(labels, len(labels), "n_classes").max() + 1)
 
@@ -28,12 +22,6 @@ def majority_share(labels: npt.NDArray[Any]) -> float:
     """The share of texts in the largest class, the accuracy of always answering it.
 
     In [1/c, 1); higher is easier. The same for all models of a data set.
-
-    Args:
-        labels: (n,) class indices.
-
-    Raises:
-        MetricError: the labels are targets or several at once, or of one class.
     """
     counts = np.bincount(check_classes(labels, len(labels), "majority_share"))
     return float(counts.max() / counts.sum())
@@ -50,15 +38,6 @@ def ridge_accuracy(
     """Held-out accuracy of the ridge probe of `ridge_cv`: its largest output's class.
 
     In [0, 1]; higher is better. Defined for n < d.
-
-    Args:
-        features: (n, d).
-        labels: (n,) class indices.
-        groups: (n,) equal for texts that folds keep together; None parts all.
-
-    Raises:
-        MetricError: the labels are targets or several at once, or of one class; or the features
-            never differ.
     """
     codes = check_classes(labels, len(labels), "ridge_accuracy")
     predicted = hold_out(features, codes, groups).class_scores.argmax(1).numpy()
@@ -71,13 +50,5 @@ def ridge_error(
     """What the probe leaves to be gained, `1 − ridge_accuracy`.
 
     In [0, 1]. As a forecast of what training gains, higher is better.
-
-    Args:
-        features: (n, d).
-        labels: (n,) class indices.
-        groups: (n,) equal for texts that folds keep together; None parts all.
-
-    Raises:
-        MetricError: as `ridge_accuracy`.
     """
     return 1 - ridge_accuracy(features, labels, groups)

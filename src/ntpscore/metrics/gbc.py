@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ntpscore.errors import MetricError
-from ntpscore.metrics.inputs import Floats, check_classes, check_features
+from ntpscore.metrics.inputs import Floats, check_classes, check_varied
 
 MOST_COMPONENTS = 64
 
@@ -19,14 +18,6 @@ def gbc(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
     where the features have a lower rank. In [−c(c − 1), 0]; higher is better. Defined for n < d. A
     class of a single text has no variance and overlaps with none.
 
-    Args:
-        features: (n, d).
-        labels: (n,) class indices.
-
-    Raises:
-        MetricError: the labels are targets or several at once, or of one class; or the features
-            never differ.
-
     Source:
         Pándy, Agostinelli, Uijlings, Ferrari, Mensink 2022, "Transferability Estimation using
         Bhattacharyya Class Separability", with diagonal covariances. The authors' code also has
@@ -35,10 +26,8 @@ def gbc(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
     """
     from sklearn.decomposition import PCA
 
-    X = check_features(features)
+    X = check_varied(features)
     codes = check_classes(labels, len(X), "gbc")
-    if not np.ptp(X, axis=0).any():
-        raise MetricError("the features never differ between texts")
     components = PCA(min(MOST_COMPONENTS, *X.shape), svd_solver="full").fit(X)
     sizes = components.singular_values_
     # The last of n ≤ d components is rounding, in which any two classes look alike.

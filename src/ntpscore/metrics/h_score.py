@@ -9,7 +9,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from ntpscore.core.factored_metric import factor_metric
 from ntpscore.core.moments import LayerMoments
 from ntpscore.errors import MetricError
-from ntpscore.metrics.inputs import check_class_shares, check_classes, check_features
+from ntpscore.metrics.inputs import check_class_shares, check_classes, check_varied
 
 
 def h_score(moments: LayerMoments) -> float:
@@ -21,10 +21,6 @@ def h_score(moments: LayerMoments) -> float:
 
     Args:
         moments: of one layer, with one class per text.
-
-    Raises:
-        MetricError: the labels are targets or several at once, or of one class.
-        MomentsError: the features never differ.
 
     Source:
         Bao et al. 2019, "An Information-Theoretic Approach to Transferability in Task Transfer
@@ -43,14 +39,6 @@ def h_score_shrunk(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
     `Σ_δ = (1 − δ) Cov(x) + δ tr(Cov(x))/d I`; δ is estimated. In [0, c − 1]; higher is better.
     Defined and meaningful for n < d.
 
-    Args:
-        features: (n, d).
-        labels: (n,) class indices.
-
-    Raises:
-        MetricError: the labels are targets or several at once, or of one class; or the features
-            never differ.
-
     Source:
         Ibrahim, Ponomareva, Mazumder 2021, "Newer is not always better: Rethinking transferability
         metrics, their peculiarities, stability and performance"; Ledoit and Wolf 2004, "A
@@ -58,11 +46,9 @@ def h_score_shrunk(features: npt.ArrayLike, labels: npt.NDArray[Any]) -> float:
     """
     from sklearn.covariance import ledoit_wolf
 
-    X = check_features(features)
+    X = check_varied(features)
     codes = check_classes(labels, len(X), "h_score_shrunk")
     X = X - X.mean(0)
-    if not X.any():
-        raise MetricError("the features never differ between texts")
     covariance, shrinkage = ledoit_wolf(X, assume_centered=True)
     counts = np.bincount(codes)
     means = np.stack([X[codes == label].mean(0) for label in range(len(counts))])

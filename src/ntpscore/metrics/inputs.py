@@ -17,14 +17,7 @@ _ONE_HOT = 1e-9
 
 
 def check_features(features: npt.ArrayLike) -> Floats:
-    """Features as float64.
-
-    Args:
-        features: (n, d), one row per text.
-
-    Raises:
-        MetricError: they are no matrix of at least two finite rows.
-    """
+    """Features (n, d) as float64: at least two texts, and finite."""
     X: Floats = np.asarray(features, dtype=np.float64)
     if X.ndim != 2 or len(X) < 2 or X.shape[1] < 1:
         raise MetricError(
@@ -36,18 +29,16 @@ def check_features(features: npt.ArrayLike) -> Floats:
     return X
 
 
+def check_varied(features: npt.ArrayLike) -> Floats:
+    """`check_features` of those that differ between texts."""
+    X = check_features(features)
+    if not np.ptp(X, axis=0).any():
+        raise MetricError("the features never differ between texts")
+    return X
+
+
 def check_classes(labels: npt.NDArray[Any], n_texts: int, metric: str) -> Integers:
-    """Class indices 0 … c − 1, each of which occurs.
-
-    Args:
-        labels: (n,) integers, in any numbering.
-        n_texts: n.
-        metric: its name, for the message.
-
-    Raises:
-        MetricError: the labels are not one class per text (they are targets or several labels),
-            are not n, or are all of one class.
-    """
+    """Class indices (n,) in 0 … c − 1, each of which occurs, of labels in any numbering."""
     labels = np.asarray(labels)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise MetricError(
@@ -71,9 +62,6 @@ def check_targets(labels: npt.NDArray[Any], n_texts: int) -> Floats:
 
     Returns:
         (n, c) or (n, t).
-
-    Raises:
-        MetricError: the labels are not n, not finite, or never differ.
     """
     labels = np.asarray(labels)
     if len(labels) != n_texts:
@@ -95,18 +83,7 @@ def check_targets(labels: npt.NDArray[Any], n_texts: int) -> Floats:
 
 
 def check_class_shares(moments: LayerMoments, metric: str) -> Floats:
-    """The share of texts in each class, of moments whose labels are one class per text.
-
-    Args:
-        moments: of one layer.
-        metric: its name, for the message.
-
-    Returns:
-        (c,) shares, some of them perhaps zero.
-
-    Raises:
-        MetricError: the labels are something else, or all of one class.
-    """
+    """(c,) the share of texts in each class, some perhaps zero; one class per text is needed."""
     shares = np.asarray(moments.p.cpu(), dtype=np.float64)
     YY = np.asarray(moments.YY.cpu(), dtype=np.float64)
     if abs(shares.sum() - 1) > _ONE_HOT or np.abs(YY - np.diag(shares)).max() > _ONE_HOT:
@@ -130,10 +107,6 @@ def deal_out(codes: Integers, groups: npt.NDArray[Any] | None = None) -> Integer
 
     Leaving one text out instead, any class would be rarer among the texts that judge one of its
     own: without signal that is below chance.
-
-    Args:
-        codes: (n,) class indices, from `check_classes`.
-        groups: (n,) equal for texts that must not be parted; None parts all.
     """
     folds = stratified_folds(torch.from_numpy(codes), group_tensor(groups, len(codes)))
     return np.asarray(folds.numpy(), dtype=np.int64)

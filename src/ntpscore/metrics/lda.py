@@ -24,15 +24,6 @@ def lda(
     texts of other folds, δ by Ledoit and Wolf; π is that of all texts. In [0, 1]; higher is better.
     Defined for n < d. A class that other folds lack is unknown there.
 
-    Args:
-        features: (n, d).
-        labels: (n,) class indices.
-        groups: (n,) equal for texts that folds keep together; None parts all.
-
-    Raises:
-        MetricError: the labels are targets or several at once, or of one class; or texts of one
-            class never differ, or too few of them do.
-
     Source:
         Fisher 1936, "The use of multiple measurements in taxonomic problems"; Ledoit and Wolf 2004,
         "A well-conditioned estimator for large-dimensional covariance matrices".

@@ -25,10 +25,6 @@ def leep(source: Iterable[npt.NDArray[Any]], labels: npt.NDArray[Any]) -> float:
             table of a large vocabulary need not be in memory.
         labels: (n,) class indices, in the order of the rows.
 
-    Raises:
-        MetricError: the labels are targets or several at once, or of one class; or rows are no
-            distributions.
-
     Source:
         Nguyen, Hassner, Seeger, Archambeau 2020, "LEEP: A New Measure to Evaluate Transferability
         of Learned Representations". There the source classes are those of a classifier.

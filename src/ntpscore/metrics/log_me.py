@@ -35,12 +35,6 @@ def log_me(moments: LayerMoments) -> float:
     the evidence has no bound, and the result is infinite: for n ≤ d, texts that occur twice with
     the same label do that.
 
-    Args:
-        moments: of one layer.
-
-    Raises:
-        MetricError: the features are all zero, or a label column is.
-
     Source:
         You, Liu, Wang, Long 2021, "LogME: Practical Assessment of Pre-trained Models for Transfer
         Learning", which climbs to a maximum by fixed-point steps on α and β.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy.typing as npt
 
 from ntpscore.errors import MetricError
-from ntpscore.metrics.inputs import check_classes, check_features
+from ntpscore.metrics.inputs import check_classes, check_varied
 from ntpscore.metrics.leep import leep
 
 ENERGY = 0.8
@@ -27,10 +27,6 @@ def n_leep(features: npt.ArrayLike, labels: npt.NDArray[Any], *, seed: int = 0) 
         labels: (n,) class indices.
         seed: of the mixture's start.
 
-    Raises:
-        MetricError: the labels are targets or several at once, or of one class; the features never
-            differ; or there are fewer than five texts per class.
-
     Source:
         Li et al. 2021, "Ranking Neural Checkpoints".
     """  # noqa: D205
@@ -38,7 +34,7 @@ def n_leep(features: npt.ArrayLike, labels: npt.NDArray[Any], *, seed: int = 0) 
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-    X = check_features(features)
+    X = check_varied(features)
     codes = check_classes(labels, len(X), "n_leep")
     n_clusters = CLUSTERS_PER_CLASS * (int(codes.max()) + 1)
     if n_clusters > len(X):
@@ -47,11 +43,8 @@ def n_leep(features: npt.ArrayLike, labels: npt.NDArray[Any], *, seed: int = 0) 
             f"needs as many texts; there are {len(X)}"
         )
     X = X - X.mean(0)
-    spread = X.std()
-    if spread == 0:
-        raise MetricError("the features never differ between texts")
     # The mixture adds 1e-6 to each variance: at unit scale that is little for any model.
-    reduced = PCA(n_components=ENERGY, svd_solver="full").fit_transform(X / spread)
+    reduced = PCA(n_components=ENERGY, svd_solver="full").fit_transform(X / X.std())
     mixture = GaussianMixture(n_clusters, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -19,14 +19,6 @@ def nearest_neighbours(
     state counts; of classes with equal votes the one with the nearest text wins. In [0, 1]; higher
     is better. Defined for n < d; where other folds have fewer than five texts all vote.
 
-    Args:
-        features: (n, d).
-        labels: (n,) class indices.
-        groups: (n,) equal for texts that folds keep together; None parts all.
-
-    Raises:
-        MetricError: the labels are targets or several at once, or of one class.
-
     Source:
         Cover and Hart 1967, "Nearest neighbor pattern classification".
     """

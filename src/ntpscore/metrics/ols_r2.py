@@ -13,13 +13,6 @@ def r2(moments: LayerMoments) -> float:
     All label columns together; labels of any kind. In [0, 1]; higher is better. Meaningless labels
     give about d/n, and n ≤ d gives 1: compare models of unequal width by `r2_adjusted`.
 
-    Args:
-        moments: of one layer.
-
-    Raises:
-        MetricError: the labels never differ.
-        MomentsError: the features never differ.
-
     Source:
         method.md, `ΣΛ / tr Cov(Y)` on centred moments.
     """
@@ -31,13 +24,6 @@ def r2_adjusted(moments: LayerMoments) -> float:
 
     r is the numerical rank of the features' covariance. At most 1, zero
     on average for meaningless labels; higher is better.
-
-    Args:
-        moments: of one layer.
-
-    Raises:
-        MetricError: the labels never differ, or there are no more texts than features.
-        MomentsError: the features never differ.
 
     Source:
         Ezekiel 1930, "Methods of Correlation Analysis".

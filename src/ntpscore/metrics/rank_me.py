@@ -16,9 +16,6 @@ def rank_me(moments: LayerMoments) -> float:
     Args:
         moments: of one layer; the squares of σ are n times the eigenvalues of N.
 
-    Raises:
-        MetricError: the features are all zero.
-
     Source:
         Garrido, Balestriero, Najman, LeCun 2023, "RankMe: Assessing the Downstream Performance of
         Pretrained Self-Supervised Representations by Their Rank", eq. 1, without the constant 1e-7

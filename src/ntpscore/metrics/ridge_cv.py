@@ -7,27 +7,15 @@ import numpy.typing as npt
 import torch
 
 from ntpscore.core.cross_validation import HeldOut, held_out_ridge, stratified_folds
-from ntpscore.errors import MetricError
-from ntpscore.metrics.inputs import check_features, check_targets, group_tensor
+from ntpscore.metrics.inputs import check_targets, check_varied, group_tensor
 
 
 def hold_out(
     features: npt.ArrayLike, labels: npt.NDArray[Any], groups: npt.NDArray[Any] | None = None
 ) -> HeldOut:
-    """The ridge probe that `ridge_cv` and `ridge_accuracy` judge, see `held_out_ridge`.
-
-    Args:
-        features: (n, d).
-        labels: (n,) class indices, or (n, t) targets or indicators.
-        groups: (n,) equal for texts that folds keep together; None parts all.
-
-    Raises:
-        MetricError: features or labels never differ.
-    """
-    X = check_features(features)
+    """The ridge probe that `ridge_cv` and `ridge_accuracy` judge, see `held_out_ridge`."""
+    X = check_varied(features)
     Y = check_targets(labels, len(X))
-    if not np.ptp(X, axis=0).any():
-        raise MetricError("the features never differ between texts")
     classes = None if np.ndim(labels) == 2 else torch.from_numpy(Y.argmax(1))
     folds = stratified_folds(classes, group_tensor(groups, len(X)))
     return held_out_ridge(torch.from_numpy(X), torch.from_numpy(Y), folds)
@@ -46,9 +34,6 @@ def ridge_cv(
         features: (n, d).
         labels: (n,) class indices, or (n, t) targets or indicators.
         groups: (n,) equal for texts that folds keep together; None parts all.
-
-    Raises:
-        MetricError: features or labels never differ.
 
     Source:
         Golub, Heath, Wahba 1979, "Generalized cross-validation as a method for choosing a good

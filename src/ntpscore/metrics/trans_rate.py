@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ntpscore.errors import MetricError
-from ntpscore.metrics.inputs import Floats, check_classes, check_features
+from ntpscore.metrics.inputs import Floats, check_classes, check_varied
 
 DISTORTION = 1e-4
 
@@ -27,23 +26,16 @@ def trans_rate(
         labels: (n,) class indices.
         distortion: ε².
 
-    Raises:
-        MetricError: the labels are targets or several at once, or of one class; or the features
-            never differ.
-
     Source:
         Huang et al. 2022, "Frustratingly Easy Transferability Estimation". Its printed listing
         weighs classes equally and does not scale Z; the definition and the authors' code weigh them
         by their shares, as here. That code scales each row of Z to length one, where here one
         factor for all rows keeps long and short features apart.
     """
-    X = check_features(features)
+    X = check_varied(features)
     codes = check_classes(labels, len(X), "trans_rate")
     X = X - X.mean(0)
-    scale = math.sqrt(float(np.mean((X**2).sum(1))))
-    if scale == 0:
-        raise MetricError("the features never differ between texts")
-    Z = X / scale
+    Z = X / math.sqrt(float(np.mean((X**2).sum(1))))
     within = sum(
         len(Z_c) / len(Z) * _coding_rate(Z_c, distortion)
         for Z_c in (Z[codes == label] for label in range(codes.max() + 1))

@@ -107,19 +107,11 @@ class Evidence:
         return beyond.to_numpy(dtype=np.float64)
 
     def without(self, data: str) -> Self:
-        """The same without a data set.
-
-        Raises:
-            DataError: too few are left.
-        """
+        """The same without a data set."""
         return replace(self, points=self.points[self.points["data"] != data])
 
     def save(self, path: str | Path) -> None:
-        """Write a file of evidence.
-
-        Raises:
-            OutputError: it can't be written.
-        """
+        """Write a file of evidence."""
         record = {"schema_version": SCHEMA_VERSION, "kind": KIND, **asdict(self)}
         record["points"] = self.points[list(POINT_COLUMNS)].to_dict(orient="records")
         write_text(Path(path), to_json(record))

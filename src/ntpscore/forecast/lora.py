@@ -30,9 +30,6 @@ def forecast_lora(record: Mapping[str, Any], evidence: Evidence | None = None) -
         words; `outside`, how far the texts and the model are beyond what the evidence has seen;
         `pass_seconds` that were measured and `lora_seconds` estimated from them. Where nothing can
         be forecast, numbers are None and the verdict says why.
-
-    Raises:
-        StudyError: the packaged evidence can't be read.
     """
     evidence = evidence or Evidence.load()
     points = evidence.points

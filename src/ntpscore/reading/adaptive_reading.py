@@ -131,9 +131,6 @@ class AdaptiveReading:
             folder: of the checkpoint.
             name: as in `save`.
             rounds: how many had ended.
-
-        Raises:
-            MomentsError: they are not there, or not those.
         """
         paths = list((folder / f"{_FOLDER}{name}").glob("*.safetensors"))
         parts = [

@@ -72,11 +72,7 @@ class Features:
 
     @classmethod
     def open(cls, path: str | Path) -> "Features":
-        """Map the features in a file; no more than what is looked at comes into memory.
-
-        Raises:
-            OutputError: there is no such file, or it is damaged or something else.
-        """
+        """Map the features in a file; no more than what is looked at comes into memory."""
         path = Path(path)
         try:
             note, tensors = _open(path)
@@ -87,11 +83,7 @@ class Features:
             raise OutputError(f"{path} is no file of features, or is damaged: {error}") from error
 
     def save(self, folder: Path) -> None:
-        """Copy the file into another folder.
-
-        Raises:
-            OutputError: it can't be written there.
-        """
+        """Copy the file into another folder."""
         path = folder / FEATURES
         temporary = path.with_name(f".{FEATURES}.part")
         try:
@@ -128,9 +120,6 @@ class Features:
         Args:
             layer: hidden-state index.
             pooling: the mean token, or the last.
-
-        Raises:
-            OutputError: they are not there.
         """
         try:
             return self._tensors[Place(layer, pooling)]
@@ -259,9 +248,6 @@ class KeepFeatures:
 
         Returns:
             Whether there is a file now: going on needs one of the same model, texts and layers.
-
-        Raises:
-            OutputError: the file can't be made, for want of space for example.
         """
         if not resume:
             self._tensors = self._create(self._part, self._note)
@@ -287,9 +273,6 @@ class KeepFeatures:
 
         Args:
             read: numbers of the texts that were read; None means all.
-
-        Raises:
-            OutputError: there is no space to leave out those that were not read.
         """
         read = self._texts if read is None else set(read)
         rows = [row for row, text in enumerate(self._texts) if text in read]
@@ -361,11 +344,7 @@ class KeepFeatures:
             self._tensors[place][rows] = on_processor
 
     def _create(self, path: Path, note: dict[str, Any]) -> dict[Place, Tensor]:
-        """A safetensors file of zeros, mapped into memory to be written.
-
-        Raises:
-            OutputError: there is no space for it, or no permission.
-        """
+        """A safetensors file of zeros, mapped into memory to be written."""
         shape = [len(note["texts"]), self._width]
         n_bytes = shape[0] * shape[1] * self._dtype.itemsize
         header: dict[str, Any] = {"__metadata__": {_NOTE: json.dumps(note)}}

@@ -43,9 +43,6 @@ def check_memory(
         device: where the sums are kept.
         copies: how many threads add sums of their own.
         folds: further moments of one layer, without shuffles.
-
-    Raises:
-        ModelError: they don't fit into what is free on the device.
     """
     solving = solve_bytes(width) + folds * Moments.n_bytes(1, width, n_outputs, 0)
     needed = copies * Moments.n_bytes(n_layers, width, n_outputs, n_shuffles) + solving
@@ -124,9 +121,6 @@ def plan_memory(
         batch_tokens: tokens per batch, if memory suffices.
         total: bytes that the run may take, the weights among them.
         n_bytes: of a number in the pass.
-
-    Raises:
-        ModelError: it doesn't fit; the message says how many layers do.
     """
     text = config.get_text_config(decoder=True)
     d = text.hidden_size

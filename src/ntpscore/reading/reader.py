@@ -35,9 +35,6 @@ def check_layers(
         layers: what was asked for; -1 is the last; a text such as "0,4,8-last".
         language_model: the model that is to have them.
         option: the option that asked, to be named.
-
-    Raises:
-        ModelError: the model has no such layer.
     """
     last = language_model.n_layers
     if layers is None:

@@ -134,9 +134,6 @@ def judge_readouts(
         `words`, `frozen`, `best` and `cheapest` (layer and pooling), `tied` (all that can't be told
         from the best, paired over texts), `readouts` (a row for each); and `held_out`, what is lost
         on each text by `frozen`, see `Measures.lost`.
-
-    Raises:
-        MomentsError: no feature of any place varies.
     """
     Y = torch.from_numpy(folded.targets)
     measures = folded.measures

@@ -29,9 +29,6 @@ def read_text(
     """The labelled text, if it was not read before; a pair is one of texts and labels.
 
     What was read and guessed is told before anything is done with it.
-
-    Raises:
-        NtpscoreError: it can't be read, or options come too late for it.
     """
     if isinstance(data, LabelledText):
         refuse_late(options, "labelled text that was read before")
@@ -60,11 +57,7 @@ def _frame(texts: Any, labels: Any = None, *more: Any) -> Any:
 def take_model(
     model: Any, options: ModelOptions, *, clock: Clock, progress: bool | None
 ) -> Iterator[LanguageModel]:
-    """The language model, loaded if it was not before; a pair is one of model and tokenizer.
-
-    Raises:
-        NtpscoreError: it can't be loaded, or options come too late for it.
-    """
+    """The language model, loaded if it was not before; a pair is one of model and tokenizer."""
     if isinstance(model, LanguageModel):
         refuse_late(options, "a model that was loaded before")
         yield model
@@ -86,9 +79,6 @@ def check_order(models: Sequence[Any], data: Any, usage: str) -> None:
         models: what was given as models.
         data: what was given as data.
         usage: the right order.
-
-    Raises:
-        NtpscoreError: a model is named as data are, or data as a model is.
     """
     swapped = [model for model in models if _names_data(model) and not _names_model(model)]
     if swapped:

@@ -69,11 +69,6 @@ class ScoreConfig:
     checkpoint_seconds: float = option(60.0, "Time between checkpoints in --out.", least=0)
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            NtpscoreError: one of them makes no sense.
-        """
         check_options(self)
         if self.max_length is not None and self.max_length < 2:
             raise NtpscoreError(

@@ -204,11 +204,7 @@ class ScoreResult:
 
 
 def write_moments(moments: "Moments", folder: Path) -> None:
-    """Write `moments.safetensors` into a result folder.
-
-    Raises:
-        MomentsError: the file can't be written.
-    """
+    """Write `moments.safetensors` into a result folder."""
     # An earlier record must not stand beside moments of another run.
     (folder / "result.json").unlink(missing_ok=True)
     moments.save(folder / "moments.safetensors")

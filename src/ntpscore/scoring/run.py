@@ -142,9 +142,6 @@ def score_text(
         evidence: what the forecast of LoRA rests on; None makes none.
         progress: show progress bars on standard error; None means if it is a terminal.
         options: how model and text were asked for, to be recorded among the settings.
-
-    Raises:
-        NtpscoreError: as `score`.
     """
     config = config or ScoreConfig()
     clock = clock or Clock(STAGES)
@@ -239,11 +236,7 @@ def score_text(
 
 
 def _check_model(language_model: LanguageModel, config: ScoreConfig) -> NextTokenLoss:
-    """The loss on plain English, if the model is one that works.
-
-    Raises:
-        ModelError: it predicts plain English badly.
-    """
+    """The loss on plain English, if the model is one that works."""
     loss = check_next_token_loss(language_model)
     if loss.verdict == "refuse" and not config.skip_sanity_check:
         raise ModelError(f"{loss.message} (--skip-sanity-check runs it all the same)")

@@ -37,9 +37,6 @@ def known_context(language_model: LanguageModel) -> int | None:
     """The context that the configuration gives, or less where the model does not take that much.
 
     Longer contexts than `TRIED` are tried when there are texts that long.
-
-    Raises:
-        ModelError: the model fails on any text.
     """
     context = language_model.max_length
     tried = min(context or TRIED, TRIED)
@@ -52,13 +49,6 @@ def try_context(language_model: LanguageModel, longest: int) -> int:
 
     Tables of positions may be longer than the configuration says, or shorter, as some keep rows for
     padding. Positions are looked up before or inside the first block, so one block is run.
-
-    Args:
-        language_model: the model.
-        longest: tokens of the longest text.
-
-    Raises:
-        ModelError: it fails on a single token.
     """
     failure = _failure_at(language_model, longest)
     if failure is None:

@@ -17,9 +17,6 @@ def as_model_error(problem: str) -> Iterator[None]:
 
     Args:
         problem: what failed, of which model, such as "the tokenizer of gpt2 can't be loaded".
-
-    Raises:
-        ModelError: the problem, and the whole message of its cause.
     """
     try:
         yield

@@ -44,9 +44,6 @@ def build_gemma_tokenizer(header: GgufHeader) -> PreTrainedTokenizerFast:
 
     Returns:
         The tokenizer, with the beginning-of-sequence token in front unless the file says not to.
-
-    Raises:
-        ModelError: Tokens, scores or token types are missing or differ in number.
     """
     tokens: list[str] = _field(header, "tokens")
     scores: list[float] = _field(header, "scores")

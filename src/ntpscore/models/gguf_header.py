@@ -49,10 +49,6 @@ def read_gguf_header(path: Path) -> GgufHeader:
 
     Returns:
         Its header.
-
-    Raises:
-        ModelError: The file is no GGUF file, of an unknown version, cut short, damaged, or without
-            an architecture.
     """
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:

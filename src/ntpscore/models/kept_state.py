@@ -37,12 +37,7 @@ def tensor_attributes(model: nn.Module) -> Attributes:
 
 
 def find_kept_state(model: nn.Module, before: Attributes) -> tuple[KeptState, ...]:
-    """Attributes that are other tensors than before a pass.
-
-    Args:
-        model: after the pass.
-        before: `tensor_attributes` from before it.
-    """
+    """Attributes that are other tensors than `before` a pass, which `tensor_attributes` told."""
     return tuple(
         KeptState(module, name, before.get((module, name)))
         for (module, name), value in tensor_attributes(model).items()

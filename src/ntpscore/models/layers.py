@@ -15,9 +15,6 @@ def read_layers(layers: str, last: int = MOST_LAYERS) -> tuple[int, ...]:
     Args:
         layers: what was typed; `last` and `-1` both mean the last layer.
         last: its number.
-
-    Raises:
-        NtpscoreError: it is something else.
     """
     found: list[int] = []
     for part in layers.split(","):

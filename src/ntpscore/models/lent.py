@@ -31,9 +31,6 @@ def borrow_model(
     Args:
         model: a causal language model of `transformers`.
         tokenizer: its tokenizer.
-
-    Raises:
-        ModelError: they are no such pair, or the model's hidden states can't be read.
     """
     if not isinstance(model, PreTrainedModel) or not callable(tokenizer):
         raise ModelError(

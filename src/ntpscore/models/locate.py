@@ -107,9 +107,6 @@ def locate_model(
 
     Returns:
         Where the files are. Weights are there, whole, and not pickled.
-
-    Raises:
-        ModelError: There is no such model, or its files are damaged or of the wrong kind.
     """
     path = Path(model).expanduser()
     entry = find_model(model)
@@ -130,9 +127,6 @@ def check_model_exists(model: str) -> None:
 
     Args:
         model: As `load_model` takes it.
-
-    Raises:
-        ModelError: There is no such model, here or on the hub.
     """
     if find_model(model) is not None or Path(model).expanduser().exists():
         return
@@ -165,9 +159,6 @@ def locate_tokenizer(tokenizer: str, model: str) -> TokenizerFiles:
     Args:
         tokenizer: A folder, or an id on the hub.
         model: The model that needs it, to be named.
-
-    Raises:
-        ModelError: There is none.
     """
     path = Path(tokenizer).expanduser()
     if path.is_dir():

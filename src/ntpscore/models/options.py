@@ -39,11 +39,6 @@ class ModelOptions:
     trust_remote_code: bool = option(False, "Run code that a hub model brings along.", panel=_PANEL)
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ModelError: one of them makes no sense.
-        """
         if self.dtype not in ("auto", *DTYPE_NAMES):
             raise ModelError(
                 f"unknown dtype {self.dtype!r}: expected one of auto, {', '.join(DTYPE_NAMES)}"

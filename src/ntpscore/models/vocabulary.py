@@ -15,9 +15,6 @@ def check_token_ids(language_model: LanguageModel, ids: Sequence[Sequence[int]])
     Args:
         language_model: the model.
         ids: token ids of each text.
-
-    Raises:
-        ModelError: it does not; the tokens are named.
     """
     embeddings: Any = language_model.model.get_input_embeddings()
     n_known = getattr(embeddings, "num_embeddings", None)

@@ -1,6 +1,5 @@
 """Logistic regression: what scikit-learn says on the same features."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +93,7 @@ def test_a_label_that_never_varies_has_the_odds_of_its_frequency() -> None:
 def test_a_fit_that_does_not_converge_says_so(
     tiny: LanguageModel, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logistic_module, "LBFGS", replace(LBFGS, iterations=2))
+    monkeypatch.setattr(logistic_module, "LBFGS", {**LBFGS, "max_iter": 2})
     result = fit_logistic(tiny, splits.train, None)
     assert not result.record["converged"]["converged"]
     assert any("did not converge" in warning for warning in result.record["warnings"])

@@ -10,7 +10,7 @@ from scipy.special import log_expit, log_softmax
 from sklearn.metrics import f1_score
 
 from ntpscore.errors import DataError
-from ntpscore.text import Task
+from ntpscore.text import LabelledText, Task
 
 Outputs = Literal["logits", "targets"]
 Interval = tuple[float, float]
@@ -127,6 +127,21 @@ def evaluate(
     return Evaluation(split, n, **figures)
 
 
+def evaluate_split(
+    outputs: npt.NDArray[np.floating[Any]], text: LabelledText, train: LabelledText, **how: Any
+) -> Evaluation:
+    """`evaluate` of the texts of one split, coded as the train split, which tells the majority."""
+    return evaluate(
+        outputs,
+        text.labels,
+        task=train.task,
+        split=text.source.split,
+        train_labels=train.labels,
+        groups=text.groups,
+        **how,
+    )
+
+
 def predictions(
     outputs: npt.NDArray[np.floating[Any]], task: Task, kind: Outputs = "logits"
 ) -> npt.NDArray[Any]:
@@ -139,11 +154,7 @@ def predictions(
 
 
 def target_rows(labels: npt.NDArray[Any], task: Task, n_outputs: int) -> npt.NDArray[np.float64]:
-    """(n, c) float64 rows that least squares fits: one-hot of classes, else the labels as they are.
-
-    Raises:
-        DataError: a class index or the number of columns is beyond `n_outputs`.
-    """
+    """(n, c) float64 rows that least squares fits: one-hot of classes, else the labels."""
     if task == "classification":
         if len(labels) and not 0 <= labels.min() <= labels.max() < n_outputs:
             raise DataError(

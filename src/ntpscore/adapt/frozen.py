@@ -12,7 +12,7 @@ import pandas as pd
 from torch import Tensor
 
 from ntpscore.adapt.config import FrozenConfig
-from ntpscore.adapt.evaluation import BOOTSTRAP, Evaluation, evaluate
+from ntpscore.adapt.evaluation import BOOTSTRAP, Evaluation, evaluate_split
 from ntpscore.adapt.head import LinearHead
 from ntpscore.adapt.readout import Readout
 from ntpscore.adapt.result import (
@@ -58,11 +58,7 @@ class FittedHeads:
 
 
 def find_layer(layer: int | str | None, model: LanguageModel) -> int:
-    """The hidden-state index that is meant; None means the last.
-
-    Raises:
-        ModelError: the model has no such layer.
-    """
+    """The hidden-state index that is meant; None means the last."""
     layers = layer if isinstance(layer, str) else [-1 if layer is None else layer]
     return check_layers(layers, model, "--layer")[0]
 
@@ -107,11 +103,7 @@ class SplitFeatures:
         self.seconds = 0.0
 
     def of(self, places: Sequence[Place], rows: Sequence[int] | None = None) -> dict[Place, Tensor]:
-        """(n, d) features by place, of all texts or of some rows, in the number format of the pass.
-
-        Raises:
-            NtpscoreError: as `collect_features`.
-        """
+        """(n, d) features by place, of all texts or of some, in the number format of the pass."""
         start = time.perf_counter()
         texts, tokens = self._split.text.texts, self._split.tokens
         known = self._by_place
@@ -152,9 +144,6 @@ def fit_on_features(
         folder: where the result goes; None keeps it in memory.
         cache: where features are kept; None means the folder.
         progress: show progress bars; None means on a terminal.
-
-    Raises:
-        NtpscoreError: bad input.
     """
     clock = Clock(STAGES)
     splits = tokenize_splits(model, train, test, config.max_length, clock)
@@ -167,29 +156,17 @@ def fit_on_features(
     clock.add("fit", time.perf_counter() - start - features[0].seconds)
     chosen = fitted.heads[fitted.chosen]
     places = list(dict.fromkeys(head.place for head in fitted.heads))
-    of_splits = [
-        features[number].of(places) for number in range(1 if fitted.on_train else 0, len(splits))
-    ]
+    of_splits = [reader.of(places) for reader in features[1 if fitted.on_train else 0 :]]
     rows, evaluations, predictions = [], [], None
     with clock("evaluate"):
         for number, head in enumerate(fitted.heads):
             of_head = list(fitted.on_train[number : number + 1])
             for split, by_place in zip(splits[len(of_head) :], of_splits, strict=True):
                 outputs = head.outputs(by_place[head.place])
-                of_head.append(
-                    evaluate(
-                        outputs,
-                        split.text.labels,
-                        task=train.task,
-                        split=split.text.source.split,
-                        train_labels=train.labels,
-                        groups=split.text.groups,
-                        kind=head.kind,
-                        seed=config.seed,
-                        # Only where they are shown: intervals take longer than the fit.
-                        bootstrap=BOOTSTRAP if head.place == chosen.place else 0,
-                    )
-                )
+                # Intervals only where they are shown: they take longer than the fit.
+                bootstrap = BOOTSTRAP if head.place == chosen.place else 0
+                how = {"kind": head.kind, "seed": config.seed, "bootstrap": bootstrap}
+                of_head.append(evaluate_split(outputs, split.text, train, **how))
                 if head is chosen and split is not splits[0]:
                     predictions = tabulate_predictions(outputs, split.text, kind=head.kind)
             rows.append({**fitted.statistics[number], **describe_evaluations(of_head)})

@@ -36,9 +36,6 @@ def write_labels(
 
     Returns:
         How many texts there were.
-
-    Raises:
-        NtpscoreError: as `Predictor.predict`, and as `predict_proba` where that is wanted.
     """
     readout = predictor.readout
     if with_probabilities:

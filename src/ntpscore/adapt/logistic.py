@@ -1,6 +1,7 @@
 """Logistic regression on standardised mean-token features: the paper's, and a converged one."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,17 +26,10 @@ from ntpscore.text import LabelledText
 _NEVER = -1e9
 
 
-@dataclass(frozen=True)
-class Solver:
-    """A solver of scikit-learn and when it stops."""
-
-    name: str
-    tolerance: float
-    iterations: int
-
-
-SAGA = Solver("saga", 0.01, 1000)
-LBFGS = Solver("lbfgs", 1e-6, 10_000)
+# Solvers of scikit-learn and when they stop.
+Solver = Mapping[str, Any]
+SAGA: Solver = {"solver": "saga", "tol": 0.01, "max_iter": 1000}
+LBFGS: Solver = {"solver": "lbfgs", "tol": 1e-6, "max_iter": 10_000}
 
 
 @dataclass(frozen=True)
@@ -88,21 +82,14 @@ def fit_logistic(
 
     def fit(features: SplitFeatures) -> FittedHeads:
         scaler = StandardScaler()
-        X = features.of([Place(layer)])[Place(layer)].double().numpy()
-        X = scaler.fit_transform(X)
-        mean, scale = torch.from_numpy(scaler.mean_), torch.from_numpy(scaler.scale_)
+        X = scaler.fit_transform(features.of([Place(layer)])[Place(layer)].double().numpy())
         early, converged = (fit_labels(solver, X, train, config) for solver in (SAGA, LBFGS))
-        heads = [
-            LinearHead(
-                layer,
-                torch.from_numpy(logits.weights),
-                torch.from_numpy(logits.intercept),
-                mean=mean,
-                scale=scale,
-            )
-            for logits in (early, converged)
-        ]
-        late = f"lbfgs did not converge in {LBFGS.iterations} iterations: lower C"
+        heads = []
+        for logits in (early, converged):
+            arrays = (logits.weights, logits.intercept, scaler.mean_, scaler.scale_)
+            weights, intercept, mean, scale = map(torch.from_numpy, arrays)
+            heads.append(LinearHead(layer, weights, intercept, mean=mean, scale=scale))
+        late = f"lbfgs did not converge in {LBFGS['max_iter']} iterations: lower C"
         statistics = [
             {"iterations": logits.iterations, "converged": logits.converged}
             for logits in (early, converged)
@@ -156,13 +143,7 @@ def fit_classes(
     config: LogisticConfig,
 ) -> Logits:
     """A column per class."""
-    classifier = LogisticRegression(
-        solver=solver.name,
-        C=config.C,
-        tol=solver.tolerance,
-        max_iter=solver.iterations,
-        random_state=config.seed,
-    )
+    classifier = LogisticRegression(C=config.C, random_state=config.seed, **solver)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         classifier.fit(X, labels)

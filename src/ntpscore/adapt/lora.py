@@ -102,9 +102,6 @@ def load_adapter(model: LanguageModel, folder: str | Path) -> Iterator[LanguageM
 
     Yields:
         The adapted model: the same weights in memory, with another name and content hash.
-
-    Raises:
-        OutputError: there is no adapter, or it doesn't fit the model.
     """
     path = Path(folder) / ADAPTER
     weights = path / "adapter_model.safetensors"
@@ -132,16 +129,7 @@ def load_adapter(model: LanguageModel, folder: str | Path) -> Iterator[LanguageM
 def load_classifier(
     model: LanguageModel, folder: Path, head: LinearHead
 ) -> Iterator[MeanTokenClassifier]:
-    """The classifier that `fit_lora` trained, for as long as the block runs.
-
-    Args:
-        model: the model it was trained on.
-        folder: the result folder.
-        head: from there.
-
-    Raises:
-        OutputError: there is no adapter, or it doesn't fit the model.
-    """
+    """The classifier that `fit_lora` trained, for as long as the block runs; head from there."""
     with load_adapter(model, folder) as adapted:
         classifier = MeanTokenClassifier(
             adapted.model.base_model, model.width, len(head.intercept), model.device

@@ -39,9 +39,6 @@ def train_probe(
     Returns:
         layer: the trained layer.
         loss_curve: a row per epoch with the mean loss over it.
-
-    Raises:
-        TrainingError: the loss becomes NaN or infinite.
     """
     n, d = features.shape
     # One generator of its own for all that is random: the global one stays as it is.

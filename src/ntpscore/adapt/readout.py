@@ -85,20 +85,12 @@ class Readout:
         return unscaled
 
     def check_has_probabilities(self) -> None:
-        """Refuse targets of regression.
-
-        Raises:
-            NtpscoreError: that is what these are.
-        """
+        """Refuse targets of regression."""
         if self.task == "regression":
             raise NtpscoreError("targets of regression have no probabilities: ask for labels alone")
 
     def predict_proba(self, outputs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """(n, c) probabilities: of one class, which add up to 1, or of each label.
-
-        Raises:
-            NtpscoreError: targets of regression have none.
-        """
+        """(n, c) probabilities: of one class, which add up to 1, or of each label."""
         self.check_has_probabilities()
         is_one = self.task == "classification"
         if self.head.kind == "targets":
@@ -113,11 +105,7 @@ class Readout:
         return probabilities
 
     def save(self, folder: Path) -> None:
-        """Write `head.safetensors` into a folder.
-
-        Raises:
-            OutputError: it can't be written.
-        """
+        """Write `head.safetensors` into a folder."""
         head = self.head
         tensors = {name: getattr(head, name) for name in _TENSORS}
         note = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "head"}
@@ -130,11 +118,7 @@ class Readout:
 
 
 def load_readout(folder: Path) -> Readout:
-    """Read `head.safetensors`, which holds numbers and JSON: nothing in it is run.
-
-    Raises:
-        OutputError: it is not there, damaged, or of another schema version.
-    """
+    """Read `head.safetensors`, which holds numbers and JSON: nothing in it is run."""
     path = folder / HEAD
     if not path.is_file():
         raise OutputError(

@@ -21,17 +21,9 @@ def rescore_adapter(
     seed: int = 0,
     max_length: int | None = None,
 ) -> ScoreResult:
-    """Score the adapted model, as `ntpscore score` scores the model itself.
+    """Score a model with the adapter in a result folder of `fit_lora`, into `scores/` there.
 
-    Args:
-        model: the model the adapter was trained on; unchanged when this returns.
-        text: what it is scored on.
-        folder: the result folder of `fit_lora`; the scores go into `scores/` there.
-        seed: of the permutations.
-        max_length: tokens after which a text is cut.
-
-    Raises:
-        OutputError: there is no adapter in the folder, or it doesn't fit the model.
+    As `ntpscore score` scores the model itself, which is unchanged when this returns.
 
     Source:
         Next Token Perception Score, Table 2.

@@ -116,16 +116,9 @@ def fit_ridge(
 def cross_validate(
     features: dict[Place, Tensor], targets: Tensor, folds: Tensor, penalty: float | None
 ) -> list[Candidate]:
-    """What each place's features say of texts left aside; places without any are left out.
+    """What features (n, d) say of targets (n, c) left aside; places that say nothing are left out.
 
-    Args:
-        features: (n, d) by place.
-        targets: (n, c).
-        folds: (n,) the fold of each text.
-        penalty: the only one to try; None tries many.
-
-    Raises:
-        MomentsError: no place is left.
+    The penalty is the only one to try; None tries many.
     """
     candidates: list[Candidate] = []
     penalties = None if penalty is None else torch.tensor([penalty], dtype=torch.float64)

@@ -28,13 +28,7 @@ def fit_scratch(
     Weights and optimiser state are float32; matrix products are in the given model's number format.
     The trained weights are not kept: this is the baseline of what pretraining brings.
 
-    Args:
-        model: from `load_model`; its configuration and tokenizer are used, its weights are not.
-        train: the texts to fit.
-        test: the texts left aside.
-        config: see `ScratchConfig`.
-        folder: where checkpoints and the result go; an interrupted run there goes on.
-        progress: show bars; None means on a terminal.
+    The arguments are those of `fit_lora`; of the model, configuration and tokenizer are used.
 
     Raises:
         NtpscoreError: bad input, or a loss that is no number.

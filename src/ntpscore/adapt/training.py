@@ -25,7 +25,7 @@ from torch import nn
 from transformers.optimization import Adafactor
 
 from ntpscore.adapt.config import TrainingConfig
-from ntpscore.adapt.evaluation import evaluate
+from ntpscore.adapt.evaluation import evaluate_split
 from ntpscore.adapt.head import LinearHead, MeanTokenClassifier, label_tensor, loss_of
 from ntpscore.adapt.readout import Readout
 from ntpscore.adapt.result import (
@@ -368,20 +368,8 @@ def fit_classifier(
 ) -> AdaptResult:
     """Train, evaluate on both splits and write the result.
 
-    Args:
-        method: `lora` or `scratch`.
-        classifier: what to train.
-        language_model: the model it came from.
-        train: the texts to fit.
-        test: the texts left aside, if there are any.
-        config: how.
-        folder: where checkpoints and the result go.
-        progress: show bars.
-        write_weights: writes what was trained into a folder; None keeps no weights, nor the head.
-        extra: what only this method has to say in the record.
-
-    Raises:
-        NtpscoreError: bad input, or training that diverges.
+    `write_weights` writes what was trained into a folder; None keeps no weights, nor the head.
+    `extra` is what only this method has to say in the record.
     """
     clock = Clock(STAGES)
     folder = None if folder is None else make_folder(folder)
@@ -391,15 +379,7 @@ def fit_classifier(
     with clock("evaluate"):
         outputs = [predict(classifier, language_model, split.tokens, progress) for split in splits]
         evaluations = [
-            evaluate(
-                of_split,
-                split.text.labels,
-                task=train.task,
-                split=split.text.source.split,
-                train_labels=train.labels,
-                groups=split.text.groups,
-                seed=config.seed,
-            )
+            evaluate_split(of_split, split.text, train, seed=config.seed)
             for split, of_split in zip(splits, outputs, strict=True)
         ]
     record = make_record(

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ntpscore import LanguageModel
 from ntpscore.adapt import RidgeConfig, fit_ridge, load_adapt_result, ridge
-from ntpscore.adapt.ridge import cross_validate, fit_sharpness, solve_ridge
+from ntpscore.adapt.ridge import cross_validate, fit_sharpness, make_head
 from ntpscore.errors import ModelError, MomentsError, NtpscoreError
 from ntpscore.reading.features import Place, collect_features
 from ntpscore.text import LabelledText, Splits, hold_out_texts, load_text
@@ -37,7 +37,7 @@ def test_the_head_is_scikit_learns_ridge_on_standardised_features(
     n: int, d: int, penalty: float
 ) -> None:
     X, Y = features(n, d, 3)
-    head = solve_ridge(X, Y, penalty, PLACE)
+    head = make_head(X, Y, penalty, PLACE)
     twin = make_pipeline(StandardScaler(), Ridge(alpha=penalty)).fit(X.numpy(), Y.numpy())
     other = features(9, d, 3, seed=1)[0]
     np.testing.assert_allclose(head.outputs(other), twin.predict(other.numpy()), atol=CLOSED_FORM)
@@ -49,7 +49,7 @@ def test_the_head_is_scikit_learns_ridge_on_standardised_features(
 def test_features_that_never_vary_have_no_weight() -> None:
     X, Y = features(20, 4, 1)
     X[:, 1], X[:, 2] = 7.0, 0.0
-    head = solve_ridge(X, Y, 1.0, PLACE)
+    head = make_head(X, Y, 1.0, PLACE)
     np.testing.assert_array_equal(head.weights[1:3], 0.0)
     twin = make_pipeline(StandardScaler(), Ridge(alpha=1.0)).fit(X.numpy(), Y.numpy())
     np.testing.assert_allclose(head.outputs(X), twin.predict(X.numpy()).reshape(-1, 1), atol=1e-9)
@@ -141,7 +141,7 @@ def test_a_sample_chooses_for_many_texts(
     assert result.train.n == 200
     # All texts are fitted.
     X = tiny_features(tiny, splits.train, result.readout.head.place)
-    twin = solve_ridge(
+    twin = make_head(
         X,
         torch.eye(3, dtype=torch.float64)[torch.from_numpy(splits.train.labels)],
         result.record["penalty"],

@@ -14,7 +14,7 @@ from ntpscore.adapt.evaluation import Evaluation, target_rows
 from ntpscore.adapt.frozen import FittedHeads, SplitFeatures, fit_on_features
 from ntpscore.adapt.head import TEXTS_AT_ONCE, LinearHead
 from ntpscore.adapt.result import AdaptResult
-from ntpscore.core.cross_validation import fit_ridge, held_out_ridge, stratified_folds
+from ntpscore.core.cross_validation import held_out_ridge, solve_ridge, stratified_folds
 from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.core.probe import LeastSquares
 from ntpscore.errors import MomentsError
@@ -63,7 +63,9 @@ def _fit_ridge(features: Tensor, train: LabelledText, seed: int) -> _Fit:
     groups = torch.from_numpy(train.fold_groups)
     classes = torch.from_numpy(train.labels) if train.task == "classification" else None
     held_out = held_out_ridge(features, Y, stratified_folds(classes, groups, seed=seed))
-    weights, intercept = fit_ridge(features, Y, held_out.penalty)
+    weights, mean, scale = solve_ridge(features, Y, held_out.penalty)
+    weights = weights / scale[:, None]
+    intercept = Y.mean(0) - mean @ weights
     error = float((features.double() @ weights + intercept - Y).square().mean())
     variance = float(Y.var(0, correction=0).mean())
     return _Fit(

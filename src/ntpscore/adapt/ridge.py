@@ -17,7 +17,7 @@ from ntpscore.adapt.evaluation import evaluate, target_rows
 from ntpscore.adapt.frozen import FittedHeads, SplitFeatures, find_layer, fit_on_features
 from ntpscore.adapt.head import LinearHead
 from ntpscore.adapt.result import AdaptResult
-from ntpscore.core.cross_validation import HeldOut, held_out_ridge, stratified_folds
+from ntpscore.core.cross_validation import HeldOut, held_out_ridge, solve_ridge, stratified_folds
 from ntpscore.errors import MomentsError
 from ntpscore.models import LanguageModel
 from ntpscore.reading.features import POOLINGS, Place, choose_texts
@@ -27,8 +27,6 @@ from ntpscore.text import LabelledText, Task
 MOST_CHOSEN_ON = 10_000
 # Where the factor is looked for that makes logits of estimates of 0 and 1.
 _SHARPNESS = (1e-2, 1e3)
-# A feature whose deviation is this small against its values holds nothing but rounding.
-_CONSTANT = 1e-12
 
 
 class Candidate(NamedTuple):
@@ -80,13 +78,8 @@ def fit_ridge(
         held_out = best.held_out
         X = features.of([best.place])[best.place]
         predicted = held_out.class_scores.numpy()
-        head = solve_ridge(
-            X,
-            targets,
-            held_out.penalty,
-            best.place,
-            sharpness=fit_sharpness(predicted, targets[rows].numpy(), train.task),
-        )
+        sharpness = fit_sharpness(predicted, targets[rows].numpy(), train.task)
+        head = make_head(X, targets, held_out.penalty, best.place, sharpness)
         table = [
             {
                 "layer": place.layer,
@@ -135,45 +128,14 @@ def cross_validate(
     return candidates
 
 
-def solve_ridge(
-    features: Tensor,
-    targets: Tensor,
-    penalty: float,
-    place: Place,
-    *,
-    sharpness: float | None = None,
+def make_head(
+    features: Tensor, targets: Tensor, penalty: float, place: Place, sharpness: float | None = None
 ) -> LinearHead:
-    """Ridge regression with intercept on standardised features.
-
-    Args:
-        features: (n, d).
-        targets: (n, c) float64.
-        penalty: α of `‖Y − Ŷ‖² + α‖W‖²` on features of standard deviation 1.
-        place: where the features are from.
-        sharpness: see `LinearHead`.
-    """
-    X = features.double()
-    mean = X.mean(0)
-    X = X - mean
-    scale = X.square().mean(0).sqrt()
-    varies = scale > _CONSTANT * features.abs().amax(0)
-    scale = torch.where(varies, scale, 1.0)
-    X = X * varies / scale
-    n, d = X.shape
-    intercept = targets.mean(0)
-    Y = targets - intercept
-    by_features = d <= n
-    weights = (
-        _solve(X.T @ X, penalty, X.T @ Y) if by_features else X.T @ _solve(X @ X.T, penalty, Y)
-    )
+    """The head that `solve_ridge` gives of the features of a place."""
+    weights, mean, scale = solve_ridge(features, targets, penalty)
     return LinearHead(
-        place.layer, weights, intercept, "targets", place.pooling, mean, scale, sharpness
+        place.layer, weights, targets.mean(0), "targets", place.pooling, mean, scale, sharpness
     )
-
-
-def _solve(gram: Tensor, penalty: float, right: Tensor) -> Tensor:
-    gram.diagonal().add_(penalty)
-    return torch.cholesky_solve(right, torch.linalg.cholesky(gram))
 
 
 def fit_sharpness(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ntpscore.core.cross_validation import (
     HeldOut,
+    NestedChoice,
     held_out_kernel_ridge,
     held_out_ridge,
     stratified_folds,
@@ -73,27 +74,6 @@ class Folded:
         return draw_sample(self.groups, size, seed, classes)
 
 
-class _ChoiceInside:
-    """What the best of all readouts predicts of each fold, chosen on the other folds.
-
-    As `choose_nested`, for readouts that come one by one and are too many to be kept.
-    """
-
-    def __init__(self) -> None:
-        self.errors: Tensor | None = None
-
-    def offer(self, held_out: HeldOut) -> None:
-        """One more readout."""
-        if self.errors is None:
-            self.errors = held_out.other_errors.clone()
-            self.predictions = held_out.nested_predictions.clone()
-            return
-        better = held_out.other_errors < self.errors
-        self.errors[better] = held_out.other_errors[better]
-        rows = better[held_out.folds]
-        self.predictions[rows] = held_out.nested_predictions[rows]
-
-
 def _side_by_side(
     fit: Callable[[Place], HeldOut | MomentsError], places: Sequence[Place]
 ) -> Iterator[HeldOut | MomentsError]:
@@ -139,7 +119,7 @@ def judge_readouts(
     measures = folded.measures
     rows: list[dict[str, Any]] = []
     errors: list[Array] = []
-    choice = _ChoiceInside()
+    choice = NestedChoice()
 
     def fit(place: Place) -> HeldOut | MomentsError:
         try:

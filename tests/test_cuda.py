@@ -33,6 +33,7 @@ from ntpscore.core.scores import SCORES, score_moments
 from ntpscore.errors import ModelError, MomentsError
 from ntpscore.reading import reader
 from ntpscore.reading.moments_pass import CHECKPOINT
+from ntpscore.result_folder import UNFINISHED
 from ntpscore.text import Splits, load_splits
 from tests.support.labelled_texts import make_rows, write_rows
 from tests.tolerances import MOMENTS_FLOAT64, conditioned
@@ -281,7 +282,7 @@ def test_a_score_is_that_of_the_processor(
     np.testing.assert_allclose(values(other), values(one), atol=SAME_PASS)
     assert other.record["model"]["device"].startswith(DEVICE)
     assert (tmp_path / "result.json").exists()
-    assert not (tmp_path / CHECKPOINT).exists()
+    assert not (tmp_path / UNFINISHED / CHECKPOINT).exists()
     if HAS_CUDA:
         assert (
             0 < other.record["peak_memory_bytes"] < torch.cuda.get_device_properties(0).total_memory
@@ -322,7 +323,7 @@ def test_a_run_goes_on_from_its_checkpoint_on_either_device(
         with pytest.raises(KeyboardInterrupt):
             score_data(there, data, config=config, out=folder)
         monkeypatch.undo()
-        assert Moments.load(folder / CHECKPOINT).n_texts > 0
+        assert Moments.load(folder / UNFINISHED / CHECKPOINT).n_texts > 0
         result = score_data(second, data, config=config, out=folder)
         assert any("went on from a checkpoint" in one for one in result.record["warnings"])
         # The passes before and after may be of two devices.

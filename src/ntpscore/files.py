@@ -1,7 +1,9 @@
 """Files that are written whole or not at all: under a temporary name, then renamed."""
 
+import errno
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -58,7 +60,7 @@ def read_record(
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as missing:
         raise error(f"{path.parent} has no complete {what}: {path.name} is missing") from missing
-    except (OSError, ValueError) as broken:
+    except (OSError, ValueError, RecursionError) as broken:
         raise error(f"{path} can't be read: {broken}") from broken
     is_other = not isinstance(record, dict) or record.get("kind", kind) != kind
     if not is_other and record.get("schema_version") != version:
@@ -81,9 +83,8 @@ def make_folder(folder: str | Path) -> Path:
     folder = Path(folder).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".write_probe"
-        probe.write_bytes(b"")
-        probe.unlink()
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise OutputError(
             f"can't write to {folder}: {error.strerror or error}; choose another --out"

@@ -72,7 +72,7 @@ def test_a_class_called_na_stays_a_name(splits: Splits, tmp_path: Path) -> None:
         ("result.json", "[]", "no result of adapt"),
         ("result.json", '{"schema_version": 1}', "no result of adapt"),
         ("result.json", '{"kind": "adapt", "schema_version": 99}', "schema version 99"),
-        ("loss_curve.csv", "a,b\n", "has not the columns"),
+        ("loss_curve.csv", "a,b\n", "not the file that was written"),
     ],
 )
 def test_a_damaged_folder_is_refused(

@@ -14,13 +14,21 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ntpscore import LanguageModel, load_model
-from ntpscore.adapt import LogisticConfig, LoraConfig, fit_logistic, fit_lora
+from ntpscore.adapt import (
+    LogisticConfig,
+    LoraConfig,
+    ScratchConfig,
+    fit_logistic,
+    fit_lora,
+    fit_scratch,
+)
 from ntpscore.adapt.lora import ADAPTER, load_adapter
 from ntpscore.adapt.lora_targets import find_lora_targets
 from ntpscore.adapt.readout import HEAD
 from ntpscore.adapt.training import predict
 from ntpscore.errors import DataError, ModelError, OutputError
 from ntpscore.reading.tokens import tokenize
+from ntpscore.result_folder import UNFINISHED
 from ntpscore.text import Splits, load_splits
 from tests.support.labelled_texts import write_rows
 
@@ -155,13 +163,16 @@ def test_the_adapter_is_pefts_own_and_gives_the_same_outputs(
 def test_loading_an_adapter_that_is_not_there_or_of_another_model_is_refused(
     tiny: LanguageModel, splits: Splits, tmp_path: Path
 ) -> None:
+    fit_scratch(tiny, splits.train, config=ScratchConfig(steps=1), folder=tmp_path)
     with pytest.raises(OutputError, match="holds no adapter"), load_adapter(tiny, tmp_path):
         pass
-    other = of_architecture("Qwen2", tiny)
+    other = of_architecture("GPT2", tiny)
     fit_lora(other, splits.train, config=SHORT, folder=tmp_path)
+    with pytest.raises(OutputError, match="doesn't fit"), load_adapter(tiny, tmp_path):
+        pass
     weights = tmp_path / ADAPTER / "adapter_model.safetensors"
     weights.write_bytes(b"broken")
-    with pytest.raises(OutputError, match="doesn't fit"), load_adapter(other, tmp_path):
+    with pytest.raises(OutputError, match="not the file"), load_adapter(other, tmp_path):
         pass
 
 
@@ -179,7 +190,8 @@ def test_a_folder_that_cant_be_written_is_named(
     tiny: LanguageModel, splits: Splits, tmp_path: Path
 ) -> None:
     # A file where the adapter's folder is to be.
-    (tmp_path / f".{ADAPTER}.part").write_text("in the way")
+    (tmp_path / UNFINISHED).mkdir()
+    (tmp_path / UNFINISHED / ADAPTER).write_text("in the way")
     with pytest.raises(OutputError, match="can't write"):
         fit_lora(tiny, splits.train, config=SHORT, folder=tmp_path)
 

@@ -283,7 +283,7 @@ def test_folders_without_a_head_say_what_to_do(
         load_predictor(tmp_path / "scratch")
     fit_probe(tiny, splits.train, None, folder=tmp_path / "old")
     (tmp_path / "old" / HEAD).unlink()
-    with pytest.raises(OutputError, match="by an earlier ntpscore"):
+    with pytest.raises(OutputError, match=r"no complete result: head\.safetensors is missing"):
         load_predictor(tmp_path / "old")
     (tmp_path / "old" / "result.json").write_text('{"kind": "score", "schema_version": 1}')
     with pytest.raises(OutputError, match="no result of adapt"):
@@ -350,15 +350,17 @@ def test_a_damaged_head_is_refused(
 ) -> None:
     folder = shutil.copytree(ridge_folder, tmp_path / "copy")
     damage(folder / HEAD)
+    with pytest.raises(OutputError, match="not the file that was written"):
+        _ = Predictor(folder).readout
     with pytest.raises(OutputError, match=r"head\.safetensors"):
-        load_readout(folder)
+        load_readout(folder / HEAD)
 
 
 def test_a_head_of_a_later_version_is_refused(ridge_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(ridge_folder, tmp_path / "copy")
     save_file(load_file(folder / HEAD), folder / HEAD, {"schema_version": "2"})
     with pytest.raises(OutputError, match="has schema version 2, this ntpscore reads 1"):
-        load_readout(folder)
+        load_readout(folder / HEAD)
 
 
 def test_a_result_is_replaced_whole(tiny: LanguageModel, splits: Splits, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from ntpscore.adapt.training import (
 )
 from ntpscore.errors import NtpscoreError, OutputError, TrainingError
 from ntpscore.reading.tokens import pad_batch
+from ntpscore.result_folder import UNFINISHED
 from ntpscore.text import Splits
 from tests.reference.adafactor import adafactor_steps
 from tests.tolerances import ADAFACTOR
@@ -201,13 +202,13 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
         patch.setattr(training, "_CHECKPOINT_SHARE", 1e9)
         with pytest.raises(KeyboardInterrupt):
             fit(tiny, splits.train, splits.test, config=config, folder=tmp_path)
-    assert (tmp_path / CHECKPOINT).exists()
+    assert (tmp_path / UNFINISHED / CHECKPOINT).exists()
     resumed = fit(tiny, splits.train, splits.test, config=config, folder=tmp_path)
     assert resumed.record["warnings"] == ["went on from a checkpoint after 4 of 6 steps"]
     assert resumed.loss_curve.equals(whole.loss_curve)
     assert resumed.predictions.equals(whole.predictions)
     assert resumed.test == whole.test
-    assert not (tmp_path / CHECKPOINT).exists()
+    assert not (tmp_path / UNFINISHED / CHECKPOINT).exists()
 
 
 def test_a_killed_run_goes_on(tiny_model_dir: Path, tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ def test_a_killed_run_goes_on(tiny_model_dir: Path, tmp_path: Path) -> None:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not (out / CHECKPOINT).exists():
+    while not (out / UNFINISHED / CHECKPOINT).exists():
         assert run.poll() is None, "ended before its first checkpoint"
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -252,8 +253,8 @@ def test_a_checkpoint_of_another_run_is_refused(
             )
     with pytest.raises(OutputError, match="checkpoint of another run"):
         fit_lora(tiny, splits.train, config=replace(SHORT, seed=3), folder=tmp_path)
-    content = (tmp_path / CHECKPOINT).read_bytes()
-    (tmp_path / CHECKPOINT).write_bytes(content[: len(content) // 2])
+    content = (tmp_path / UNFINISHED / CHECKPOINT).read_bytes()
+    (tmp_path / UNFINISHED / CHECKPOINT).write_bytes(content[: len(content) // 2])
     with pytest.raises(OutputError, match="cut short"):
         fit_lora(tiny, splits.train, config=SHORT, folder=tmp_path)
 
@@ -269,7 +270,11 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(
 
     for folder in (None, tmp_path):
         calls: list[int] = []
-        kept = f"checkpoint is {tmp_path / CHECKPOINT}" if folder else "No checkpoint is kept"
+        kept = (
+            f"checkpoint is {tmp_path / UNFINISHED / CHECKPOINT}"
+            if folder
+            else "No checkpoint is kept"
+        )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(training, "loss_of", diverge)
             patch.setattr(training, "_CHECKPOINT_SHARE", 1e9)
@@ -281,7 +286,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(
                     folder=folder,
                 )
         assert kept in str(caught.value)
-    assert (tmp_path / CHECKPOINT).exists()
+    assert (tmp_path / UNFINISHED / CHECKPOINT).exists()
     assert not (tmp_path / "result.json").exists()
 
 

@@ -208,7 +208,7 @@ def test_bad_input_ends_with_one_message_and_code_2(
     (broken / HEAD).write_bytes(b"\x80\x04\x95pickled")
     cases = [
         ((tmp_path / "nowhere",), "no complete result of adapt"),
-        ((broken,), "is damaged, or no head of ntpscore"),
+        ((broken,), "is not the file that was written"),
         ((fitted, tmp_path / "nowhere.csv"), "no such file"),
         ((fitted, "--out", "/dev/null/x"), "can't write"),
         ((fitted, "--model", tmp_path), "--model"),

@@ -17,6 +17,7 @@ from ntpscore.cli.main import run
 from ntpscore.forecast.lora import forecast_lora
 from ntpscore.models.options import ModelOptions
 from ntpscore.scoring.config import ScoreConfig
+from ntpscore.scoring.result import load_result
 from ntpscore.scoring.tables import COLUMNS
 from ntpscore.text.options import TextOptions
 from tests.support.cli_run import run_cli
@@ -67,7 +68,7 @@ def test_score_json_is_the_only_thing_on_standard_output(
     assert run_cli("score", tiny_model_dir, data, "--json", "--out", out, "--shuffles", 2) == 0
     printed = capsys.readouterr().out
     record = json.loads(printed)
-    assert record == json.loads((out / "result.json").read_text())
+    assert record == load_result(out).record
     assert record["data"]["n_texts"] == 100
     assert record["forecast"] == forecast_lora(record)
     assert run_cli("show", out, "--json") == 0

@@ -144,7 +144,7 @@ def _head(folder: Path) -> Path:
     Readout(
         head, "ridge", "classification", ("a", "b"), None, None, model, {"text": "text"}, None, None
     ).save(folder)
-    return folder
+    return folder / "head.safetensors"
 
 
 def _read_head(path: Path) -> object:

@@ -365,7 +365,7 @@ def test_the_folder_holds_the_record_and_the_table(
         "rank.json", "rank.csv", "metrics.csv",
     }  # fmt: skip
     record = json.loads((out / "rank.json").read_text())
-    assert record == ranking.record
+    assert load_ranking(out).record == ranking.record
     assert record["schema_version"] == SCHEMA_VERSION
     assert record["data"]["n_texts"] == 90
     assert record["data"]["content_hash"]

@@ -202,7 +202,8 @@ def test_load_result_says_what_is_missing(result: ScoreResult, tmp_path: Path, l
         ("result.json", "{", "can't be read"),
         ("result.json", "[1, 2]", "is no result of score"),
         ("result.json", '{"schema_version": 99}', "schema version 99"),
-        ("scores.csv", "a,b\n1,2\n", "lacks the columns"),
+        ("scores.csv", "a,b\n1,2\n", "not the file that was written"),
+        ("result.json", '{"schema_version": 2, "kind": "score"}', "no checksum"),
     ],
 )
 def test_load_result_says_what_is_wrong(

@@ -30,6 +30,7 @@ from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError, 
 from ntpscore.reading import moments_pass, reader
 from ntpscore.reading.features import FEATURES, Features
 from ntpscore.reading.tokens import plan_batches
+from ntpscore.result_folder import UNFINISHED
 from ntpscore.scoring import run
 from tests.support.labelled_texts import make_rows, write_rows
 
@@ -177,14 +178,14 @@ class TestCheckpoints:
         calls = interrupt_pass(monkeypatch, at=4)
         with pytest.raises(KeyboardInterrupt):
             score(tiny, data, out=tmp_path / "cut", config=config)
-        assert (tmp_path / "cut" / moments_pass.CHECKPOINT).exists()
+        assert (tmp_path / "cut" / UNFINISHED / moments_pass.CHECKPOINT).exists()
         assert not (tmp_path / "cut" / "result.json").exists()
         calls[0] = 100
         again = score(tiny, data, out=tmp_path / "cut", config=config)
         assert "went on from a checkpoint" in again.record["warnings"][-1]
         assert calls[0] == 100 + len(plan_batches(self._lengths(tiny, data), 200)) - 3
         np.testing.assert_allclose(values(again), values(whole), atol=1e-9)
-        assert not (tmp_path / "cut" / moments_pass.CHECKPOINT).exists()
+        assert not (tmp_path / "cut" / UNFINISHED / moments_pass.CHECKPOINT).exists()
 
     @staticmethod
     def _lengths(tiny: LanguageModel, data: Path) -> list[int]:
@@ -205,7 +206,8 @@ class TestCheckpoints:
     def test_a_broken_checkpoint_is_passed_over(
         self, tiny: LanguageModel, data: Path, tmp_path: Path
     ) -> None:
-        (tmp_path / moments_pass.CHECKPOINT).write_bytes(b"\x10\0\0\0\0\0\0\0{half")
+        (tmp_path / UNFINISHED).mkdir()
+        (tmp_path / UNFINISHED / moments_pass.CHECKPOINT).write_bytes(b"\x10\0\0\0\0\0\0\0{half")
         result = score(tiny, data, out=tmp_path, config=CONFIG)
         assert result.moments.n_texts == 120
 
@@ -221,7 +223,7 @@ class TestCheckpoints:
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
-        checkpoint = out / moments_pass.CHECKPOINT
+        checkpoint = out / UNFINISHED / moments_pass.CHECKPOINT
         deadline = time.monotonic() + 300
         while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -257,7 +259,7 @@ class TestFeatures:
         self, tiny: LanguageModel, data: Path, tmp_path: Path
     ) -> None:
         result = score(tiny, data, out=tmp_path, config=CONFIG)
-        assert not list(tmp_path.glob(".*"))
+        assert not (tmp_path / UNFINISHED).exists()
         features = load_result(tmp_path).features
         assert features.texts == list(range(120))
         assert features.layers == (0, 1, 2, 3)
@@ -315,7 +317,7 @@ class TestFeatures:
             elif stop == "solve":
                 patch.setattr(run, "score_moments", _interrupt)
             else:
-                patch.setattr(ScoreResult, "write_record", _interrupt)
+                patch.setattr(ScoreResult, "complete", _interrupt)
             with pytest.raises(KeyboardInterrupt):
                 score(tiny, many, out=tmp_path, config=config)
         calls = interrupt_pass(monkeypatch, at=10**9)
@@ -324,7 +326,7 @@ class TestFeatures:
         assert stop == "pass" or calls[0] <= 2
         self.assert_same(again.features, whole.features)
         assert len(again.features.texts) == 500 or until is not None
-        assert not list(tmp_path.glob(".*"))
+        assert not (tmp_path / UNFINISHED).exists()
 
     def test_of_texts_that_were_not_read_there_are_none(
         self, tiny: LanguageModel, many: Path
@@ -350,7 +352,7 @@ class TestFeatures:
             interrupt_pass(patch, at=4)
             with pytest.raises(KeyboardInterrupt):
                 score(tiny, data, out=tmp_path, config=config)
-        (tmp_path / f".{FEATURES}.part").unlink()
+        (tmp_path / UNFINISHED / f".{FEATURES}.part").unlink()
         result = score(tiny, data, out=tmp_path, config=config)
         assert not any("checkpoint" in warning for warning in result.record["warnings"])
         assert result.moments.n_texts == 120
@@ -467,7 +469,7 @@ class TestUntil:
         calls = interrupt_pass(monkeypatch, at=stop_at)
         with pytest.raises(KeyboardInterrupt):
             score(tiny, many, out=tmp_path / "cut", config=config)
-        assert len(list((tmp_path / "cut").glob("folds-*"))) == 1
+        assert len(list((tmp_path / "cut").glob("*/folds-*"))) == 1
         calls[0] = 1000
         again = score(tiny, many, out=tmp_path / "cut", config=config)
         assert "went on from a checkpoint" in again.record["warnings"][-1]
@@ -475,7 +477,7 @@ class TestUntil:
         for name, one in again.record["until"]["scores"].items():
             assert one == pytest.approx(whole.record["until"]["scores"][name], abs=1e-7)
         np.testing.assert_allclose(values(again), values(whole), atol=1e-9)
-        assert not list((tmp_path / "cut").glob("folds-*"))
+        assert not list((tmp_path / "cut").glob("*/folds-*"))
 
     def test_lost_folds_start_the_run_anew(
         self, tiny: LanguageModel, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -486,7 +488,7 @@ class TestUntil:
         with pytest.raises(KeyboardInterrupt):
             score(tiny, many, out=tmp_path, config=config)
         monkeypatch.undo()
-        for path in tmp_path.glob("folds-*/*"):
+        for path in (tmp_path / UNFINISHED).glob("folds-*/*"):
             path.unlink()
         result = score(tiny, many, out=tmp_path, config=config)
         assert not any("checkpoint" in warning for warning in result.record["warnings"])

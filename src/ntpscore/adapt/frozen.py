@@ -29,6 +29,7 @@ from ntpscore.models import LanguageModel
 from ntpscore.reading.features import Features, Place, collect_features
 from ntpscore.reading.reader import check_layers
 from ntpscore.reading.tokens import TokenizedText
+from ntpscore.result_folder import holds_folder
 from ntpscore.text import LabelledText
 
 
@@ -120,6 +121,7 @@ class SplitFeatures:
         return {place: known[place] for place in places}
 
 
+@holds_folder
 def fit_on_features(
     method: str,
     fit: Callable[[SplitFeatures], FittedHeads],
@@ -196,5 +198,5 @@ def fit_on_features(
         readout=Readout.of_fit(chosen, method, model, train, config.max_length),
     )
     if folder is not None:
-        result.save(folder)
+        result.complete(folder)
     return result

@@ -17,7 +17,7 @@ from torch import nn
 from ntpscore.adapt.config import LoraConfig
 from ntpscore.adapt.head import LinearHead, MeanTokenClassifier
 from ntpscore.adapt.lora_targets import choose_targets, describe_targets
-from ntpscore.adapt.result import AdaptResult
+from ntpscore.adapt.result import AdaptResult, read_adapt_folder
 from ntpscore.adapt.training import fit_classifier, seeded_chance
 from ntpscore.errors import OutputError
 from ntpscore.models import LanguageModel
@@ -85,7 +85,7 @@ def fit_lora(
                 config,
                 folder=folder,
                 progress=progress,
-                write_weights=lambda to: _write_adapter(classifier, to),
+                weights={ADAPTER: lambda to: _write_adapter(classifier, to)},
                 extra={"targets": sorted({name.rpartition(".")[2] for name in targets})},
             )
         finally:
@@ -103,10 +103,12 @@ def load_adapter(model: LanguageModel, folder: str | Path) -> Iterator[LanguageM
     Yields:
         The adapted model: the same weights in memory, with another name and content hash.
     """
-    path = Path(folder) / ADAPTER
-    weights = path / "adapter_model.safetensors"
-    if not weights.is_file():
-        raise OutputError(f"{folder} holds no adapter: {weights} is missing")
+    saved = read_adapt_folder(folder)
+    name = f"{ADAPTER}/adapter_model.safetensors"
+    if name not in saved.files:
+        raise OutputError(f"{folder} holds no adapter: its result has no {name}")
+    weights = saved.path(name)
+    path = saved.path(f"{ADAPTER}/adapter_config.json").parent
     with _injected(model) as base:
         try:
             adapted = peft.PeftModel.from_pretrained(base, str(path))
@@ -160,12 +162,10 @@ def _injected(model: LanguageModel) -> Iterator[Any]:
 
 
 def _write_adapter(classifier: MeanTokenClassifier, folder: Path) -> None:
-    path, temporary = folder / ADAPTER, folder / f".{ADAPTER}.part"
+    path = folder / ADAPTER
     base: Any = classifier.base
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        base.save_pretrained(temporary, save_embedding_layers=False)
         shutil.rmtree(path, ignore_errors=True)
-        temporary.replace(path)
+        base.save_pretrained(path, save_embedding_layers=False)
     except (OSError, ValueError, SafetensorError) as error:  # peft's refusal is a ValueError
         raise OutputError(f"can't write {path}: {error}") from error

@@ -12,10 +12,10 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import ClassifierTags, RegressorTags, Tags
 
-from ntpscore.adapt.readout import Readout, load_readout
-from ntpscore.adapt.result import STAGES, load_adapt_result
+from ntpscore.adapt.readout import HEAD, Readout, load_readout
+from ntpscore.adapt.result import STAGES, read_adapt_folder
 from ntpscore.clock import Clock
-from ntpscore.errors import DataError, ModelError
+from ntpscore.errors import DataError, ModelError, OutputError
 from ntpscore.models import LanguageModel, load_model
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
@@ -68,8 +68,13 @@ class Predictor(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
             OutputError: the folder has no complete result of adapt, or no head that can be read.
         """
         if self._readout is None:
-            load_adapt_result(self.folder)
-            self._readout = load_readout(Path(self.folder))
+            saved = read_adapt_folder(self.folder)
+            if HEAD not in saved.files:
+                raise OutputError(
+                    f"{self.folder} holds no {HEAD}: {saved.record['method']} keeps none, or "
+                    "its result was not kept whole. Fit another method"
+                )
+            self._readout = load_readout(saved.path(HEAD))
         return self._readout
 
     @property

@@ -117,14 +117,8 @@ class Readout:
         )
 
 
-def load_readout(folder: Path) -> Readout:
+def load_readout(path: Path) -> Readout:
     """Read `head.safetensors`, which holds numbers and JSON: nothing in it is run."""
-    path = folder / HEAD
-    if not path.is_file():
-        raise OutputError(
-            f"{folder} holds no {HEAD}: its result was made by an earlier ntpscore, or by a method "
-            "that keeps none. Run its `ntpscore adapt` again"
-        )
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

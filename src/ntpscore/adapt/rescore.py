@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from ntpscore.adapt.lora import load_adapter
-from ntpscore.files import make_folder
 from ntpscore.models import LanguageModel
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.scoring.result import ScoreResult
@@ -32,7 +31,7 @@ def rescore_adapter(
         return score_text(
             adapted,
             text,
-            folder=make_folder(folder / SCORES_FOLDER),
+            folder=folder / SCORES_FOLDER,
             # Training for classes may have cost the model its English.
             config=ScoreConfig(seed=seed, max_length=max_length, skip_sanity_check=True),
             progress=True,

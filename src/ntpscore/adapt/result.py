@@ -13,7 +13,7 @@ from ntpscore.adapt.evaluation import Evaluation, Outputs, predictions
 from ntpscore.adapt.readout import HEAD, Readout
 from ntpscore.clock import Clock
 from ntpscore.errors import OutputError
-from ntpscore.files import make_folder, read_record, to_json, without_nan, write_text
+from ntpscore.files import to_csv, without_nan, write_text
 from ntpscore.models import LanguageModel
 from ntpscore.reading.provenance import (
     describe_command,
@@ -23,6 +23,13 @@ from ntpscore.reading.provenance import (
     peak_memory,
 )
 from ntpscore.reading.tokens import TokenizedText, tokenize
+from ntpscore.result_folder import (
+    UNFINISHED,
+    SavedResult,
+    complete,
+    hold_folder,
+    read_result,
+)
 from ntpscore.text import LabelledText, recode_labels
 
 if TYPE_CHECKING:
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 KIND = "adapt"
 STAGES = ("tokenize", "forward", "fit", "evaluate", "total")
+LOSS_CURVE, PREDICTIONS = "loss_curve.csv", "predictions.csv"
 LOSS_COLUMNS = ("step", "samples", "loss", "learning_rate")
 
 
@@ -53,6 +61,7 @@ class AdaptResult:
         loss_curve: "pd.DataFrame | None" = None,
         predictions: "pd.DataFrame | None" = None,
         readout: "Readout | None" = None,
+        saved: SavedResult | None = None,
     ) -> None:
         import pandas as pd
 
@@ -60,6 +69,7 @@ class AdaptResult:
         self.loss_curve = pd.DataFrame(columns=LOSS_COLUMNS) if loss_curve is None else loss_curve
         self.predictions = predictions
         self.readout = readout
+        self._saved = saved
 
     def __repr__(self) -> str:
         model, data = self.record["model"]["id"], self.record["data"]["train"]["id"]
@@ -88,25 +98,30 @@ class AdaptResult:
         Raises:
             OutputError: the folder can't be written.
         """
-        folder = make_folder(folder)
-        forget_result(folder)
+        with hold_folder(folder) as held:
+            is_there = self._saved is not None and self._saved.folder.resolve() == held.resolve()
+            self.complete(held, keep=[*self._saved.files] if is_there and self._saved else [])
+            return held
+
+    def complete(
+        self, folder: Path, files: Sequence[str] = (), *, keep: Sequence[str] = ()
+    ) -> None:
+        """Write head, tables and record, and put all into its place; see `save`.
+
+        Args:
+            folder: held.
+            files: what is in `unfinished/` there already.
+            keep: files that the folder has already.
+        """
+        work, files = folder / UNFINISHED, [*files, LOSS_CURVE]
+        write_text(work / LOSS_CURVE, to_csv(self.loss_curve))
         if self.readout is not None:
-            self.readout.save(folder)
-        write_text(folder / "loss_curve.csv", _to_csv(self.loss_curve))
+            self.readout.save(work)
+            files.append(HEAD)
         if self.predictions is not None:
-            write_text(folder / "predictions.csv", _to_csv(self.predictions))
-        write_text(folder / "result.json", to_json(self.record))
-        return folder
-
-
-def forget_result(folder: Path) -> None:
-    """Remove an earlier result: its record must not stand beside tables or weights of another."""
-    for name in ("result.json", "predictions.csv", HEAD):
-        (folder / name).unlink(missing_ok=True)
-
-
-def _to_csv(frame: "pd.DataFrame") -> str:
-    return str(frame.to_csv(index=False, lineterminator="\n"))
+            write_text(work / PREDICTIONS, to_csv(self.predictions))
+            files.append(PREDICTIONS)
+        complete(folder, self.record, files, keep=keep)
 
 
 def load_adapt_result(folder: str | Path) -> AdaptResult:
@@ -117,23 +132,29 @@ def load_adapt_result(folder: str | Path) -> AdaptResult:
     """
     import pandas as pd
 
-    folder = Path(folder)
-    record = read_record(folder / "result.json", KIND, SCHEMA_VERSION, "result of adapt")
-    path = folder / "loss_curve.csv"
+    saved = read_adapt_folder(folder)
+    path = saved.path(LOSS_CURVE)
+    predictions = None
     try:
         loss_curve = pd.read_csv(path)
-        path = folder / "predictions.csv"
-        # A class may be called "NA".
-        predictions = pd.read_csv(path, keep_default_na=False) if path.exists() else None
-    except FileNotFoundError as error:
-        raise OutputError(
-            f"{folder} has no complete result of adapt: {path.name} is missing"
-        ) from error
+        if PREDICTIONS in saved.files:
+            path = saved.path(PREDICTIONS)
+            # A class may be called "NA".
+            predictions = pd.read_csv(path, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise OutputError(f"{path} can't be read: {error}") from error
     if tuple(loss_curve.columns) != LOSS_COLUMNS:
-        raise OutputError(f"{folder / 'loss_curve.csv'} has not the columns {LOSS_COLUMNS}")
-    return AdaptResult(record, loss_curve=loss_curve, predictions=predictions)
+        raise OutputError(f"{saved.path(LOSS_CURVE)} has not the columns {LOSS_COLUMNS}")
+    return AdaptResult(saved.record, loss_curve=loss_curve, predictions=predictions, saved=saved)
+
+
+def read_adapt_folder(folder: str | Path) -> SavedResult:
+    """The record of a result folder, and where its files are.
+
+    Raises:
+        OutputError: as `load_adapt_result`.
+    """
+    return read_result(folder, KIND, SCHEMA_VERSION, "result of adapt")
 
 
 class Split(NamedTuple):

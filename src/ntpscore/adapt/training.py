@@ -32,17 +32,17 @@ from ntpscore.adapt.result import (
     LOSS_COLUMNS,
     STAGES,
     AdaptResult,
-    forget_result,
     make_record,
     tabulate_predictions,
     tokenize_splits,
 )
 from ntpscore.clock import Clock
 from ntpscore.errors import OutputError, TrainingError
-from ntpscore.files import make_folder, write_tensors
+from ntpscore.files import write_tensors
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
 from ntpscore.reading.tokens import TokenizedText, pad_batch, plan_batches
+from ntpscore.result_folder import UNFINISHED, holds_folder
 from ntpscore.text import LabelledText
 
 CHECKPOINT = "training.safetensors"
@@ -120,7 +120,7 @@ class Training:
         tokens: its token ids.
         config: how.
         method: names the run.
-        folder: where checkpoints go; None keeps none.
+        folder: the result's, held; None keeps no checkpoints.
 
     Attributes:
         curve: a row (step, samples, loss, learning_rate) per step that was taken.
@@ -143,7 +143,7 @@ class Training:
         self._ids = tokens.ids
         self._config = config
         self._method = method
-        self._path = None if folder is None else folder / CHECKPOINT
+        self._path = None if folder is None else folder / UNFINISHED / CHECKPOINT
         self._lengths = list(map(len, tokens.ids))
         self._labels = label_tensor(text.labels, text.task).to(language_model.device)
         self._trainable = {
@@ -194,11 +194,6 @@ class Training:
                     wait = max(self._config.checkpoint_seconds, (saved - start) / _CHECKPOINT_SHARE)
         self._classifier.eval()
         return warnings
-
-    def discard_checkpoint(self) -> None:
-        """Remove the checkpoint of a run whose result is written."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
 
     def _step(self, step: int) -> None:
         config = self._config
@@ -353,6 +348,7 @@ def predict(
     return outputs
 
 
+@holds_folder
 def fit_classifier(
     method: str,
     classifier: MeanTokenClassifier,
@@ -363,16 +359,16 @@ def fit_classifier(
     *,
     folder: Path | None,
     progress: bool | None,
-    write_weights: Callable[[Path], None] | None = None,
+    weights: Mapping[str, Callable[[Path], None]] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> AdaptResult:
     """Train, evaluate on both splits and write the result.
 
-    `write_weights` writes what was trained into a folder; None keeps no weights, nor the head.
-    `extra` is what only this method has to say in the record.
+    `weights` names files or folders of the result that hold what was trained, with what writes them
+    into a folder; None keeps no weights, nor the head. `extra` is what only this method has to say
+    in the record.
     """
     clock = Clock(STAGES)
-    folder = None if folder is None else make_folder(folder)
     splits = tokenize_splits(language_model, train, test, config.max_length, clock)
     training = Training(classifier, language_model, train, splits[0].tokens, config, method, folder)
     warnings = training.run(clock, progress)
@@ -401,17 +397,15 @@ def fit_classifier(
     curve = pd.DataFrame(training.curve, columns=list(LOSS_COLUMNS))
     predictions = None if test is None else tabulate_predictions(outputs[1], splits[1].text)
     result = AdaptResult(record, loss_curve=curve, predictions=predictions)
-    if write_weights is not None:
-        weights, intercept = (
+    if weights is not None:
+        matrix, intercept = (
             parameter.detach().cpu().double()
             for parameter in (classifier.head.weight.T, classifier.head.bias)
         )
-        head = LinearHead(language_model.n_layers, weights, intercept)
+        head = LinearHead(language_model.n_layers, matrix, intercept)
         result.readout = Readout.of_fit(head, method, language_model, train, config.max_length)
     if folder is not None:
-        if write_weights is not None:
-            forget_result(folder)
-            write_weights(folder)
-        result.save(folder)
-        training.discard_checkpoint()
+        for write in (weights or {}).values():
+            write(folder / UNFINISHED)
+        result.complete(folder, list(weights or {}))
     return result

@@ -1,5 +1,6 @@
 """`ntpscore adapt MODEL DATA --method METHOD`."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,9 +78,9 @@ def adapt_command(
 ) -> None:
     """Parse, fit, print."""
     from ntpscore.cli.adapt_table import print_adapt_result
-    from ntpscore.files import make_folder
     from ntpscore.models import load_model
     from ntpscore.progress import Progress
+    from ntpscore.result_folder import hold_folder
     from ntpscore.scoring.arguments import check_order
     from ntpscore.text import describe_reading, load_splits
 
@@ -94,24 +95,24 @@ def adapt_command(
         raise NtpscoreError(
             "--rescore is for --method lora with --out: it scores the adapter there"
         )
-    folder = None if out is None else make_folder(out)
-    with Progress(True) as bar:
-        train, test = load_splits(data, split_options, seed=config.seed, otherwise=HOLD_OUT)
-        for text in (train, test):
-            for line in describe_reading(text):
-                bar.say(line)
-        bar.start(f"loading {model}", None)
-        language_model = load_model(model, model_options)
-    keywords = {"cache": cache} if is_frozen else {}
-    result = METHODS[method].fit(
-        language_model, train, test, config=config, folder=folder, progress=True, **keywords
-    )
-    if rescore and folder is not None:
-        from ntpscore.adapt.rescore import rescore_adapter
-
-        rescore_adapter(
-            language_model, train, folder, seed=config.seed, max_length=config.max_length
+    with nullcontext() if out is None else hold_folder(out) as folder:
+        with Progress(True) as bar:
+            train, test = load_splits(data, split_options, seed=config.seed, otherwise=HOLD_OUT)
+            for text in (train, test):
+                for line in describe_reading(text):
+                    bar.say(line)
+            bar.start(f"loading {model}", None)
+            language_model = load_model(model, model_options)
+        keywords = {"cache": cache} if is_frozen else {}
+        result = METHODS[method].fit(
+            language_model, train, test, config=config, folder=folder, progress=True, **keywords
         )
+        if rescore and folder is not None:
+            from ntpscore.adapt.rescore import rescore_adapter
+
+            rescore_adapter(
+                language_model, train, folder, seed=config.seed, max_length=config.max_length
+            )
     output.show(lambda console: print_adapt_result(result, out, console), record=result.record)
 
 

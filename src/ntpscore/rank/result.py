@@ -4,13 +4,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ntpscore.errors import NtpscoreError
-from ntpscore.files import make_folder, read_record, to_csv, to_json, write_text
+from ntpscore.files import to_csv, write_text
+from ntpscore.result_folder import UNFINISHED, complete, hold_folder, read_result
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 2
 KIND = "rank"
+RECORD = "rank.json"
 COLUMNS = ("at", "model", "metric", "layer", "k", "value", "rank", "tied", "reason")
 
 
@@ -76,14 +78,14 @@ class RankResult:
         Raises:
             OutputError: the folder can't be written.
         """
-        folder = make_folder(folder)
-        # An earlier record must not stand beside a table of another run.
-        (folder / "rank.json").unlink(missing_ok=True)
-        write_text(folder / "rank.csv", to_csv(self.standings))
+        tables = {"rank.csv": self.standings}
         if self.record["rows"]:
-            write_text(folder / "metrics.csv", to_csv(self.table()))
-        write_text(folder / "rank.json", to_json(self.record))
-        return folder
+            tables["metrics.csv"] = self.table()
+        with hold_folder(folder) as held:
+            for name, table in tables.items():
+                write_text(held / UNFINISHED / name, to_csv(table))
+            complete(held, self.record, tables, name=RECORD)
+            return held
 
 
 def load_ranking(folder: str | Path) -> RankResult:
@@ -92,4 +94,4 @@ def load_ranking(folder: str | Path) -> RankResult:
     Raises:
         OutputError: the folder has no complete ranking, or one of another schema version.
     """
-    return RankResult(read_record(Path(folder) / "rank.json", KIND, SCHEMA_VERSION, "ranking"))
+    return RankResult(read_result(folder, KIND, SCHEMA_VERSION, "ranking", RECORD).record)

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import torch
 
 from ntpscore.clock import Clock
 from ntpscore.errors import NtpscoreError, OutputError
-from ntpscore.files import make_folder, read_record, to_json, without_nan, write_text
+from ntpscore.files import to_json, without_nan, write_text
 from ntpscore.forecast.evidence import Evidence
 from ntpscore.metrics import METRICS
 from ntpscore.models import LanguageModel
@@ -33,6 +34,7 @@ from ntpscore.rank.values import (
     places_of,
 )
 from ntpscore.reading.reader import check_layers
+from ntpscore.result_folder import checksum, hold_folder, read_sealed, seal
 from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.scoring.result import ScoreResult, load_result
@@ -135,60 +137,68 @@ def rank_models(
         refuse_late(model_options, "models that were loaded before")
     evidence = Evidence.load(calibration)
     start = time.perf_counter()
-    folder = make_folder(out) if out is not None else None
-    text = read_text(data, text_options, seed=config.seed, clock=Clock(STAGES), progress=progress)
-    settings = {
-        **options_record(text_options, model_options, config),
-        "layer": layer, "metric": metric, "all_metrics": all_metrics or metric != ACCURACY,
-        "pooling": "mean",
-    }  # fmt: skip
-    one = _OneModel(text, config, model_options, settings, evidence, progress)
-    ranked: dict[str, _Ranked] = {}
-    errors: dict[str, str] = {}
-    for name, model in zip(names, models, strict=True):
-        try:
-            ranked[name] = one.rank(name, model, None if folder is None else folder / _slug(name))
-        except FAILURES as error:
-            errors[name] = explain_failure(error)
-        # Two models together may not fit; cycles among modules, and what the traceback of a failure
-        # holds, keep the last one alive.
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-    if not ranked:
-        reasons = "\n".join(f"  {name}: {reason}" for name, reason in errors.items())
-        raise NtpscoreError(f"no model could be ranked:\n{reasons}")
-    first = next(iter(ranked.values())).result.record
-    values = {name: found.values for name, found in ranked.items()}
-    record = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": KIND,
-        "data": {k: v for k, v in first["data"].items() if k not in {"n_tokens", "truncated"}},
-        "settings": settings,
-        "standings": _standings(ranked, text),
-        "models": [
-            {"name": name, "error": errors.get(name)}
-            | ({**ranked[name].entry, "layer_at": ranked[name].layer_at} if name in ranked else {})
-            for name in names
-        ],
-        "metrics": [
-            {field: getattr(each, field) for field in
-             ("name", "higher_is_better", "needs", "reference", "baseline")}
-            for each in METRICS.values()
-        ],
-        "rows": [
-            row for at in places_of(layer)
-            for row in rank_values(at, values, CONSENSUS if metric == ACCURACY else metric)
-        ] if settings["all_metrics"] else [],
-        "seconds": time.perf_counter() - start,
-        "peak_memory_bytes": max(r.result.record["peak_memory_bytes"] for r in ranked.values()),
-        "versions": first["versions"],
-        "command": first["command"],
-    }  # fmt: skip
-    result = RankResult(without_nan(record))
-    if folder is not None:
-        result.save(folder)
-    return result
+    with nullcontext() if out is None else hold_folder(out) as folder:
+        text = read_text(
+            data, text_options, seed=config.seed, clock=Clock(STAGES), progress=progress
+        )
+        settings = {
+            **options_record(text_options, model_options, config),
+            "layer": layer, "metric": metric, "all_metrics": all_metrics or metric != ACCURACY,
+            "pooling": "mean",
+        }  # fmt: skip
+        one = _OneModel(text, config, model_options, settings, evidence, progress)
+        ranked: dict[str, _Ranked] = {}
+        errors: dict[str, str] = {}
+        for name, model in zip(names, models, strict=True):
+            try:
+                ranked[name] = one.rank(
+                    name, model, None if folder is None else folder / _slug(name)
+                )
+            except FAILURES as error:
+                errors[name] = explain_failure(error)
+            # Two models together may not fit; cycles among modules, and what the traceback of a
+            # failure holds, keep the last one alive.
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        if not ranked:
+            reasons = "\n".join(f"  {name}: {reason}" for name, reason in errors.items())
+            raise NtpscoreError(f"no model could be ranked:\n{reasons}")
+        first = next(iter(ranked.values())).result.record
+        values = {name: found.values for name, found in ranked.items()}
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "kind": KIND,
+            "data": {k: v for k, v in first["data"].items() if k not in {"n_tokens", "truncated"}},
+            "settings": settings,
+            "standings": _standings(ranked, text),
+            "models": [
+                {"name": name, "error": errors.get(name)}
+                | (
+                    {**ranked[name].entry, "layer_at": ranked[name].layer_at}
+                    if name in ranked
+                    else {}
+                )
+                for name in names
+            ],
+            "metrics": [
+                {field: getattr(each, field) for field in
+                 ("name", "higher_is_better", "needs", "reference", "baseline")}
+                for each in METRICS.values()
+            ],
+            "rows": [
+                row for at in places_of(layer)
+                for row in rank_values(at, values, CONSENSUS if metric == ACCURACY else metric)
+            ] if settings["all_metrics"] else [],
+            "seconds": time.perf_counter() - start,
+            "peak_memory_bytes": max(r.result.record["peak_memory_bytes"] for r in ranked.values()),
+            "versions": first["versions"],
+            "command": first["command"],
+        }  # fmt: skip
+        result = RankResult(without_nan(record))
+        if folder is not None:
+            result.save(folder)
+        return result
 
 
 def _standings(ranked: dict[str, _Ranked], text: LabelledText) -> list[dict[str, Any]]:
@@ -238,7 +248,6 @@ class _OneModel:
             done = self._take_up(folder, run)
             if done is not None:
                 return done
-            make_folder(folder)
         clock = Clock(STAGES)
         with take_model(
             model, self.model_options, clock=clock, progress=self.progress
@@ -247,6 +256,7 @@ class _OneModel:
         if folder is not None:
             record = {
                 "schema_version": SCHEMA_VERSION, "kind": _RANKED_KIND, "name": name, "run": run,
+                "of": checksum(ranked.result.record),
                 "entry": ranked.entry, "layer_at": ranked.layer_at,
                 "values": {
                     at: {
@@ -256,7 +266,7 @@ class _OneModel:
                     for at, values in ranked.values.items()
                 },
             }  # fmt: skip
-            write_text(folder / RANKED, to_json(without_nan(record)))
+            write_text(folder / RANKED, to_json(seal(without_nan(record))))
         return ranked
 
     def _score(self, language_model: LanguageModel, clock: Clock, folder: Path | None) -> _Ranked:
@@ -300,11 +310,11 @@ class _OneModel:
 
     def _take_up(self, folder: Path, run: str) -> _Ranked | None:
         try:
-            found = read_record(folder / RANKED, _RANKED_KIND, SCHEMA_VERSION, "ranked model")
+            found = read_sealed(folder / RANKED, _RANKED_KIND, SCHEMA_VERSION, "ranked model")
             result = load_result(folder)
         except OutputError:
             return None  # not finished; what there is, is gone on from
-        if found["run"] != run:
+        if found["run"] != run or found["of"] != checksum(result.record):
             return None
         values = {
             at: {

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -25,6 +25,7 @@ from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
 from ntpscore.reading.reader import BatchReader, passes_at_once
 from ntpscore.reading.tokens import TokenizedText, plan_shares, tokens_per_batch
+from ntpscore.result_folder import hold
 from ntpscore.text import LabelledText
 
 Pooling = Literal["mean", "last"]
@@ -475,34 +476,40 @@ def collect_features(
     if language_model.revision is None and language_model.content_hash is None:
         cache = None
     name, known, warnings = FEATURES, None, list[str]()
-    if cache is not None:
-        key = features_key(language_model, tokens)
-        name = f"features-{key[:16]}.safetensors"
-        known, warnings = _find(make_folder(cache), name, key, len(texts))
-    if known and set(places) <= set(known.places):
-        known.from_cache, known.warnings = True, tuple(warnings)
-        return known
-    everything = {*places, *(known.places if known else ())}
-    missing = everything - set(known.places if known else ())
-    keep = KeepFeatures(cache, language_model, tokens, list(everything), range(len(texts)), name)
-    keep.start()
-    if known:
-        keep.copy(known)
-    n_shares = passes_at_once(language_model)
-    budget = tokens_per_batch(batch_tokens, language_model.device)
-    shares = plan_shares([len(ids) for ids in tokens.ids], budget, n_shares)
-    reader = BatchReader(language_model, texts, tokens.ids, clock, "fit")
-    try:
-        with Progress(progress) as bar:
-            bar.start("reading", len(texts), "texts")
-            layers = sorted({place.layer for place in missing})
-            reader.read(shares, layers, [keep] * n_shares, on_batch=bar.advance)
-    except BaseException:
-        keep.forget()
-        raise
-    features = keep.finish()
-    features.warnings = tuple(warnings)
-    return features
+    with ExitStack() as stack:
+        if cache is not None:
+            key = features_key(language_model, tokens)
+            name = f"features-{key[:16]}.safetensors"
+            lock = make_folder(cache) / f".{name}.lock"
+            # Another run that makes the same ones is waited for, and what it made is read.
+            stack.enter_context(hold(lock, name, "wait for it", seconds=-1))
+            known, warnings = _find(cache, name, key, len(texts))
+        if known and set(places) <= set(known.places):
+            known.from_cache, known.warnings = True, tuple(warnings)
+            return known
+        everything = {*places, *(known.places if known else ())}
+        missing = everything - set(known.places if known else ())
+        keep = KeepFeatures(
+            cache, language_model, tokens, list(everything), range(len(texts)), name
+        )
+        keep.start()
+        if known:
+            keep.copy(known)
+        n_shares = passes_at_once(language_model)
+        budget = tokens_per_batch(batch_tokens, language_model.device)
+        shares = plan_shares([len(ids) for ids in tokens.ids], budget, n_shares)
+        reader = BatchReader(language_model, texts, tokens.ids, clock, "fit")
+        try:
+            with Progress(progress) as bar:
+                bar.start("reading", len(texts), "texts")
+                layers = sorted({place.layer for place in missing})
+                reader.read(shares, layers, [keep] * n_shares, on_batch=bar.advance)
+        except BaseException:
+            keep.forget()
+            raise
+        features = keep.finish()
+        features.warnings = tuple(warnings)
+        return features
 
 
 def _find(cache: Path, name: str, key: str, n_texts: int) -> tuple[Features | None, list[str]]:

@@ -21,7 +21,6 @@ from ntpscore.progress import Progress
 from ntpscore.reading.adaptive_reading import AdaptiveReading
 from ntpscore.reading.consumers import AddMoments, Consumer, InOrder
 from ntpscore.reading.features import (
-    FEATURES,
     POOLINGS,
     Features,
     KeepFeatures,
@@ -60,7 +59,8 @@ class MomentsPass:
         precision: of the products that are added.
         until: see `ScoreConfig`; None reads all.
         until_scores: see `ScoreConfig`.
-        folder: where checkpoints go; one that is there already is gone on from. None keeps none.
+        folder: where checkpoints and features go; a checkpoint that is there already is gone on
+            from. None keeps none.
         checkpoint_seconds: least time between two.
         clock: counts the stages `forward`, `moments`, `solve` and `write`.
         bar: shows how far it is.
@@ -170,11 +170,6 @@ class MomentsPass:
 
     def keep_features(self) -> Features | None:
         """The features of those texts that were read, in their file, if any were to be kept."""
-        if self._folder is not None:
-            # An earlier record must not stand beside features of another run, nor this one's beside
-            # earlier moments.
-            for name in ("result.json", "moments.safetensors", FEATURES):
-                (self._folder / name).unlink(missing_ok=True)
         if self._features is None:
             return None
         read = self._rounds[: self._round + 1]
@@ -247,11 +242,3 @@ class MomentsPass:
             if stage not in ("load_data", "load_model", "sanity_check", "tokenize"):
                 self._clock.add(stage, seconds)
         return True
-
-    def forget(self) -> None:
-        """Delete the checkpoint, once there is a result."""
-        if self._folder is not None:
-            (self._folder / CHECKPOINT).unlink(missing_ok=True)
-            AdaptiveReading.forget(self._folder)
-        if self._features is not None:
-            self._features.forget()

@@ -1,12 +1,21 @@
 """What a run of `score` found: a record, the table of scores, and the folder both are kept in."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ntpscore.core.scores import ScoreTable, grid_of_k
 from ntpscore.errors import OutputError
-from ntpscore.files import make_folder, read_record, to_json, write_figure, write_text
+from ntpscore.files import to_csv, write_figure, write_text
+from ntpscore.result_folder import (
+    RECORD,
+    UNFINISHED,
+    SavedResult,
+    complete,
+    hold_folder,
+    read_result,
+)
 from ntpscore.scoring.best import NO_SPREAD
 from ntpscore.scoring.summary import summarise, summarise_html
 from ntpscore.scoring.tables import COLUMNS, scores_frame
@@ -20,6 +29,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 2
 KIND = "score"
+MOMENTS = "moments.safetensors"
+_TABLES = ("scores.csv", "held_out.csv")
 
 
 class ScoreResult:
@@ -41,7 +52,7 @@ class ScoreResult:
         held_out: dict[int, float] | None = None,
         moments: "Moments | None" = None,
         features: "Features | None" = None,
-        folder: Path | None = None,
+        saved: SavedResult | None = None,
     ) -> None:
         self.record = record
         self._table = table
@@ -49,7 +60,7 @@ class ScoreResult:
         self.held_out = held_out or {}
         self._moments = moments
         self._features = features
-        self._folder = folder
+        self._saved = saved
 
     def __repr__(self) -> str:
         data, model = self.record["data"], self.record["model"]
@@ -94,12 +105,11 @@ class ScoreResult:
         from ntpscore.core.moments import Moments
 
         if self._moments is None:
-            path = None if self._folder is None else self._folder / "moments.safetensors"
-            if path is None or not path.exists():
+            if self._saved is None or MOMENTS not in self._saved.files:
                 raise OutputError(
                     "this result has no moments: only --keep-moments (keep_moments=True) keeps them"
                 )
-            self._moments = Moments.load(path)
+            self._moments = Moments.load(self._saved.path(MOMENTS))
         return self._moments
 
     @property
@@ -112,9 +122,9 @@ class ScoreResult:
         from ntpscore.reading.features import FEATURES, Features
 
         if self._features is None:
-            if self._folder is None or not self.record["settings"].get("feature_texts"):
+            if self._saved is None or FEATURES not in self._saved.files:
                 raise OutputError("this result has no features: feature_texts was 0")
-            self._features = Features.open(self._folder / FEATURES)
+            self._features = Features.open(self._saved.path(FEATURES, hashed=False))
         return self._features
 
     def table(self, *, every_k: bool = False) -> "pd.DataFrame":
@@ -178,36 +188,42 @@ class ScoreResult:
         Raises:
             OutputError: the folder can't be written.
         """
-        folder = make_folder(folder)
-        if self._folder is None or self._folder.resolve() != folder.resolve():
-            if keep_moments:
-                write_moments(self.moments, folder)
-            if self.record["settings"].get("feature_texts"):
-                self.features.save(folder)
-        self.write_tables(folder, every_k=every_k)
-        self.write_record(folder)
-        return folder
+        from ntpscore.reading.features import FEATURES
+
+        with hold_folder(folder) as held:
+            work = held / UNFINISHED
+            is_there = self._saved is not None and self._saved.folder.resolve() == held.resolve()
+            files = []
+            if keep_moments and not is_there:
+                self.moments.save(work / MOMENTS)
+                files.append(MOMENTS)
+            if self.record["settings"].get("feature_texts") and not is_there:
+                self.features.save(work)
+                files.append(FEATURES)
+            self.write_tables(work, every_k=every_k)
+            self.complete(held, files, keep=[MOMENTS, FEATURES] if is_there else [])
+            return held
 
     def write_tables(self, folder: Path, *, every_k: bool = False) -> None:
         """Write `scores.csv` and `held_out.csv`; see `save`."""
-        # An earlier record must not stand beside a table of another run.
-        (folder / "result.json").unlink(missing_ok=True)
         frame = self.table(every_k=every_k)[list(COLUMNS)]
-        write_text(folder / "scores.csv", frame.to_csv(index=False, lineterminator="\n"))
         rows = [f"{text},{lost!r}\n" for text, lost in self.held_out.items()]
-        write_text(folder / "held_out.csv", "text,lost\n" + "".join(rows))
+        for name, content in zip(
+            _TABLES, (to_csv(frame), "text,lost\n" + "".join(rows)), strict=True
+        ):
+            write_text(folder / name, content)
 
-    def write_record(self, folder: Path) -> None:
-        """Write `result.json`, which makes the folder complete; see `save`."""
-        write_text(folder / "result.json", to_json(self.record))
-        self._folder = folder
+    def complete(self, folder: Path, files: Sequence[str], *, keep: Sequence[str] = ()) -> None:
+        """Write the record, and put all that is in `unfinished/` into its place; see `save`.
 
-
-def write_moments(moments: "Moments", folder: Path) -> None:
-    """Write `moments.safetensors` into a result folder."""
-    # An earlier record must not stand beside moments of another run.
-    (folder / "result.json").unlink(missing_ok=True)
-    moments.save(folder / "moments.safetensors")
+        Args:
+            folder: held, with the tables in `unfinished/`.
+            files: what else is there.
+            keep: files that the folder has already.
+        """
+        complete(folder, self.record, [*files, *_TABLES], keep=keep)
+        # Features are at another place now.
+        self._saved, self._features = _read(folder), None
 
 
 def load_result(folder: str | Path) -> ScoreResult:
@@ -218,30 +234,28 @@ def load_result(folder: str | Path) -> ScoreResult:
     """
     import pandas as pd
 
-    folder = Path(folder)
-    record = read_record(folder / "result.json", KIND, SCHEMA_VERSION, "result of score")
-    path = folder / "scores.csv"
+    saved = _read(folder)
+    path = saved.path("scores.csv")
     try:
         frame = pd.read_csv(path)
-    except FileNotFoundError as error:
-        raise OutputError(f"{folder} has no complete result: scores.csv is missing") from error
+        held_out = pd.read_csv(saved.path("held_out.csv"))
     except (OSError, ValueError) as error:
         raise OutputError(f"{path} can't be read: {error}") from error
     missing = set(COLUMNS) - set(frame.columns)
     if missing:
         raise OutputError(f"{path} lacks the columns {', '.join(sorted(missing))}")
-    path = folder / "held_out.csv"
-    lost = {}
-    if path.exists():
-        held_out = pd.read_csv(path)
-        lost = dict(zip(held_out["text"].tolist(), held_out["lost"].tolist(), strict=True))
-    return ScoreResult(record, frame=frame, held_out=lost, folder=folder)
+    lost = dict(zip(held_out["text"].tolist(), held_out["lost"].tolist(), strict=True))
+    return ScoreResult(saved.record, frame=frame, held_out=lost, saved=saved)
+
+
+def _read(folder: str | Path) -> SavedResult:
+    return read_result(folder, KIND, SCHEMA_VERSION, "result of score")
 
 
 def read_kind(folder: Path) -> str:
     """What kind of result a folder holds: "score", "adapt"; "score" where nothing can be read."""
     try:
-        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return KIND
     return str(record.get("kind", KIND)) if isinstance(record, dict) else KIND

@@ -1,6 +1,7 @@
 """From a language model and labelled text to a result: one forward pass, then closed forms."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from ntpscore.core.precision import choose_precision
 from ntpscore.core.prefix_products import SAFE_CONDITION
 from ntpscore.core.scores import SCORES, ScoreTable, score_moments
 from ntpscore.errors import DataError, ModelError
-from ntpscore.files import make_folder, without_nan
+from ntpscore.files import without_nan
 from ntpscore.forecast.evidence import Evidence
 from ntpscore.forecast.lora import forecast_lora
 from ntpscore.models import LanguageModel, NextTokenLoss, check_next_token_loss
@@ -22,6 +23,7 @@ from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
 from ntpscore.progress import Progress
 from ntpscore.reading.adaptive_reading import AdaptiveReading
+from ntpscore.reading.features import FEATURES
 from ntpscore.reading.memory import check_memory, plan_memory, sums_device
 from ntpscore.reading.moments_pass import MomentsPass, sums_at_once
 from ntpscore.reading.provenance import (
@@ -33,12 +35,13 @@ from ntpscore.reading.provenance import (
 )
 from ntpscore.reading.reader import check_layers
 from ntpscore.reading.tokens import TokenizedText, tokenize, tokens_per_batch
+from ntpscore.result_folder import UNFINISHED, hold_folder, holds_folder
 from ntpscore.scoring.advice import write_advice
 from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.best import find_best
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.scoring.judge import judge_features
-from ntpscore.scoring.result import KIND, SCHEMA_VERSION, ScoreResult, write_moments
+from ntpscore.scoring.result import KIND, MOMENTS, SCHEMA_VERSION, ScoreResult
 from ntpscore.scoring.tables import layer_record
 from ntpscore.text import LabelledText
 from ntpscore.text.options import TextOptions
@@ -105,17 +108,18 @@ def score(
     config, text_options, model_options = chosen
     check_order([model], data, "model, then data")
     evidence = Evidence.load(calibration)  # a file that can't be read is told before the pass
-    folder = make_folder(out) if out is not None else None
     clock = Clock(STAGES)
-    text = read_text(data, text_options, seed=config.seed, clock=clock, progress=progress)
-    with take_model(model, model_options, clock=clock, progress=progress) as language_model:
-        return score_text(
-            language_model, text, folder=folder, config=config, clock=clock, every_k=every_k,
-            keep_moments=keep_moments, evidence=evidence, progress=progress,
-            options={**options_record(text_options, model_options), "every_k": every_k},
-        )  # fmt: skip
+    with nullcontext() if out is None else hold_folder(out) as folder:
+        text = read_text(data, text_options, seed=config.seed, clock=clock, progress=progress)
+        with take_model(model, model_options, clock=clock, progress=progress) as language_model:
+            return score_text(
+                language_model, text, folder=folder, config=config, clock=clock, every_k=every_k,
+                keep_moments=keep_moments, evidence=evidence, progress=progress,
+                options={**options_record(text_options, model_options), "every_k": every_k},
+            )  # fmt: skip
 
 
+@holds_folder
 def score_text(
     language_model: LanguageModel,
     text: LabelledText,
@@ -159,6 +163,7 @@ def score_text(
     device = sums_device(language_model.device)
     precision = choose_precision(config.precision, device, language_model.width)
     unsaid = _unsaid(text.n_groups, language_model.width)
+    work = None if folder is None else folder / UNFINISHED
     with Progress(progress) as bar:
         bar.say(
             f"{len(text)} texts of {tokens.n_tokens} tokens; the moments of {len(layers)} layers "
@@ -170,15 +175,16 @@ def score_text(
             language_model, text, tokens, layers, shuffles=config.shuffles, seed=config.seed,
             batch_tokens=batch_tokens, precision=precision, until=config.until,
             until_scores=config.until_scores,
-            folder=folder, checkpoint_seconds=config.checkpoint_seconds, clock=clock, bar=bar,
+            folder=work, checkpoint_seconds=config.checkpoint_seconds, clock=clock, bar=bar,
             feature_texts=config.feature_texts,
         )  # fmt: skip
         moments = reading.read()
         features = reading.keep_features()
         # Writing the moments waits for the disk, solving for the processor.
         with clock("solve"), ThreadPoolExecutor(1) as background:
-            keep = folder if keep_moments else None
-            saving = background.submit(write_moments, moments, keep) if keep else None
+            saving = (
+                background.submit(moments.save, work / MOMENTS) if work and keep_moments else None
+            )
             bar.start("solving", len(layers), unit="layers")
             table = score_moments(moments, lambda _layer: bar.advance(1))
             if saving is not None:
@@ -225,13 +231,12 @@ def score_text(
     if evidence is not None:
         record["forecast"] = forecast_lora(record, evidence)
     record["advice"] = write_advice(record)
-    if folder is not None:
+    if work is not None:
         with clock("write"):
-            result.write_tables(folder, every_k=every_k)
+            result.write_tables(work, every_k=every_k)
     record["seconds"] = clock.seconds()
     if folder is not None:
-        result.write_record(folder)
-        reading.forget()
+        result.complete(folder, [MOMENTS] * keep_moments + [FEATURES] * (features is not None))
     return result
 
 

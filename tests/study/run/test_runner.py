@@ -177,12 +177,12 @@ def test_a_killed_study_goes_on(tiny_model_dir: Path, tmp_path: Path) -> None:
     plan = load_plan(path)
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
-        if list(folders.work.glob("*/score-0/*.safetensors")):
+        if list(folders.work.glob("*/score-0/*/checkpoint.safetensors")):
             break
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert list(folders.work.glob("*/score-0/*.safetensors"))
+    assert list(folders.work.glob("*/score-0/*/checkpoint.safetensors"))
     # A lock is free as soon as the process that held it is gone, which takes a moment.
     while study_status(plan, folders).count("running") and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from ntpscore.errors import StudyError
+from ntpscore.result_folder import InUseError, hold
 from ntpscore.study.run.cells import cell_path, describe_cell, read_cell, write_failure
 from ntpscore.study.run.plan import Cell, Plan
 from ntpscore.study.run.worker import DONE, FAILED, LOCKED, Job, lock_path
@@ -198,9 +198,9 @@ def _is_locked(work: Path, cell: Cell) -> bool:
     if not path.exists():
         return False
     try:
-        with FileLock(path, timeout=0):
+        with hold(path, cell.name, "wait for it"):
             return False
-    except Timeout:
+    except InUseError:
         return True
 
 

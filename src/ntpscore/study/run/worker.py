@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ntpscore.adapt.methods import METHODS
 from ntpscore.adapt.rescore import rescore_adapter
 from ntpscore.adapt.result import AdaptResult, load_adapt_result
@@ -25,6 +23,7 @@ from ntpscore.progress import Progress
 from ntpscore.rank.order import CONSENSUS
 from ntpscore.rank.result import RankResult
 from ntpscore.rank.run import rank_models
+from ntpscore.result_folder import InUseError, hold
 from ntpscore.scoring.result import ScoreResult, load_result
 from ntpscore.scoring.run import score_text
 from ntpscore.study.run.cells import cell_path, describe_cell, write_cell, write_failure
@@ -84,24 +83,27 @@ def run_job(job: Job) -> int:
     """
     cell = job.cell
     folder = make_folder(job.work / cell.name)
-    lock = FileLock(lock_path(job.work, cell))
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
+        with hold(lock_path(job.work, cell), cell.name, "wait for it"):
+            return _run_held(job, folder)
+    except InUseError:
         return LOCKED
-    with lock:
-        if cell_path(job.results, cell).exists():
-            return DONE
-        try:
-            result, rescored = _run(cell, folder)
-        except NtpscoreError as error:
-            return _fail(job, str(error))
-        except Exception as error:  # noqa: BLE001 - the other cells go on
-            return _fail(job, f"this is a bug: {type(error).__name__}: {error}")
-        write_cell(job.results, cell, result, rescored)
-        if not job.keep_work:
-            shutil.rmtree(folder)
+
+
+def _run_held(job: Job, folder: Path) -> int:
+    cell = job.cell
+    if cell_path(job.results, cell).exists():
         return DONE
+    try:
+        result, rescored = _run(cell, folder)
+    except NtpscoreError as error:
+        return _fail(job, str(error))
+    except Exception as error:  # noqa: BLE001 - the other cells go on
+        return _fail(job, f"this is a bug: {type(error).__name__}: {error}")
+    write_cell(job.results, cell, result, rescored)
+    if not job.keep_work:
+        shutil.rmtree(folder)
+    return DONE
 
 
 def _fail(job: Job, error: str) -> int:

@@ -8,8 +8,14 @@ import pytest
 from tests.support.paths import ROOT
 
 TESTS, SOURCE = ROOT / "tests", ROOT / "src" / "ntpscore"
-# Where every module has a test file of its name, and every test file a module.
+# Where every module has a test file of its name.
 MIRRORED = ("forecast", "study", "cli/study")
+ROOMS = sorted(path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists())
+# What several modules of a room do together.
+TOGETHER = {
+    "metrics/metrics", "models/architectures", "models/faulty_models", "models/multimodal",
+    "reading/unusual_models", "scoring/left_alone", "text/damaged_files",
+}  # fmt: skip
 
 
 def modules(folder: Path) -> set[Path]:
@@ -20,10 +26,20 @@ def modules(folder: Path) -> set[Path]:
     }
 
 
+def named_by_tests(room: str) -> set[Path]:
+    return {p.with_name(p.name.removeprefix("test_")) for p in modules(TESTS / room)}
+
+
 @pytest.mark.parametrize("room", MIRRORED)
 def test_every_module_has_a_test_file_and_every_test_file_a_module(room: str) -> None:
-    tested = {p.with_name(p.name.removeprefix("test_")) for p in modules(TESTS / room)}
-    assert tested == modules(SOURCE / room)
+    assert named_by_tests(room) == modules(SOURCE / room)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_test_file_of_a_room_has_a_module_of_its_name(room: str) -> None:
+    alone = {f"{room}/{path}" for path in named_by_tests(room) - modules(SOURCE / room)}
+    assert named_by_tests(room)
+    assert alone == {path for path in TOGETHER if path.startswith(f"{room}/")}
 
 
 def test_no_test_imports_another() -> None:
@@ -34,5 +50,6 @@ def test_no_test_imports_another() -> None:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tests.")
     }
     assert imports
-    shared = ("tests.support.", "tests.reference.", "tests.tolerances.", "tests.conftest.")
+    shared = ("tests.support.", "tests.reference.", "tests.tolerances.", "tests.conftest.",
+              "tests.fuzz.mutants.", "tests.fuzz.readers.", "tests.fuzz.worker.")  # fmt: skip
     assert [found for found in imports if not f"{found[1]}.".startswith(shared)] == []

@@ -14,7 +14,7 @@ from ntpscore.text.source import Notes
 from ntpscore.text.spellings import is_missing_name, split_label, strip_label
 from ntpscore.text.table import is_missing, shown
 
-Place = Callable[[int], str]
+Where = Callable[[int], str]
 """Says where the row of that index stands."""
 
 # "007" and "+1" are names, that int() would change; and so is what is too long for int64.
@@ -59,7 +59,7 @@ def read_columns(
     columns: Mapping[str, Sequence[Any]],
     orders: Mapping[str, tuple[str, ...]],
     options: TextOptions,
-    place: Place,
+    place: Where,
     notes: Notes,
 ) -> list[LabelColumn]:
     """Tell what the cells of label columns hold.
@@ -82,7 +82,7 @@ def read_columns(
 
 
 def _read_column(
-    name: str, cells: Sequence[Any], options: TextOptions, place: Place, notes: Notes
+    name: str, cells: Sequence[Any], options: TextOptions, place: Where, notes: Notes
 ) -> LabelColumn:
     cells = [float(cell) if isinstance(cell, Decimal) else cell for cell in cells]
     values = [
@@ -118,7 +118,7 @@ def _read_column(
 
 
 def _read_strings(
-    column: LabelColumn, options: TextOptions, place: Place, notes: Notes
+    column: LabelColumn, options: TextOptions, place: Where, notes: Notes
 ) -> LabelColumn:
     """What strings stand for, where all of them stand for the same kind of thing."""
     name, values = column.name, column.values
@@ -160,7 +160,7 @@ def _read_strings(
     return column
 
 
-def _check_mixed(name: str, present: list[tuple[int, str]], place: Place, notes: Notes) -> None:
+def _check_mixed(name: str, present: list[tuple[int, str]], place: Where, notes: Notes) -> None:
     """Refuse numbers among names, but warn only where these numbers may be names: whole ones."""
     numbers = [(i, cell) for i, cell in present if _NUMBER.fullmatch(cell)]
     others = [

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ntpscore.errors import DataError
-from ntpscore.text.cells import LabelColumn, Place
+from ntpscore.text.cells import LabelColumn, Where
 from ntpscore.text.source import Notes
 from ntpscore.text.spellings import merge_spellings, strip_label, warn_of_separator
 from ntpscore.text.table import quoted, shown
@@ -86,7 +86,7 @@ class Labels:
 
 
 def read_labels(
-    columns: Sequence[LabelColumn], task: Task | Literal["auto"], place: Place, notes: Notes
+    columns: Sequence[LabelColumn], task: Task | Literal["auto"], place: Where, notes: Notes
 ) -> Labels:
     """Check labels and tell the task, if it's not given.
 
@@ -146,7 +146,7 @@ def _kind(value: Any) -> str:
     return kinds.get(type(value), type(value).__name__)
 
 
-def _kind_of_all(values: Sequence[Any], place: Place) -> str:
+def _kind_of_all(values: Sequence[Any], place: Where) -> str:
     """The kind all values share; integers among floats are floats."""
     first: dict[str, int] = {}
     for row, value in enumerate(values):
@@ -199,7 +199,7 @@ def _tell_many_classes(name: str, kind: str, values: Sequence[Any], notes: Notes
 
 
 def _classification(
-    name: str, values: Sequence[Any], order: tuple[str, ...] | None, place: Place, notes: Notes
+    name: str, values: Sequence[Any], order: tuple[str, ...] | None, place: Where, notes: Notes
 ) -> Labels:
     if order is None and isinstance(values[0], str):
         if not notes.exact_labels:
@@ -217,7 +217,7 @@ def _classification(
 
 
 def _from_lists(
-    values: Sequence[list[Any]], order: tuple[str, ...] | None, place: Place, notes: Notes
+    values: Sequence[list[Any]], order: tuple[str, ...] | None, place: Where, notes: Notes
 ) -> Labels:
     items = [item for value in values for item in value]
     rows = [row for row, value in enumerate(values) for _ in value]
@@ -256,7 +256,7 @@ def _from_lists(
     return Labels("multilabel", named, names)
 
 
-def _from_columns(columns: Mapping[str, Sequence[Any]], task: str, place: Place) -> Labels:
+def _from_columns(columns: Mapping[str, Sequence[Any]], task: str, place: Where) -> Labels:
     kinds = {name: _kind_of_all(values, place) for name, values in columns.items()}
     for name, kind in kinds.items():
         if kind not in {"int", "float", "truth value"}:
@@ -276,7 +276,7 @@ def _from_columns(columns: Mapping[str, Sequence[Any]], task: str, place: Place)
     )
 
 
-def _from_indicators(columns: Mapping[str, Sequence[Any]], place: Place) -> Labels:
+def _from_indicators(columns: Mapping[str, Sequence[Any]], place: Where) -> Labels:
     for name, values in columns.items():
         for row, value in enumerate(values):
             if value not in {0, 1}:
@@ -289,7 +289,7 @@ def _from_indicators(columns: Mapping[str, Sequence[Any]], place: Place) -> Labe
     return Labels("multilabel", named, tuple(columns))
 
 
-def _regression(columns: Mapping[str, Sequence[Any]], place: Place) -> Labels:
+def _regression(columns: Mapping[str, Sequence[Any]], place: Where) -> Labels:
     for name, values in columns.items():
         for row, value in enumerate(values):
             if not abs(value) < _LARGEST:

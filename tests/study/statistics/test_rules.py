@@ -7,7 +7,13 @@ from scipy.stats import spearmanr
 
 from ntpscore.errors import DataError
 from ntpscore.study.statistics import tables
-from ntpscore.study.statistics.rules import BEST, LEFT_OUT, RULES, chosen_scores, compare_rules
+from ntpscore.study.statistics.rules import (
+    BEST,
+    LEFT_OUT,
+    SELECTION_RULES,
+    chosen_scores,
+    compare_rules,
+)
 from ntpscore.study.statistics.sweep import make_sweep
 from tests.reference import study as literal
 from tests.support.studies import made_up_records
@@ -19,7 +25,7 @@ def test_every_rule_reads_the_score_where_it_says() -> None:
     k90 = [int(np.ceil(row["next_token_k90"] / 2 - 1e-9)) for row in rows]
     fit = max(range(7), key=lambda layer: rows[layer]["r2_adjusted"])
     chosen = chosen_scores([record])
-    assert set(chosen["rule"]) == set(RULES)
+    assert set(chosen["rule"]) == set(SELECTION_RULES)
     for score, found in chosen.groupby("score"):
         grid = record["scores"][score]
         z = np.array(grid["z"])
@@ -66,7 +72,7 @@ def test_a_rule_without_anything_to_go_by_has_no_row() -> None:
         row["r2_adjusted"] = None
     chosen = chosen_scores([record])
     of_retained = set(chosen.loc[chosen["score"] == "retained", "rule"])
-    assert of_retained == {rule for rule in RULES if "r2" not in rule and "z" not in rule}
+    assert of_retained == {rule for rule in SELECTION_RULES if "r2" not in rule and "z" not in rule}
 
 
 def test_r_of_a_rule_is_that_of_the_values_it_chose() -> None:
@@ -74,7 +80,7 @@ def test_r_of_a_rule_is_that_of_the_values_it_chose() -> None:
     table = compare_rules(records, permutations=200)
     chosen = chosen_scores(records)
     outcomes = tables.outcomes_table(records)
-    for rule in RULES:
+    for rule in SELECTION_RULES:
         values = chosen[(chosen["rule"] == rule) & (chosen["score"] == "supervised")]
         x = values.groupby("data")["value"].mean()
         y = outcomes[outcomes["outcome"] == "lora_gain"].groupby("data")["value"].mean()
@@ -85,7 +91,7 @@ def test_r_of_a_rule_is_that_of_the_values_it_chose() -> None:
     # A gain is expected to fall as a score rises: the best r is the lowest.
     assert (best["r"] < 0).all()
     assert (best["p"] > 0.01).all()
-    assert set(table["rule"]) == {*RULES, BEST, LEFT_OUT}
+    assert set(table["rule"]) == {*SELECTION_RULES, BEST, LEFT_OUT}
     left_out = table[(table["rule"] == LEFT_OUT) & (table["outcome"] == "lora_gain")]
     cells = tables.mean_over_seeds(tables.scores_table(records))
     gains = tables.mean_over_seeds(outcomes)

@@ -65,7 +65,7 @@ def _z_peak(of_score: pd.DataFrame, _: pd.DataFrame) -> LayerAndK:
     return int(row["layer"]), float(row["k_fraction"])
 
 
-def _rule(choose: Callable[[pd.DataFrame], int], *, k90: bool) -> "Rule":
+def _rule(choose: Callable[[pd.DataFrame], int], *, k90: bool) -> "SelectionRule":
     def rule(_: pd.DataFrame, layers: pd.DataFrame) -> LayerAndK:
         layer = choose(layers)
         return layer, float(layers["k90"][layer]) if k90 else _MIDDLE
@@ -73,12 +73,12 @@ def _rule(choose: Callable[[pd.DataFrame], int], *, k90: bool) -> "Rule":
     return rule
 
 
-Rule = Callable[[pd.DataFrame, pd.DataFrame], LayerAndK]
+SelectionRule = Callable[[pd.DataFrame, pd.DataFrame], LayerAndK]
 # The layer: the last, which the probe reads; two thirds of the way up; the one that explains most
 # of the labels (`r2_adjusted`). k: the middle of the grid; the smallest that keeps 90 % of that
 # layer's next-token eigenvalues. Or both at once: where the score stands farthest above its
 # shuffles.
-RULES: Mapping[str, Rule] = {
+SELECTION_RULES: Mapping[str, SelectionRule] = {
     "last layer, k/d 0.5": _rule(_last, k90=False),
     "last layer, k90": _rule(_last, k90=True),
     "depth 2/3, k/d 0.5": _rule(_deep, k90=False),
@@ -113,7 +113,7 @@ def chosen_scores(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
         grid = score_grid(record)
         for score in SCORES:
             of_score = grid[grid["score"] == score]
-            for rule, choose in RULES.items():
+            for rule, choose in SELECTION_RULES.items():
                 try:
                     layer, k_fraction = choose(of_score, layers)
                 except ValueError:
@@ -191,7 +191,7 @@ def _compare(
     seed: int,
 ) -> list[dict[str, Any]]:
     rows = []
-    for rule in RULES:
+    for rule in SELECTION_RULES:
         at = values[values["rule"] == rule].drop(columns="rule")
         sweep = _sweep(at.assign(layer=np.nan, k_fraction=np.nan), outcomes, keys)
         if sweep is not None:

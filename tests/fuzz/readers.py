@@ -72,9 +72,9 @@ def _read_text(path: Path) -> object:
 
 
 def _gguf(folder: Path) -> Path:
-    from tests.models.conftest import _write_tiny_llama
+    from tests.support.gguf_files import write_tiny_llama
 
-    return _write_tiny_llama(folder / "a.gguf")
+    return write_tiny_llama(folder / "a.gguf")
 
 
 def _read_gguf(path: Path) -> object:

@@ -4,11 +4,14 @@ import errno
 import json
 import math
 import os
+import shutil
 import sys
+import tempfile
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 from ntpscore.errors import NtpscoreError, OutputError
 
@@ -74,13 +77,18 @@ def read_record(
     return found
 
 
+def expand(path: str | Path) -> Path:
+    """A path with the home folder in the place of `~`; as it is where there is no such user."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib raises there
+
+
 def make_folder(folder: str | Path) -> Path:
     """Make an output folder and check that it can be written.
 
     Raises:
         OutputError: it can't.
     """
-    folder = Path(folder).expanduser()
+    folder = expand(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -92,6 +100,45 @@ def make_folder(folder: str | Path) -> Path:
     return folder
 
 
+@contextmanager
+def as_output_error(path: Path, advice: str = "") -> Iterator[None]:
+    """Turn what the system refuses into an `OutputError` that names the file and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"can't write {path}: {error.strerror or error}{advice}") from error
+
+
+class TemporaryFolder:
+    """A folder that is deleted with the last reference to this.
+
+    Attributes:
+        path: where it is.
+
+    Raises:
+        OutputError: there is no place for one.
+    """
+
+    _all: ClassVar["weakref.WeakSet[TemporaryFolder]"] = weakref.WeakSet()
+
+    def __init__(self) -> None:
+        try:
+            self.path = Path(tempfile.mkdtemp(prefix="ntpscore-"))
+        except OSError as error:
+            raise OutputError(
+                f"there is no place for temporary files ({error.strerror or error}): let TMPDIR "
+                "name a folder that can be written"
+            ) from error
+        self._remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        self._all.add(self)
+
+    @classmethod
+    def remove_all(cls) -> None:
+        """Delete those of this process, which is about to end."""
+        for folder in list(cls._all):
+            folder._remove()  # noqa: SLF001
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file under a temporary name, then rename it.
 
@@ -100,11 +147,12 @@ def write_text(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
-        temporary.write_text(text, encoding="utf-8", newline="")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"can't write {path}: {error.strerror or error}") from error
+        with as_output_error(path):
+            temporary.write_text(text, encoding="utf-8", newline="")
+            temporary.replace(path)
+    except OutputError:
+        _remove(temporary)
+        raise
 
 
 def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", note: dict[str, str]) -> None:
@@ -126,9 +174,13 @@ def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", note: dict[str, s
         save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, note)
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            temporary.unlink()
+        _remove(temporary)
         raise OutputError(f"can't write {path}: {error}") from error
+
+
+def _remove(temporary: Path) -> None:
+    with suppress(OSError):
+        temporary.unlink()
 
 
 @contextmanager
@@ -146,7 +198,7 @@ def open_to_write(path: Path | None) -> Iterator[TextIO]:
         yield sys.stdout
         sys.stdout.flush()
         return
-    path = path.expanduser()
+    path = expand(path)
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -156,7 +208,7 @@ def open_to_write(path: Path | None) -> Iterator[TextIO]:
     except OSError as error:
         raise OutputError(f"can't write {path}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
 
 
 def write_figure(path: str | Path, figure: "Figure") -> None:
@@ -175,5 +227,5 @@ def write_figure(path: str | Path, figure: "Figure") -> None:
         figure.savefig(temporary, dpi=_DOTS_PER_INCH, bbox_inches="tight")
         temporary.replace(path)
     except (OSError, ValueError) as error:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise OutputError(f"can't draw into {path}: {error}") from error

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ParamSpec, TypeVar
 
 from ntpscore.errors import OutputError
-from ntpscore.files import make_folder, read_record, to_json, write_text
+from ntpscore.files import expand, make_folder, read_record, to_json, write_text
 
 UNFINISHED = "unfinished"
 RECORD = "result.json"
@@ -28,6 +29,9 @@ RECORD = "result.json"
 _RECORDS = (RECORD, "rank.json")
 _LOCK = ".lock"
 _PLACING_SECONDS = 10
+
+# The last that this process held.
+_held: deque[Path] = deque(maxlen=8)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -104,6 +108,8 @@ def hold_folder(folder: str | Path) -> Iterator[Path]:
     try:
         with hold(work / _LOCK, str(folder), "wait for it, or choose another --out"):
             _put_in_place(folder)
+            if folder not in _held:
+                _held.append(folder)
             yield folder
     finally:
         with suppress(OSError):  # a checkpoint stays
@@ -122,6 +128,11 @@ def holds_folder(call: Callable[P, R]) -> Callable[P, R]:
             return call(*args, **(keywords | {"folder": held}))  # type: ignore[arg-type]
 
     return run
+
+
+def held_folders() -> list[Path]:
+    """The folders that this process holds, or held last."""
+    return list(_held)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -258,7 +269,7 @@ def read_result(
     Raises:
         OutputError: the folder has no complete result of that kind, or it was changed.
     """
-    folder = Path(folder).expanduser()
+    folder = expand(folder)
     work = folder / UNFINISHED
     if any((work / one).exists() for one in _RECORDS):  # complete, but not yet in its place
         with hold(work / _LOCK, str(folder), "wait for it", seconds=_PLACING_SECONDS):

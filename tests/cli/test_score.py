@@ -203,7 +203,7 @@ def test_interruption_says_how_to_go_on(
 
     monkeypatch.setattr("ntpscore.scoring.run.score", interrupted)
     assert run_cli("score", "smollm2-135m", "b") == 130
-    assert "goes on from its last checkpoint, if" in capsys.readouterr().err
+    assert "interrupted; there is no checkpoint to go on from" in capsys.readouterr().err
 
 
 def test_a_full_disk_leaves_no_half_written_result(

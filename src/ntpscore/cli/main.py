@@ -1,5 +1,6 @@
 """The `ntpscore` command."""
 
+import errno
 import sys
 import traceback
 from typing import Annotated
@@ -17,9 +18,12 @@ from ntpscore.cli.score import score_command
 from ntpscore.cli.show import show_command
 from ntpscore.cli.study import app as study_app
 from ntpscore.errors import NtpscoreError
+from ntpscore.interrupt import INTERRUPTED, tell_interrupted, watch_interrupts
+from ntpscore.plain_text import plain
 
-# What a shell calls a process that Ctrl-C ended; typer exits with it.
-_INTERRUPTED = 130
+# What no program can mend: full disks, missing permissions, limits.
+_REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
+            errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # fmt: skip
 
 app = typer.Typer(
     name="ntpscore",
@@ -66,6 +70,7 @@ def run(arguments: list[str] | None = None) -> None:
     """
     if arguments is None:
         keep_freed_memory()
+        watch_interrupts()
         arguments = sys.argv[1:]
     debug = "--debug" in arguments
     try:
@@ -76,18 +81,22 @@ def run(arguments: list[str] | None = None) -> None:
         typer.echo(f"ntpscore: error: {error}", err=True)
         sys.exit(2)
     except SystemExit as ended:
-        if ended.code == _INTERRUPTED:
-            typer.echo(
-                "ntpscore: interrupted; with the same --out the same command goes on from its last "
-                "checkpoint, if it had come to one",
-                err=True,
-            )
+        if ended.code == INTERRUPTED:
+            tell_interrupted()
         raise
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) in _REFUSED:
+            what = (
+                "memory ran out"
+                if isinstance(error, MemoryError)
+                else f"the system refuses: {error}"
+            )
+            typer.echo(f"ntpscore: error: {plain(what)}", err=True)
+            sys.exit(2)
         typer.echo(
-            f"ntpscore: this is a bug: {type(error).__name__}: {error}\n"
+            f"ntpscore: this is a bug: {type(error).__name__}: {plain(str(error), keep=chr(10))}\n"
             "Run it again with --debug for the traceback, and report it.",
             err=True,
         )

@@ -9,7 +9,6 @@ import json
 import platform
 import re
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +30,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from ntpscore.errors import ModelError
+from ntpscore.files import TemporaryFolder
 from ntpscore.models.context import configured_context, known_context
 from ntpscore.models.failures import as_model_error, describe_cause
 from ntpscore.models.gemma_tokenizer import build_gemma_tokenizer, has_gemma_tokenizer
@@ -461,8 +461,9 @@ def _only_what_belongs_to_it(files: ModelFiles) -> Iterator[None]:
         yield
         return
     parsed_once = contextlib.nullcontext() if files.gguf is None else _gguf_parsed_once()
-    with tempfile.TemporaryDirectory() as name, parsed_once:
-        files.folder = Path(name)
+    temporary = TemporaryFolder()
+    with parsed_once:
+        files.folder = temporary.path
         for path in members:
             try:
                 (files.folder / path.name).symlink_to(path.resolve())

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from ntpscore import hub
 from ntpscore.errors import ModelError
+from ntpscore.files import expand
 from ntpscore.models.gguf_header import GgufHeader, read_gguf_header
 from ntpscore.models.packaged import locate_packaged_model
 from ntpscore.models.registry import MODELS, RegisteredModel, find_model
@@ -108,7 +109,7 @@ def locate_model(
     Returns:
         Where the files are. Weights are there, whole, and not pickled.
     """
-    path = Path(model).expanduser()
+    path = expand(model)
     entry = find_model(model)
     if entry is not None:
         return _locate_registered(entry, revision, trust_remote_code=trust_remote_code)
@@ -128,7 +129,7 @@ def check_model_exists(model: str) -> None:
     Args:
         model: As `load_model` takes it.
     """
-    if find_model(model) is not None or Path(model).expanduser().exists():
+    if find_model(model) is not None or expand(model).exists():
         return
     _check_is_hub_id(model)
     folder = repo_folder_name(repo_id=model, repo_type="model")
@@ -140,7 +141,7 @@ def check_model_exists(model: str) -> None:
 
 
 def _check_is_hub_id(model: str) -> None:
-    path = Path(model).expanduser()
+    path = expand(model)
     if path.is_file():
         raise ModelError(
             f"{path} is a file, but no .gguf file: give a model's folder, or a .gguf file"
@@ -160,7 +161,7 @@ def locate_tokenizer(tokenizer: str, model: str) -> TokenizerFiles:
         tokenizer: A folder, or an id on the hub.
         model: The model that needs it, to be named.
     """
-    path = Path(tokenizer).expanduser()
+    path = expand(tokenizer)
     if path.is_dir():
         return TokenizerFiles(tokenizer, path, None)
     try:

@@ -70,6 +70,17 @@ def _joined(name: str, packaged: PackagedModel, pieces: list[Path]) -> Path:
     target = cache / f"{name}-{packaged.sha256[:12]}.gguf"
     if target.is_file():
         return target
+    try:
+        return _join(name, packaged, pieces, target)
+    except OSError as error:
+        raise ModelError(
+            f"{name} can't be put together in {cache}: {error.strerror or error}. Let "
+            "XDG_CACHE_HOME name a folder that can be written"
+        ) from error
+
+
+def _join(name: str, packaged: PackagedModel, pieces: list[Path], target: Path) -> Path:
+    cache = target.parent
     cache.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with tempfile.NamedTemporaryFile(dir=cache, suffix=".part", delete=False) as file:

@@ -12,6 +12,7 @@ from ntpscore.core.folds import FEWEST_FOLDS, Estimate, Folds
 from ntpscore.core.grouping import Grouping
 from ntpscore.core.moments import Moments
 from ntpscore.errors import MomentsError
+from ntpscore.files import as_output_error
 from ntpscore.reading.tokens import plan_shares
 
 # With fewer texts than so many times the width, least squares says more of the texts than of the
@@ -119,7 +120,8 @@ class AdaptiveReading:
     def save(self, folder: Path, name: str) -> None:
         """Write the folds beside the checkpoint of this name; see `forget`."""
         into = folder / f"{_FOLDER}{name}"
-        into.mkdir(exist_ok=True)
+        with as_output_error(into):
+            into.mkdir(exist_ok=True)
         *full, current = self._folds.parts()
         for i, part in enumerate([*full, sum(self.added, start=current)]):
             part.save(into / f"{i}.safetensors")

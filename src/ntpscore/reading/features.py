@@ -4,8 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-import weakref
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -20,7 +18,7 @@ from torch import Tensor
 from ntpscore.clock import Clock
 from ntpscore.core.moments import NonFiniteError
 from ntpscore.errors import MomentsError, OutputError
-from ntpscore.files import make_folder
+from ntpscore.files import TemporaryFolder, as_output_error, make_folder
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
 from ntpscore.reading.reader import BatchReader, passes_at_once
@@ -85,14 +83,8 @@ class Features:
 
     def save(self, folder: Path) -> None:
         """Copy the file into another folder."""
-        path = folder / FEATURES
-        temporary = path.with_name(f".{FEATURES}.part")
-        try:
-            shutil.copyfile(self._path, temporary)
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OutputError(f"can't write {path}: {error.strerror or error}") from error
+        with as_output_error(folder / FEATURES):
+            shutil.copyfile(self._path, folder / FEATURES)
 
     def keep_alive(self, folder: object) -> None:
         """Keep a temporary folder as long as these features."""
@@ -214,9 +206,9 @@ class KeepFeatures:
         texts: Sequence[int],
         name: str = FEATURES,
     ) -> None:
-        self._temporary: _TemporaryFolder | None = None
+        self._temporary: TemporaryFolder | None = None
         if folder is None:
-            self._temporary = _TemporaryFolder()
+            self._temporary = TemporaryFolder()
             folder = self._temporary.path
         self._path = folder / name
         self._places = sorted(places)
@@ -277,21 +269,22 @@ class KeepFeatures:
         """
         read = self._texts if read is None else set(read)
         rows = [row for row, text in enumerate(self._texts) if text in read]
-        if len(rows) == len(self._texts):
-            self._part.replace(self._path)
-        else:
+        whole = self._part
+        if len(rows) < len(self._texts):
             note = {**self._note, "texts": [self._texts[row] for row in rows]}
-            fewer = self._path.with_name(f".{self._path.name}.fewer")
-            for place, tensor in self._create(fewer, note).items():
+            whole = self._path.with_name(f".{self._path.name}.fewer")
+            for place, tensor in self._create(whole, note).items():
                 tensor.copy_(self._tensors[place][rows])
-            fewer.replace(self._path)
+        with as_output_error(self._path):
+            whole.replace(self._path)
         features = Features.open(self._path)
         features.keep_alive(self._temporary)
         return features
 
     def forget(self) -> None:
-        """Delete what an interrupted run would go on from."""
-        self._part.unlink(missing_ok=True)
+        """Delete what was not finished."""
+        with suppress(OSError):
+            self._part.unlink()
 
     # -- as a consumer --------------------------------------------------------------------------
 
@@ -370,8 +363,9 @@ class KeepFeatures:
                 path.unlink(missing_ok=True)
             raise OutputError(
                 f"can't keep the features of {shape[0]} texts ({size / 1e9:.1f} GB) in "
-                f"{path.parent}: {error.strerror or error}; choose another --out, or fewer "
-                "--feature-texts or --layers"
+                f"{path.parent}: {error.strerror or error}; choose another "
+                f"{'TMPDIR, an --out' if self._temporary else '--out'}, or fewer --feature-texts "
+                "or --layers"
             ) from error
         return _map(path)
 
@@ -392,14 +386,6 @@ class _Pooled(NamedTuple):
     place: Place
     rows: Tensor
     values: Tensor
-
-
-class _TemporaryFolder:
-    """A folder that is deleted with the last reference to this."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="ntpscore-"))
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 def _open(path: Path) -> tuple[dict[str, Any], dict[Place, Tensor]]:

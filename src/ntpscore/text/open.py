@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ntpscore.errors import DataError
+from ntpscore.files import expand
 from ntpscore.text.data_sets import (
     check_hub_reachable,
     is_saved,
@@ -69,7 +70,7 @@ def check_data_exists(data: str) -> None:
         DataError: there is no such file, folder or short name, and the hub can't be asked.
     """
     with suppress(RuntimeError, ValueError):
-        if find_data(data) is not None or os.path.exists(Path(data).expanduser()):  # noqa: PTH110
+        if find_data(data) is not None or os.path.exists(expand(data)):  # noqa: PTH110
             return
     if not match_paths(data):
         _check_is_hub_id(data, Path(data))
@@ -78,7 +79,7 @@ def check_data_exists(data: str) -> None:
 
 def _open_paths(data: Sequence[str | Path], options: TextOptions) -> Table:
     _refuse(options, _HUB_ONLY, "files")
-    paths = [Path(path).expanduser() for path in data]
+    paths = [expand(path) for path in data]
     missing = next((path for path in paths if not os.path.isfile(path)), None)  # noqa: PTH113
     if missing is not None:
         raise DataError(f"no such file: {missing}")
@@ -88,10 +89,8 @@ def _open_paths(data: Sequence[str | Path], options: TextOptions) -> Table:
 def _open_path(data: str | Path, options: TextOptions) -> Table | None:
     """A table in files or a folder; None for what can only be an id on the hub."""
     # The name of a file may hold any bytes.
-    name, path = str(data).encode(errors="backslashreplace").decode(), Path(data)
+    name, path = str(data).encode(errors="backslashreplace").decode(), expand(data)
     reader = FileReader(name, options)
-    with suppress(RuntimeError, ValueError):  # no such user's home: then it's no such file either
-        path = path.expanduser()
     if name and os.path.exists(path):  # noqa: PTH110  # pathlib raises for a name that is too long
         _refuse(options, _HUB_ONLY, f"{name}, which is a local path")
         if not path.is_dir():

@@ -11,6 +11,7 @@ from typing import Any
 
 from ntpscore.adapt.methods import METHODS as FITS
 from ntpscore.errors import NtpscoreError, StudyError
+from ntpscore.files import expand
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import option_names
 from ntpscore.scoring.config import ScoreConfig
@@ -109,7 +110,7 @@ def load_plan(path: str | Path, *, data_folder: str | Path | None = None) -> Pla
     reader = _Reader(path, content)
     if data_folder is None and "data_folder" in content:
         data_folder = path.parent / reader.text(content, "data_folder")
-    cells = reader.cells(None if data_folder is None else Path(data_folder).expanduser())
+    cells = reader.cells(None if data_folder is None else expand(data_folder))
     return Plan(path.stem, path, cells)
 
 

@@ -18,6 +18,7 @@ from ntpscore.adapt.result import AdaptResult, load_adapt_result
 from ntpscore.allocator import keep_freed_memory
 from ntpscore.errors import NtpscoreError, OutputError
 from ntpscore.files import make_folder, write_text
+from ntpscore.interrupt import INTERRUPTED, tell_interrupted, watch_interrupts
 from ntpscore.models import LanguageModel, load_model
 from ntpscore.progress import Progress
 from ntpscore.rank.order import CONSENSUS
@@ -187,9 +188,13 @@ def main() -> None:
         code = run_job(job)
     except NtpscoreError as error:
         sys.exit(f"ntpscore: error: {error}")
+    except KeyboardInterrupt:
+        tell_interrupted()
+        sys.exit(INTERRUPTED)
     sys.exit(code)
 
 
 if __name__ == "__main__":
     keep_freed_memory()
+    watch_interrupts()
     main()

@@ -1,0 +1,107 @@
+"""What the system refuses is told by name, and leaves what was there."""
+
+import errno
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ntpscore.errors import ModelError, OutputError
+from ntpscore.files import (
+    TemporaryFolder,
+    expand,
+    make_folder,
+    open_to_write,
+    write_tensors,
+    write_text,
+)
+from tests.support.cli_run import run_cli
+
+
+def full(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_no_place_for_temporary_files_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with pytest.raises(OutputError, match=r"No space left on device.*TMPDIR"):
+        TemporaryFolder()
+
+
+def test_a_temporary_folder_goes_with_its_last_reference() -> None:
+    folder = TemporaryFolder()
+    path = folder.path
+    assert path.is_dir()
+    del folder
+    assert not path.exists()
+    other = TemporaryFolder()
+    TemporaryFolder.remove_all()
+    assert not other.path.exists()
+
+
+def test_a_full_disk_leaves_the_earlier_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import torch
+
+    path = tmp_path / "a.txt"
+    write_text(path, "before")
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OutputError, match=r"can't write .*a\.txt: No space left"):
+        write_text(path, "after")
+    with pytest.raises(OutputError, match="No space left"), open_to_write(path) as file:
+        file.write("after")
+    with pytest.raises(OutputError, match="No space left"):
+        write_tensors(path, {"a": torch.ones(2)}, {})
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_goes_away_meanwhile_is_told(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "out")
+    writing = open_to_write(folder / "a.csv")
+    writing.__enter__().write("a")
+    shutil.rmtree(folder)
+    folder.write_text("a file in its place")
+    with pytest.raises(OutputError, match="can't write"):
+        writing.__exit__(None, None, None)
+    with pytest.raises(OutputError, match="can't write"):
+        write_text(folder / "a.txt", "")
+    with pytest.raises(OutputError, match="can't write to"):
+        make_folder(folder)
+
+
+def test_the_home_of_nobody_is_a_name_like_any_other(tmp_path: Path) -> None:
+    from ntpscore.models.locate import check_model_exists
+
+    assert expand("~no such user/a") == Path("~no such user/a")
+    with pytest.raises(ModelError, match="no file or folder"):
+        check_model_exists("~no such user/a")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), "refuses: .*No space left.*/x"),
+        (MemoryError(), "memory ran out"),
+    ],
+)
+def test_what_no_program_can_mend_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception,
+    message: str,
+) -> None:  # fmt: skip
+    import re
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("ntpscore.scoring.run.score", fail)
+    assert run_cli("score", "smollm2-135m", "helpdesk") == 2
+    told = capsys.readouterr().err
+    assert re.search(message, told)
+    assert "bug" not in told

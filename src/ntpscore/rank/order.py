@@ -1,7 +1,7 @@
 """Models in order: by held-out accuracy, and by every metric."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,15 @@ def rank_held_out(
         lost: what each model loses on each text, see `ScoreResult.held_out`.
         groups: of each text, see `LabelledText.fold_groups`.
     """
+    return _rank(values, lambda first, name: _tied(lost[first], lost[name], groups))
+
+
+def _rank(merits: Mapping[str, float], tied: Callable[[str, str], bool]) -> dict[str, int]:
+    """Ranks from 1, the largest first; a name that is tied with the first of a rank shares it."""
     ranks: dict[str, int] = {}
     first: str | None = None
-    for position, name in enumerate(sorted(values, key=lambda one: -values[one]), start=1):
-        if first is None or not _tied(lost[first], lost[name], groups):
+    for position, name in enumerate(sorted(merits, key=lambda one: -merits[one]), start=1):
+        if first is None or not tied(first, name):
             first, rank = name, position
         ranks[name] = rank
     return ranks
@@ -56,21 +61,14 @@ def rank_values(
 ) -> list[dict[str, Any]]:
     """The rows of one place, models in order of their rank by `sort_by`."""
     table = {name: dict(by_place[at]) for name, by_place in by_model.items()}
-    merits = {
-        metric: {
-            name: METRICS[metric].merit(values[metric].value)
-            if metric in METRICS
-            else values[metric].value
-            for name, values in table.items()
-        }
-        for metric in RANKED_BY
-    }
-    ranks = {
-        metric: rank_with_ties(
-            merits[metric], {name: abs(values[metric].value) for name, values in table.items()}
+    ranks = {}
+    for metric in RANKED_BY:
+        values = {name: of_model[metric].value for name, of_model in table.items()}
+        merit = METRICS[metric].merit if metric in METRICS else float
+        ranks[metric] = rank_with_ties(
+            {name: merit(value) for name, value in values.items()},
+            {name: abs(value) for name, value in values.items()},
         )
-        for metric in RANKED_BY
-    }
     counted = [
         name
         for name, metric in METRICS.items()
@@ -117,15 +115,11 @@ def rank_with_ties(
     """
     known = {name: merit for name, merit in merits.items() if not math.isnan(merit)}
     sizes = sizes or {name: abs(merit) for name, merit in known.items()}
-    ranks: dict[str, int] = {}
-    best: str | None = None
-    for position, name in enumerate(sorted(known, key=lambda one: -known[one]), start=1):
-        if best is None or not _equal(known[best], known[name], max(sizes[best], sizes[name])):
-            best, rank = name, position
-        ranks[name] = rank
-    return ranks
 
+    def equal(one: str, other: str) -> bool:
+        # Infinite ones have no difference; an infinite size would make all others equal.
+        size = max(sizes[one], sizes[other])
+        near = math.isfinite(size) and abs(known[one] - known[other]) <= _TIE * size
+        return known[one] == known[other] or near
 
-def _equal(one: float, other: float, size: float) -> bool:
-    # Infinite ones have no difference; an infinite size would make all others equal.
-    return one == other or (math.isfinite(size) and abs(one - other) <= _TIE * size)
+    return _rank(known, equal)

@@ -35,29 +35,20 @@ class Reading:
     contradicting: int = 0
 
 
+@dataclass
 class Notes:
-    """Gathers what a `Reading` tells while text is read.
+    """Gathers what a `Reading` tells while text is read."""
 
-    Args:
-        exact_labels: Whether spellings are kept apart.
-    """
-
-    def __init__(self, *, exact_labels: bool = False) -> None:
-        self.exact_labels = exact_labels
-        self.guesses: list[str] = []
-        self.warnings: list[str] = []
-        self.merged: dict[str, tuple[str, ...]] = {}
-        self.not_taken: dict[str, str] = {}
+    exact_labels: bool = False
+    guesses: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    merged: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    not_taken: dict[str, str] = field(default_factory=dict)
 
     def reading(self) -> Reading:
         """What was gathered."""
-        return Reading(
-            guesses=tuple(self.guesses),
-            warnings=tuple(self.warnings),
-            merged=self.merged,
-            not_taken=self.not_taken,
-            exact_labels=self.exact_labels,
-        )
+        told = vars(self) | {"guesses": tuple(self.guesses), "warnings": tuple(self.warnings)}
+        return Reading(**told)
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def write_summary(results: Path, without: Sequence[str], *, permutations: int, s
         (
             after_lora,
             lambda: _markdown(
-                score_after_lora(tables.before_lora, tables.after_lora, score=_AFTER_LORA).table
+                score_after_lora(tables.before_lora, tables.after_lora, score=_AFTER_LORA)
             ),
         ),
     ]

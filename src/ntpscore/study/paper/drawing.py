@@ -71,8 +71,8 @@ def draw_study(
             figures[name] = partial(_sweep, tables, score, outcome, model)
     frames: dict[str, Callable[[], pd.DataFrame]] = {
         "table_1": lambda: probe_against_scratch(tables.outcomes),
-        f"table_2_{score}": lambda: (
-            score_after_lora(tables.before_lora, tables.after_lora, score=score).table
+        f"table_2_{score}": lambda: score_after_lora(
+            tables.before_lora, tables.after_lora, score=score
         ),
     }
     drawn, missing = [], {}

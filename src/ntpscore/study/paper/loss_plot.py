@@ -16,6 +16,7 @@ from ntpscore.study.paper.style import (
     TITLE_SIZE,
 )
 from ntpscore.study.statistics.correlation import Values
+from ntpscore.study.statistics.sweep import check_columns
 
 _METHODS = ("probe", "lora", "scratch")
 _LOSS_COLUMNS = ("model", "data", "method", "step", "loss")
@@ -36,9 +37,7 @@ def plot_training_losses(losses: pd.DataFrame) -> Figure:
     Source:
         Next Token Perception Score, Figure S1.
     """
-    missing = [column for column in _LOSS_COLUMNS if column not in losses.columns]
-    if missing:
-        raise DataError(f"the losses lack the columns {', '.join(missing)}")
+    check_columns(losses, _LOSS_COLUMNS, "losses")
     unknown = sorted(set(losses["method"]) - set(_METHODS))
     if unknown or losses.empty:
         got = f"of {', '.join(unknown)}" if unknown else "none"

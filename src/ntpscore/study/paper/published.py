@@ -1,6 +1,5 @@
 """The 96 points that the paper's authors published, run through our statistics."""
 
-import math
 from importlib.resources import files
 from pathlib import Path
 
@@ -8,15 +7,15 @@ import pandas as pd
 
 from ntpscore.errors import DataError
 from ntpscore.files import write_figure
+from ntpscore.study.paper.style import grid_of, short_name
 from ntpscore.study.statistics.correlation import (
     bootstrap_interval,
     partial_spearman,
     permutation_p,
     spearman,
 )
+from ntpscore.study.statistics.sweep import FEWEST_DATA_SETS
 
-_FEWEST = 4
-_PANELS_PER_ROW = 4
 # What each figure sets its own score against.
 _FIGURES = {
     "accuracy": "ntps_fig2_accuracy",
@@ -81,8 +80,10 @@ def correlate_published(without: str = "medical", *, seed: int = 0) -> pd.DataFr
     """
     points = load_published()
     left_out = _named(points, without)
-    if points.loc[~left_out, "data"].nunique() < _FEWEST:
-        raise DataError(f"without {without!r} fewer than {_FEWEST} data sets would be left")
+    if points.loc[~left_out, "data"].nunique() < FEWEST_DATA_SETS:
+        raise DataError(
+            f"without {without!r} fewer than {FEWEST_DATA_SETS} data sets would be left"
+        )
     rows = []
     for model, group in points.groupby("model", sort=False):
         for outcome, score in _FIGURES.items():
@@ -117,9 +118,9 @@ def draw_published(table: pd.DataFrame, path: str | Path) -> None:
     points = load_published()
     open_circle = _named(points, str(table["without"].iloc[-1]))
     models = points["model"].unique()
-    rows = math.ceil(len(models) / _PANELS_PER_ROW)
+    rows, width = grid_of(len(models))
     figure = Figure(figsize=(11, 2.7 * rows), layout="constrained")
-    panels = figure.subplots(rows, _PANELS_PER_ROW, sharey=True, squeeze=False).flat
+    panels = figure.subplots(rows, width, sharey=True, squeeze=False).flat
     for model, ax in zip(models, panels, strict=True):
         part = points[points["model"] == model]
         left_out = open_circle[part.index]
@@ -128,12 +129,10 @@ def draw_published(table: pd.DataFrame, path: str | Path) -> None:
             ax.scatter(subset["ntps_fig3"], subset["lora_gain"], facecolors=face, edgecolors="C0")
         rows_of = table[(table["model"] == model) & (table["outcome"] == "lora_gain")]
         every, rest = rows_of.sort_values("without")["r"]
-        ax.set_title(
-            f"{model.rpartition('/')[2]}\nr = {every:.2f}, without ○ {rest:.2f}", fontsize=9
-        )
+        ax.set_title(f"{short_name(model)}\nr = {every:.2f}, without ○ {rest:.2f}", fontsize=9)
         ax.set_xlabel("published score")
     for row in range(rows):
-        figure.axes[row * _PANELS_PER_ROW].set_ylabel("LoRA gain")
+        figure.axes[row * width].set_ylabel("LoRA gain")
     write_figure(path, figure)
 
 

@@ -82,15 +82,8 @@ def plot_accuracy_against_score(
     Source:
         Next Token Perception Score, Figure 2.
     """
-    tables = _study_tables(scores, outcomes, score)
-
-    def against(outcome: str) -> _Panel:
-        return lambda ax, model: _draw_correlation(
-            ax, _choose(*tables, score, outcome, model, choice, k_fraction)
-        )
-
-    panels = [against("ols_mse"), against("logistic_accuracy")]
-    return _draw_models(list(tables[0]["model"].unique()), panels)
+    panels = [(_draw_correlation, "ols_mse"), (_draw_correlation, "logistic_accuracy")]
+    return _draw_figure(scores, outcomes, panels, score, choice, k_fraction)
 
 
 def plot_gain_against_score(
@@ -106,42 +99,36 @@ def plot_gain_against_score(
     Two panels per model, one above the other, as `plot_accuracy_against_score` draws them. The
     probe's error, 100 less its accuracy, is what the score has to do better than.
 
-    Args:
-        scores: as for `plot_accuracy_against_score`.
-        outcomes: likewise, with `lora_gain` and `probe_accuracy`.
-        score: which score.
-        choice: as there.
-        k_fraction: as there.
-
-    Returns:
-        A figure; a panel that can't be drawn says why.
-
-    Raises:
-        DataError: columns are missing, or no panel can be drawn.
+    The arguments and errors are the same; outcomes are `lora_gain` and `probe_accuracy`.
 
     Source:
         Next Token Perception Score, Figure 3, which has the probe's accuracy for its complement.
     """
-    tables = _study_tables(scores, outcomes, score)
-
-    def chosen(model: str) -> _Chosen:
-        return _choose(*tables, score, "lora_gain", model, choice, k_fraction)
-
-    panels: list[_Panel] = [
-        lambda ax, model: _draw_correlation(ax, chosen(model)),
-        lambda ax, model: _draw_probe_error(ax, chosen(model)),
-    ]
-    return _draw_models(list(tables[0]["model"].unique()), panels)
+    panels = [(_draw_correlation, "lora_gain"), (_draw_probe_error, "lora_gain")]
+    return _draw_figure(scores, outcomes, panels, score, choice, k_fraction)
 
 
-def _study_tables(
-    scores: pd.DataFrame, outcomes: pd.DataFrame, score: str
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _draw_figure(
+    scores: pd.DataFrame,
+    outcomes: pd.DataFrame,
+    panels: Sequence[tuple[Callable[[Axes, _Chosen], _LabelledPoints], str]],
+    score: str,
+    choice: Choice,
+    k_fraction: float,
+) -> Figure:
+    """Panels of each model, each of a way to draw and an outcome."""
     picked = pick_columns(scores, SCORE_COLUMNS, "scores")
     picked = picked[picked["score"] == score]
     if picked.empty:
         raise DataError(f"the scores hold no score {score!r}")
-    return picked, pick_columns(outcomes, OUTCOME_COLUMNS, "outcomes")
+    reached = pick_columns(outcomes, OUTCOME_COLUMNS, "outcomes")
+
+    def panel(draw: Callable[[Axes, _Chosen], _LabelledPoints], outcome: str) -> _Panel:
+        return lambda ax, model: draw(
+            ax, _choose(picked, reached, score, outcome, model, choice, k_fraction)
+        )
+
+    return _draw_models(list(picked["model"].unique()), [panel(*each) for each in panels])
 
 
 def _choose(
@@ -198,29 +185,20 @@ def _draw_models(models: Sequence[str], panels: Sequence[_Panel]) -> Figure:
 
 
 def _draw_correlation(ax: Axes, chosen: _Chosen) -> _LabelledPoints:
-    sweep = chosen.sweep
-    label, scale = _OUTCOME_AXES[sweep.outcome]
-    x, y = sweep.values[0, chosen.configuration], scale * sweep.outcomes[0]
-    _scatter(ax, x, y, f"{short_name(sweep.models[0])}\nr = {spearman(x, y):.2f}; {chosen.note}")
-    ax.set_xlabel(f"{sweep.score} (share)", fontsize=LABEL_SIZE, parse_math=False)
-    ax.set_ylabel(label, fontsize=LABEL_SIZE)
-    return x, y, sweep.data
+    x = chosen.sweep.values[0, chosen.configuration]
+    return _scatter(ax, chosen.sweep, x, f"{chosen.sweep.score} (share)", chosen.note)
 
 
 def _draw_probe_error(ax: Axes, chosen: _Chosen) -> _LabelledPoints:
-    sweep = chosen.sweep
-    if sweep.probe_error is None:
+    if chosen.sweep.probe_error is None:
         raise DataError("the accuracy of the probe is missing: its error is not known")
+    x = PERCENT * chosen.sweep.probe_error[0]
+    return _scatter(ax, chosen.sweep, x, "error of the probe\n(% of test texts)", "no choice")
+
+
+def _scatter(ax: Axes, sweep: Sweep, x: Values, name: str, note: str) -> _LabelledPoints:
     label, scale = _OUTCOME_AXES[sweep.outcome]
-    x, y = PERCENT * sweep.probe_error[0], scale * sweep.outcomes[0]
-    title = f"{short_name(sweep.models[0])}\nr = {spearman(x, y):.2f}; no choice"
-    _scatter(ax, x, y, title)
-    ax.set_xlabel("error of the probe\n(% of test texts)", fontsize=LABEL_SIZE)
-    ax.set_ylabel(label, fontsize=LABEL_SIZE)
-    return x, y, sweep.data
-
-
-def _scatter(ax: Axes, x: Values, y: Values, title: str) -> None:
+    y = scale * sweep.outcomes[0]
     if np.ptp(x) > 0:
         slope, intercept = np.polyfit(x - x.mean(), y, 1)
         ends = np.array([x.min(), x.max()])
@@ -228,7 +206,11 @@ def _scatter(ax: Axes, x: Values, y: Values, title: str) -> None:
     ax.plot(x, y, "o", markersize=4, color=COLOURS[0])
     ax.margins(0.16)
     ax.tick_params(labelsize=TICK_SIZE)
+    title = f"{short_name(sweep.models[0])}\nr = {spearman(x, y):.2f}; {note}"
     ax.set_title(title, fontsize=TITLE_SIZE, parse_math=False)
+    ax.set_xlabel(name, fontsize=LABEL_SIZE, parse_math=False)
+    ax.set_ylabel(label, fontsize=LABEL_SIZE)
+    return x, y, sweep.data
 
 
 def _write_reason(ax: Axes, model: str, reason: str) -> None:

@@ -79,7 +79,9 @@ def read_record(
 
 def expand(path: str | Path) -> Path:
     """A path with the home folder in the place of `~`; as it is where there is no such user."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib raises there
+    with suppress(ValueError):  # a name with a NUL byte is that of no user
+        return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib raises there
+    return Path(path)
 
 
 def make_folder(folder: str | Path) -> Path:

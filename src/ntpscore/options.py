@@ -23,6 +23,7 @@ def option(
     flag: str | None = None,
     least: float | None = None,
     choices: tuple[str, ...] = (),
+    check: Callable[[str, Any], str | None] | None = None,
     typed: Any = None,
     read: Callable[[Any], Any] | None = None,
 ) -> Any:
@@ -35,16 +36,17 @@ def option(
         flag: on the command line, where it is not the field's name with dashes.
         least: the smallest value it may have, if it is given.
         choices: the values it may have.
+        check: says of a name and a value what is wrong with it, if anything is.
         typed: its type on the command line, where that is not the field's.
         read: turns what was typed into the field's value.
     """
     told = {"help": help, "panel": panel, "flag": flag, "least": least, "choices": choices,
-            "typed": typed, "read": read}  # fmt: skip
+            "check": check, "typed": typed, "read": read}  # fmt: skip
     return field(default=default, metadata=told)
 
 
 def check_options(options: Any, error: type[NtpscoreError] = NtpscoreError) -> None:
-    """Check values against `least` and `choices` of their fields.
+    """Check values against `least`, `choices` and `check` of their fields.
 
     Args:
         options: an instance of a class of options.
@@ -62,6 +64,8 @@ def check_options(options: Any, error: type[NtpscoreError] = NtpscoreError) -> N
         if told["choices"] and value not in told["choices"]:
             choices = ", ".join(told["choices"])
             raise error(f"there is no {one.name} {value!r}: choose from {choices}")
+        if told["check"] is not None and (wrong := told["check"](one.name, value)):
+            raise error(wrong)
 
 
 def with_keywords(keywords: Mapping[str, Any], *options: *_Kinds) -> tuple[*_Kinds]:

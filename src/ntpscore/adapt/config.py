@@ -18,7 +18,30 @@ _MAX_LENGTH = "Cut texts to so many tokens; default the model's context."
 _STEPS = "lora: default 625; scratch: 10000."
 _BATCH_SIZE = "Texts per pass; probe 64, lora 8, scratch 1."
 _LEARNING_RATE = "At its peak; probe, scratch 1e-4, lora 8e-4."
+_WEIGHT_DECAY = "Per step, times the rate; probe 0.01, else 1e-5."
+_DROPOUT = "probe, lora: default 0.05."
 _SEED = "Of samples, training and bootstrap."
+
+
+def _one_layer(name: str, layer: int | str) -> str | None:
+    several = isinstance(layer, str) and len(read_layers(layer)) > 1
+    return f"{name} must be one layer, got {layer}" if several else None
+
+
+def _finite(name: str, value: float) -> str | None:
+    return None if math.isfinite(value) else f"{name} must be finite, got {value}"
+
+
+def _above_zero(name: str, value: float) -> str | None:
+    return None if 0 < value < math.inf else f"{name} must be above 0 and finite, got {value}"
+
+
+def _below_one(name: str, value: float) -> str | None:
+    return None if 0 <= value < 1 else f"{name} must be from 0 to below 1, got {value}"
+
+
+def _share(name: str, value: float) -> str | None:
+    return None if 0 <= value <= 1 else f"{name} must be from 0 to 1, got {value}"
 
 
 @dataclass(frozen=True)
@@ -41,6 +64,7 @@ class RidgeConfig(FrozenConfig):
         None,
         "A hidden state, such as 12 or last; ridge: default the one that cross-validates best.",
         panel=_FIT,
+        check=_one_layer,
         typed=str | None,
     )
     pooling: PoolingChoice | None = option(
@@ -50,14 +74,11 @@ class RidgeConfig(FrozenConfig):
         choices=get_args(PoolingChoice),
     )
     penalty: float | None = option(
-        None, "ridge: scikit-learn's alpha; default what cross-validates best.", panel=_FIT
+        None,
+        "ridge: scikit-learn's alpha; default what cross-validates best.",
+        panel=_FIT,
+        check=_above_zero,
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _one_layer(self.layer)
-        if self.penalty is not None:
-            _above_zero(self, "penalty")
 
 
 @dataclass(frozen=True)
@@ -80,43 +101,43 @@ class OlsConfig(FrozenConfig):
 
 
 @dataclass(frozen=True)
-class LogisticConfig(FrozenConfig):
+class _OfOneLayer(FrozenConfig):
+    layer: int | str | None = option(
+        None,
+        "A hidden state, such as 12 or last; default the last.",
+        panel=_FIT,
+        check=_one_layer,
+        typed=str | None,
+    )
+
+
+@dataclass(frozen=True)
+class LogisticConfig(_OfOneLayer):
     """How `fit_logistic` runs."""
 
-    layer: int | str | None = option(
-        None, "A hidden state, such as 12 or last; default the last.", panel=_FIT, typed=str | None
+    C: float = option(
+        1.0,
+        "logistic: inverse of the penalty; default 1.",
+        panel=_FIT,
+        flag="--C",
+        check=_above_zero,
     )
-    C: float = option(1.0, "logistic: inverse of the penalty; default 1.", panel=_FIT, flag="--C")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _above_zero(self, "C")
-        _one_layer(self.layer)
         if self.seed >= 2**32:
             raise NtpscoreError(f"seed must be below 2^32 for scikit-learn, got {self.seed}")
 
 
 @dataclass(frozen=True)
-class ProbeConfig(FrozenConfig):
+class ProbeConfig(_OfOneLayer):
     """How `fit_probe` runs: AdamW at a constant rate."""
 
-    layer: int | str | None = option(
-        None, "A hidden state, such as 12 or last; default the last.", panel=_FIT, typed=str | None
-    )
     epochs: int = option(50, "probe: passes over the texts; default 50.", panel=_TRAINING, least=1)
     batch_size: int = option(64, _BATCH_SIZE, panel=_TRAINING, least=1)
-    learning_rate: float = option(1e-4, _LEARNING_RATE, panel=_TRAINING)
-    weight_decay: float = option(
-        0.01, "Per step, times the rate; probe 0.01, else 1e-5.", panel=_TRAINING, least=0
-    )
-    dropout: float = option(0.05, "probe, lora: default 0.05.", panel=_TRAINING)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _one_layer(self.layer)
-        _above_zero(self, "learning_rate")
-        _finite(self, "weight_decay")
-        _share(self, "dropout")
+    learning_rate: float = option(1e-4, _LEARNING_RATE, panel=_TRAINING, check=_above_zero)
+    weight_decay: float = option(0.01, _WEIGHT_DECAY, panel=_TRAINING, least=0, check=_finite)
+    dropout: float = option(0.05, _DROPOUT, panel=_TRAINING, check=_below_one)
 
 
 @dataclass(frozen=True)
@@ -132,13 +153,11 @@ class TrainingConfig:
     gradient_accumulation: int = option(
         1, "lora, scratch: passes per step; default 1.", panel=_TRAINING, least=1
     )
-    learning_rate: float = option(1e-4, _LEARNING_RATE, panel=_TRAINING)
+    learning_rate: float = option(1e-4, _LEARNING_RATE, panel=_TRAINING, check=_above_zero)
     warmup_share: float = option(
-        0.05, "lora, scratch: share of the steps; default 0.05.", panel=_TRAINING
+        0.05, "lora, scratch: share of the steps; default 0.05.", panel=_TRAINING, check=_share
     )
-    weight_decay: float = option(
-        1e-5, "Per step, times the rate; probe 0.01, else 1e-5.", panel=_TRAINING, least=0
-    )
+    weight_decay: float = option(1e-5, _WEIGHT_DECAY, panel=_TRAINING, least=0, check=_finite)
     max_length: int | None = option(None, _MAX_LENGTH, panel=_MODEL, least=1)
     seed: int = option(0, _SEED, least=0)
     checkpoint_seconds: float = option(
@@ -147,9 +166,6 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
-        _above_zero(self, "learning_rate")
-        _finite(self, "weight_decay")
-        _share(self, "warmup_share", with_one=True)
 
 
 @dataclass(frozen=True)
@@ -158,20 +174,16 @@ class LoraConfig(TrainingConfig):
 
     steps: int = option(625, _STEPS, panel=_TRAINING, least=1)
     batch_size: int = option(8, _BATCH_SIZE, panel=_TRAINING, least=1)
-    learning_rate: float = option(8e-4, _LEARNING_RATE, panel=_TRAINING)
+    learning_rate: float = option(8e-4, _LEARNING_RATE, panel=_TRAINING, check=_above_zero)
     rank: int = option(32, "lora: of each update; default 32.", panel=_TRAINING, least=1)
     alpha: int = option(32, "lora: scales by alpha / rank; default 32.", panel=_TRAINING, least=1)
-    dropout: float = option(0.05, "probe, lora: default 0.05.", panel=_TRAINING)
+    dropout: float = option(0.05, _DROPOUT, panel=_TRAINING, check=_below_one)
     target_modules: str | None = option(
         None,
         "lora: linear layers by name, with commas between, a pattern, or all-linear; default those "
         "that make queries, keys and values.",
         panel=_TRAINING,
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _share(self, "dropout")
 
 
 @dataclass(frozen=True)
@@ -186,26 +198,3 @@ LORA_RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": {"steps": 5000, "batch_size": 1, "learning_rate": 1e-4},
 }
-
-
-def _one_layer(layer: int | str | None) -> None:
-    if isinstance(layer, str) and len(read_layers(layer)) > 1:
-        raise NtpscoreError(f"layer must be one layer, got {layer}")
-
-
-def _finite(config: object, name: str) -> None:
-    if not math.isfinite(value := getattr(config, name)):
-        raise NtpscoreError(f"{name} must be finite, got {value}")
-
-
-def _above_zero(config: object, name: str) -> None:
-    value = getattr(config, name)
-    if not 0 < value < math.inf:
-        raise NtpscoreError(f"{name} must be above 0 and finite, got {value}")
-
-
-def _share(config: object, name: str, *, with_one: bool = False) -> None:
-    value = getattr(config, name)
-    if not (0 <= value < 1 or (with_one and value == 1)):
-        end = "to 1" if with_one else "to below 1"
-        raise NtpscoreError(f"{name} must be from 0 {end}, got {value}")

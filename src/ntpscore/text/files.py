@@ -15,6 +15,7 @@ from ntpscore.errors import DataError
 from ntpscore.text.data_sets import name_classes, read_arrow_column
 from ntpscore.text.delimited import parse_delimited
 from ntpscore.text.json_rows import parse_json, parse_json_lines
+from ntpscore.text.options import TextOptions
 from ntpscore.text.table import Table, cause_of, name_columns, quoted, shown
 
 _BOM = b"\xef\xbb\xbf"
@@ -23,15 +24,8 @@ _WIDE_BOMS = {b"\xff\xfe\x00\x00": "utf-32", b"\x00\x00\xfe\xff": "utf-32", b"\x
 _SNIFFED = 4096  # bytes
 
 
-def read_file(path: Path, table_id: str, *, encoding: str | None, skip_bad_rows: bool) -> Table:
-    """Read a table whose format the file's ending tells.
-
-    Args:
-        path: An existing file.
-        table_id: What to call it in messages.
-        encoding: Of text; None means UTF-8.
-        skip_bad_rows: Leave malformed rows out and count them, instead of stopping.
-    """
+def read_file(path: Path, table_id: str, options: TextOptions) -> Table:
+    """Read a table whose format the file's ending tells, called `table_id` in messages."""
     ending, compression = _endings(path)
     if ending not in DATA_FILE_ENDINGS:
         raise DataError(
@@ -44,13 +38,13 @@ def read_file(path: Path, table_id: str, *, encoding: str | None, skip_bad_rows:
     if not content.removeprefix(_BOM).strip():
         raise DataError(f"{table_id} is empty")
     if ending in _BINARY:
-        if encoding is not None:
+        if options.encoding is not None:
             raise DataError(f"--encoding is for files of text: leave it out for {table_id}")
         return _BINARY[ending](content, table_id)
-    text = decode(content, table_id, encoding)
+    text = decode(content, table_id, options.encoding)
     if not text.strip():
         raise DataError(f"{table_id} is empty")
-    return _TEXTS[ending](text, table_id, skip_bad_rows=skip_bad_rows)
+    return _TEXTS[ending](text, table_id, skip_bad_rows=options.skip_bad_rows)
 
 
 def read_bytes(path: Path, table_id: str) -> bytes:

@@ -148,12 +148,7 @@ class FileReader:
 
     def read(self, path: Path, table_id: str | None = None) -> Table:
         """Read one file alone, called `table_id` if it is not the only one."""
-        return read_file(
-            path,
-            table_id or self.id,
-            encoding=self.options.encoding,
-            skip_bad_rows=self.options.skip_bad_rows,
-        )
+        return read_file(path, table_id or self.id, self.options)
 
     def _read_texts(self, classes: Mapping[str, list[Path]], split: str | None) -> Table:
         rows = [(path, name) for name, paths in classes.items() for path in paths]

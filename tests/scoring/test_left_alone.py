@@ -3,7 +3,6 @@
 import ctypes
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import torch
 from ntpscore import LanguageModel, ScoreConfig, load_model, score
 from ntpscore.models import check_stream
 from tests.support.labelled_texts import make_rows, write_rows
+from tests.support.left_alone import describe, random_states, settings
 
 CONFIG = ScoreConfig(shuffles=2, batch_tokens=100, skip_sanity_check=True)
 
@@ -24,40 +24,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny(tiny_model_dir: Path) -> LanguageModel:
     return load_model(tiny_model_dir)
-
-
-def describe(language_model: LanguageModel) -> dict[str, Any]:
-    """Whatever could be changed, by module and parameter."""
-    model = language_model.model
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return {
-        "training": {name: module.training for name, module in model.named_modules()},
-        "hooks": {
-            (name, kind): list(getattr(module, kind))
-            for name, module in model.named_modules()
-            for kind in hooks
-        },
-        "gradients": {
-            name: (value.requires_grad, value.grad) for name, value in model.named_parameters()
-        },
-        "dtypes": {name: value.dtype for name, value in model.state_dict().items()},
-        "attention": model.config._attn_implementation,
-        "use_cache": model.config.use_cache,
-        "tokenizer": (language_model.tokenizer.padding_side, len(language_model.tokenizer)),
-        "attributes": sorted(vars(model)),
-    }
-
-
-def settings() -> dict[str, Any]:
-    return {
-        "threads": torch.get_num_threads(),
-        "between operations": torch.get_num_interop_threads(),
-        "dtype": torch.get_default_dtype(),
-        "gradients": torch.is_grad_enabled(),
-        "inference": torch.is_inference_mode_enabled(),
-        "products": torch.get_float32_matmul_precision(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-    }
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -97,13 +63,9 @@ def test_the_default_number_format_changes_nothing_and_stays(
 def test_random_generators(tiny: LanguageModel, data: Path) -> None:
     """Not Python's own: beartype, by which tests check shapes, draws from it."""
 
-    def states() -> tuple[Any, ...]:
-        kind, keys, *rest = np.random.get_state()  # noqa: NPY002
-        return torch.get_rng_state().tolist(), kind, keys.tolist(), rest
-
-    before = states()
+    before = random_states()
     score(tiny, data, config=replace(CONFIG, feature_texts=30, until=0.05))
-    assert states() == before
+    assert random_states() == before
 
 
 def test_the_allocator(tiny: LanguageModel, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import json
 import platform
 import re
 import shutil
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,8 @@ from ntpscore.options import with_keywords
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
 
 
+# What is set while a model loads is of the whole process: one thread at a time.
+_LOADING = threading.RLock()
 # In front of the names of an adapter's tensors.
 _PREFIX = "base_model.model."
 # What the extra "tokenizers" installs, and how it is imported.
@@ -87,7 +90,7 @@ def load_model(
     """
     options = with_keywords(keywords, options or ModelOptions())[0]
     target = _check_device(options.device)
-    with _quiet_transformers():
+    with _LOADING, _quiet_transformers():
         files = locate_model(
             str(model), options.revision, trust_remote_code=options.trust_remote_code
         )

@@ -141,60 +141,57 @@ class TemporaryFolder:
             folder._remove()  # noqa: SLF001
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file under a temporary name, then rename it.
+@contextmanager
+def replacing(
+    path: Path,
+    *refused: type[Exception],
+    verb: str = "write",
+    kind: type[NtpscoreError] = OutputError,
+) -> Iterator[Path]:
+    """A temporary name beside a file, whose place it takes when the block ends without an error.
+
+    Errors of the system and those that are `refused` end in one of our kind, which names the file.
 
     Raises:
         OutputError: the disk is full or the file can't be written; nothing is left half-written.
     """
-    temporary = path.with_name(f".{path.name}.part")
+    errors: tuple[type[Exception], ...] = (OSError, *refused)
+    temporary = path.with_name(f".part.{path.name}")  # matplotlib goes by the ending
     try:
-        with as_output_error(path):
-            temporary.write_text(text, encoding="utf-8", newline="")
-            temporary.replace(path)
-    except OutputError:
-        _remove(temporary)
-        raise
+        yield temporary
+        temporary.replace(path)
+    except errors as error:
+        reason = getattr(error, "strerror", None) or error
+        raise kind(f"can't {verb} {path}: {reason}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file; see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", note: dict[str, str]) -> None:
-    """Write a safetensors file under a temporary name, then rename it.
+    """Write a safetensors file; see `replacing`.
 
     Args:
         path: the file.
         tensors: on the processor, by name.
         note: text entries for the file's metadata.
-
-    Raises:
-        OutputError: the disk is full or the file can't be written; nothing is left half-written.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    temporary = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(path, SafetensorError) as temporary:
         save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, note)
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        _remove(temporary)
-        raise OutputError(f"can't write {path}: {error}") from error
-
-
-def _remove(temporary: Path) -> None:
-    with suppress(OSError):
-        temporary.unlink()
 
 
 @contextmanager
 def open_to_write(path: Path | None) -> Iterator[TextIO]:
-    """A UTF-8 file under a temporary name, renamed when the block ends without an error.
-
-    Args:
-        path: the file; None means standard output, which can't be taken back.
-
-    Raises:
-        OutputError: the disk is full or the file can't be written; nothing is left half-written.
-    """
+    """A UTF-8 file, see `replacing`; None means standard output, which can't be taken back."""
     if path is None:
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
         yield sys.stdout
@@ -202,32 +199,11 @@ def open_to_write(path: Path | None) -> Iterator[TextIO]:
         return
     path = expand(path)
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"can't write {path}: {error.strerror or error}") from error
-    finally:
-        _remove(temporary)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        yield file
 
 
 def write_figure(path: str | Path, figure: "Figure") -> None:
-    """Write a figure under a temporary name, then rename it.
-
-    Args:
-        path: its ending gives the format.
-        figure: what to write.
-
-    Raises:
-        OutputError: the file can't be written, or its ending is none that matplotlib knows.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".part.{path.name}")
-    try:
+    """Write a figure in the format that the ending gives; see `replacing`."""
+    with replacing(Path(path), ValueError, verb="draw into") as temporary:
         figure.savefig(temporary, dpi=_DOTS_PER_INCH, bbox_inches="tight")
-        temporary.replace(path)
-    except (OSError, ValueError) as error:
-        _remove(temporary)
-        raise OutputError(f"can't draw into {path}: {error}") from error

@@ -7,7 +7,6 @@ ntpscore reports about a layer is a function of these sums.
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from ntpscore.core.prefix_products import (
     symmetric,
 )
 from ntpscore.errors import MomentsError
+from ntpscore.files import replacing
 
 SCHEMA_VERSION = 1
 # One entry per tensor field: its shape in terms of l layers, d width, c outputs, P shuffles.
@@ -489,7 +489,6 @@ class Moments:
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        path = Path(path)
         upper = torch.triu_indices(self.width, self.width, device=self.device)
         tensors = {}
         for name in _SHAPES:
@@ -507,14 +506,10 @@ class Moments:
             "n_tokens": self.n_tokens,
             "grouping": None if self.grouping is None else self.grouping.record,
         }
-        temporary = path.with_name(f".{path.name}.part")
-        try:
-            save_file(tensors, temporary, {"ntpscore": json.dumps(header), **(note or {})})
-            temporary.replace(path)
-        except (OSError, SafetensorError) as error:
-            with suppress(OSError):
-                temporary.unlink()
-            raise MomentsError(f"can't write moments to {path}: {error}") from error
+        note = {"ntpscore": json.dumps(header), **(note or {})}
+        verb = "write moments to"
+        with replacing(Path(path), SafetensorError, verb=verb, kind=MomentsError) as temporary:
+            save_file(tensors, temporary, note)
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "Moments":

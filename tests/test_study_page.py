@@ -69,8 +69,8 @@ def test_numbers_of_the_argument_are_those_of_the_pages() -> None:
             f"{r(fit, GEMMA, 'algorithm1')}"
         ),
         (
-            f"({r(mse, SMOLLM, 'published')}, {r(mse, GEMMA, 'published')}, "
-            f"{r(fit, SMOLLM, 'published')}, {r(fit, GEMMA, 'published')})"
+            f"({r(mse, SMOLLM, 'smallest_first')}, {r(mse, GEMMA, 'smallest_first')}, "
+            f"{r(fit, SMOLLM, 'smallest_first')}, {r(fit, GEMMA, 'smallest_first')})"
         ),
         (
             f"the corrected p of `algorithm1` are {r(mse, SMOLLM, 'algorithm1', 'best_p')} and "
@@ -103,13 +103,13 @@ def test_bounds_that_the_argument_names_hold_on_the_pages() -> None:
     fixed = [
         float(r("probe_accuracy", model, score))
         for model in (SMOLLM, GEMMA)
-        for score in ("algorithm1", "published", "expected")
+        for score in ("algorithm1", "smallest_first", "expected")
     ]
     assert f"r lies between {min(fixed):.2f} and {max(fixed):.2f}" in said()
     p = [
         float(r("probe_accuracy", model, score, "best_p"))
         for model in (SMOLLM, GEMMA)
-        for score in ("algorithm1", "published", "expected")
+        for score in ("algorithm1", "smallest_first", "expected")
     ]
     assert "(corrected p above 0.5)" in said()
     assert min(p) > 0.5
@@ -137,7 +137,10 @@ def test_rules_that_the_argument_names_are_those_of_the_page() -> None:
     assert f"({min(retained)[1:]} to {max(retained)[1:]}, against" in said()
     peaks = [rule_row(rules, f"probe_accuracy: {m}", "z peak") for m in (GEMMA, SMOLLM)]
     assert f"({peaks[1]['retained'][1:]} and {peaks[0]['retained'][1:]})" in said()
-    assert f"z peak ({peaks[0]['published'][1:]} and {peaks[1]['published'][1:]}, p" in said()
+    assert (
+        f"z peak ({peaks[0]['smallest_first'][1:]} and {peaks[1]['smallest_first'][1:]}, p"
+        in said()
+    )
 
 
 def test_lora_raises_the_published_score_as_often_as_the_page_says() -> None:
@@ -146,7 +149,7 @@ def test_lora_raises_the_published_score_as_often_as_the_page_says() -> None:
     changes = re.findall(r"^\| \w+ \|.*\| (-?[\d.]+) \|$", after, re.MULTILINE)
     assert len(changes) == 12
     risen = sum(float(change) > 0 for change in changes)
-    assert f"`published` is higher on {risen} of the 12 data sets" in said()
+    assert f"`smallest_first` is higher on {risen} of the 12 data sets" in said()
 
 
 def test_the_table_of_methods_on_its_page_is_the_summarys() -> None:

@@ -177,8 +177,8 @@ def exact_algorithm1(pairs: ExactPairs, k: int) -> float:
     return _ntps(columns(pairs.U, 0, k), columns(pairs.V, 0, k))
 
 
-def exact_published(pairs: ExactPairs, k_u: int, k_v: int) -> float:
-    """Score `published` with k_u and k_v columns, ascending; M must have rank d."""
+def exact_smallest_first(pairs: ExactPairs, k_u: int, k_v: int) -> float:
+    """Score `smallest_first` with k_u and k_v columns, ascending; M must have rank d."""
     d = pairs.U.rows
     if pairs.r < d:
         raise ValueError(f"rank(M) = {pairs.r} is below d = {d}: the score depends on the basis")

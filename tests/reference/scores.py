@@ -96,12 +96,12 @@ def algorithm1(N: Array, M: Array, C0: Array, C1: Array, k: int) -> float:
     return ntps(pairs.U[:, :k], pairs.V[:, :k])
 
 
-def published_columns(rank: int, k_fraction: float) -> int:
+def share_columns(rank: int, k_fraction: float) -> int:
     """int(fraction · rank): the fraction is the float given, so 0.05 * 7 and 7 / 20 may differ."""
     return int(k_fraction * rank)
 
 
-def published(
+def smallest_first(
     N: Array,
     M: Array,
     C0: Array,
@@ -111,14 +111,14 @@ def published(
     relative: float | None = None,
     absolute: float = 0.0,
 ) -> float:
-    """Score `published`: eigenvalues ascending, int(fraction · rank) columns of each side.
+    """Score `smallest_first`: eigenvalues ascending, int(fraction · rank) columns of each side.
 
     The rank is that of each side's metric, N or C0: the eigenvalues above the threshold (the
     released code has absolute=1e-8). Not a number if a side has no column.
     """
     pairs = factored_u_v(N, M, C0, C1, relative=relative, absolute=absolute)
-    k_u = published_columns(pairs.U.shape[1], k_fraction)
-    k_v = published_columns(pairs.V.shape[1], k_fraction)
+    k_u = share_columns(pairs.U.shape[1], k_fraction)
+    k_v = share_columns(pairs.V.shape[1], k_fraction)
     if k_u == 0 or k_v == 0:
         return math.nan
     return ntps(pairs.U[:, ::-1][:, :k_u], pairs.V[:, ::-1][:, :k_v])

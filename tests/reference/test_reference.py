@@ -525,16 +525,16 @@ def test_r2_of_one_class_is_refused() -> None:
 
 
 @pytest.mark.parametrize("fraction", [0.2, 0.5, 0.7, 0.95])
-def test_published_with_full_label_rank_equals_exact(fraction: float) -> None:
+def test_smallest_first_with_full_label_rank_equals_exact(fraction: float) -> None:
     m = _moments_by_name("many_targets")
     _, pairs = exact_by_name("many_targets")
-    k = scores.published_columns(6, fraction)
-    assert scores.published(*four(m), fraction) == pytest.approx(
-        exact.exact_published(pairs, k, k), abs=SCORE
+    k = scores.share_columns(6, fraction)
+    assert scores.smallest_first(*four(m), fraction) == pytest.approx(
+        exact.exact_smallest_first(pairs, k, k), abs=SCORE
     )
 
 
-def test_published_counts_columns_of_each_rank() -> None:
+def test_smallest_first_counts_columns_of_each_rank() -> None:
     m = _moments_by_name("few_texts")
     pairs = scores.factored_u_v(*four(m))
     rank_u, rank_v = pairs.U.shape[1], pairs.V.shape[1]
@@ -542,14 +542,16 @@ def test_published_counts_columns_of_each_rank() -> None:
     assert rank_v > rank_u
     U, V = pairs.U[:, rank_u - int(0.95 * rank_u) :], pairs.V[:, rank_v - int(0.95 * rank_v) :]
     # 6 of 7 columns: all 5 arbitrary ones and one of the two that carry labels.
-    assert scores.published(*four(m), 0.95) == pytest.approx(scores.ntps(U, V), abs=SQUARED_PAIR)
-    assert math.isnan(scores.published(*four(m), 0.05))
+    assert scores.smallest_first(*four(m), 0.95) == pytest.approx(
+        scores.ntps(U, V), abs=SQUARED_PAIR
+    )
+    assert math.isnan(scores.smallest_first(*four(m), 0.05))
 
 
-def test_published_columns_depend_on_how_the_fraction_is_written() -> None:
-    assert scores.published_columns(180, 7 * 0.05) == 63
-    assert scores.published_columns(180, float(np.arange(0.05, 1.0, 0.05)[6])) == 63
-    assert scores.published_columns(180, 0.35) == 62
+def test_smallest_first_columns_depend_on_how_the_fraction_is_written() -> None:
+    assert scores.share_columns(180, 7 * 0.05) == 63
+    assert scores.share_columns(180, float(np.arange(0.05, 1.0, 0.05)[6])) == 63
+    assert scores.share_columns(180, 0.35) == 62
 
 
 def test_full_width_score_is_below_one_when_c0_is_singular() -> None:

@@ -11,7 +11,8 @@ import torch
 
 from ntpscore import Moments, ScoreResult, load_result
 from ntpscore.core.controls import shuffled_labels
-from ntpscore.core.scores import SCORES, ScoreTable, grid_of_k, score_moments
+from ntpscore.core.grid import grid_of_k
+from ntpscore.core.scores import SCORES, ScoreTable, score_moments
 from ntpscore.errors import OutputError
 from ntpscore.scoring.best import find_best
 from ntpscore.scoring.tables import COLUMNS, scores_frame
@@ -203,7 +204,7 @@ def test_load_result_says_what_is_missing(result: ScoreResult, tmp_path: Path, l
         ("result.json", "[1, 2]", "is no result of score"),
         ("result.json", '{"schema_version": 99}', "schema version 99"),
         ("scores.csv", "a,b\n1,2\n", "not the file that was written"),
-        ("result.json", '{"schema_version": 2, "kind": "score"}', "no checksum"),
+        ("result.json", '{"schema_version": 3, "kind": "score"}', "no checksum"),
     ],
 )
 def test_load_result_says_what_is_wrong(

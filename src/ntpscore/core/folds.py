@@ -21,7 +21,9 @@ MOST_FOLDS = 2 * FEWEST_FOLDS + 3
 COVERAGE = 0.95
 # What can be estimated of a layer: a score at one k, or the fit of least squares.
 FITS = ("r2", "r2_adjusted")
-ESTIMATED = (*SCORES, *FITS)
+# `algorithm1` hangs on the last bits of the sums, and no part of the texts can tell them.
+_STEADY = tuple(name for name in SCORES if name != "algorithm1")
+ESTIMATED = (*_STEADY, *FITS)
 
 
 @dataclass(frozen=True)
@@ -180,5 +182,5 @@ def _total(parts: Sequence[Moments]) -> Moments:
 def _values(moments: Moments, layer: int, k: int) -> list[float]:
     """Those of `ESTIMATED`, in its order."""
     scores = score_layer(moments.layer(layer))
-    of_k = [float(scores.values[name][k - 1]) for name in SCORES]
+    of_k = [float(scores.values[name][k - 1]) for name in _STEADY]
     return [*of_k, *(float(getattr(scores, name)) for name in FITS)]

@@ -72,6 +72,29 @@ def generalized_eigen(A: Float[Tensor, "d c"], B: Float[Tensor, "d d"]) -> Gener
     return GeneralizedEigen(values, vectors, metric, residual)
 
 
+def lapack_vectors(M: Float[Tensor, "d c"], metric: FactoredMetric) -> Float[Tensor, "d m"]:
+    """All generalized eigenvectors of (M Mᵀ, N), as LAPACK's solver hands them out, largest first.
+
+    Behind the rank of M the eigenvalues are zero, and which basis of that space comes out is up to
+    the solver. `scipy.linalg.eigh` stands for whatever an implementation of the paper would call;
+    where N is singular and it refuses, the problem is solved on N's numerical range.
+
+    Args:
+        M: (d, c) cross moment of features and labels.
+        metric: N, factored.
+    """
+    import scipy.linalg  # slow to import, and needed here alone
+
+    if not metric.n_dropped:
+        try:
+            _, vectors = scipy.linalg.eigh((M @ M.T).cpu().numpy(), metric.matrix.cpu().numpy())
+            return torch.from_numpy(vectors).to(M.device).flip(1)
+        except scipy.linalg.LinAlgError:
+            pass
+    reduced = metric.whiten(M)
+    return metric.unwhiten(torch.linalg.eigh(reduced @ reduced.T)[1].flip(1))
+
+
 @dataclass(frozen=True)
 class LabelDirections:
     """The eigenpairs of `M Mᵀ u = Λ N u` with Λ > 0: the directions that carry the labels.

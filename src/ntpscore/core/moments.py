@@ -24,6 +24,7 @@ from ntpscore.core.prefix_products import (
     prepare_prefix_products,
     symmetric,
 )
+from ntpscore.core.published import PublishedMoments
 from ntpscore.errors import MomentsError
 from ntpscore.files import replacing
 
@@ -41,6 +42,13 @@ _SHAPES: dict[str, tuple[str, ...]] = {
     "sum_YY": ("c", "c"),
     "sum_Y_shuffled": ("P", "c"),
     "sum_Y_shuffled_power": ("P",),
+}
+# What the released code sums, in float32 and as means; see `core.published`.
+_PUBLISHED: dict[str, tuple[str, ...]] = {
+    "published_N": ("l", "d", "d"),
+    "published_M": ("l", "d", "c"),
+    "published_C0": ("l", "d", "d"),
+    "published_C1": ("l", "d", "d"),
 }
 # Of these only what is on and above the diagonal means anything.
 _SYMMETRIC = ("sum_N", "sum_C0")
@@ -64,6 +72,7 @@ class LayerMoments:
         Y_shuffled_power: (P,) `E[‖Y_π‖²]`.
         n_texts: how many texts the means are over.
         grouping: of the texts, None where each is independent of the others.
+        published: the moments as the released code makes them, if they were asked for.
     """
 
     N: Float[Tensor, "d d"]
@@ -79,6 +88,7 @@ class LayerMoments:
     Y_shuffled_power: Float[Tensor, " P"]
     n_texts: int
     grouping: Grouping | None = None
+    published: PublishedMoments | None = None
 
     def chance_r2(self, rank: int) -> float:
         """The mean R² of least squares on labels that have nothing to do with the features.
@@ -131,6 +141,10 @@ class LayerMoments:
         return variances * (variances > _NO_VARIANCE * power)
 
 
+def _dtype(name: str) -> torch.dtype:
+    return torch.float32 if name in _PUBLISHED else DTYPE
+
+
 # A variance below this share of the second moment is the rounding of a difference.
 _NO_VARIANCE = 1e-13
 
@@ -160,6 +174,8 @@ class Moments:
         device: where the sums live; updates may come from the same device only.
         precision: of the products that are added; the sums themselves are always in float64.
         grouping: of the texts, None where each is independent of the others.
+        published_of: how many texts there will be, to sum the moments as the released code does,
+            too; 0 leaves these out.
 
     Example:
         >>> import torch
@@ -181,6 +197,10 @@ class Moments:
     sum_YY: Tensor
     sum_Y_shuffled: Tensor
     sum_Y_shuffled_power: Tensor
+    published_N: Tensor
+    published_M: Tensor
+    published_C0: Tensor
+    published_C1: Tensor
 
     def __init__(
         self,
@@ -192,6 +212,7 @@ class Moments:
         *,
         precision: Precision = "float64",
         grouping: Grouping | None = None,
+        published_of: int = 0,
     ) -> None:
         self.precision: Precision = precision
         self.layers = tuple(range(layers)) if isinstance(layers, int) else tuple(layers)
@@ -208,8 +229,9 @@ class Moments:
         self.n_texts = 0
         self.n_tokens = 0
         self.grouping = grouping
+        self.published_of = published_of
         for name, shape in self._shapes().items():
-            setattr(self, name, torch.zeros(shape, dtype=DTYPE, device=device))
+            setattr(self, name, torch.zeros(shape, dtype=_dtype(name), device=device))
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         size = {
@@ -218,13 +240,20 @@ class Moments:
             "c": self.n_outputs,
             "P": self.n_shuffles,
         }
-        return {name: tuple(size[axis] for axis in axes) for name, axes in _SHAPES.items()}
+        shapes = _SHAPES | (_PUBLISHED if self.published_of else {})
+        return {name: tuple(size[axis] for axis in axes) for name, axes in shapes.items()}
 
     @staticmethod
-    def n_bytes(n_layers: int, width: int, n_outputs: int, n_shuffles: int) -> int:
+    def n_bytes(
+        n_layers: int, width: int, n_outputs: int, n_shuffles: int, published: bool = False
+    ) -> int:
         """Bytes that the sums of such moments take in memory."""
         size = {"l": n_layers, "d": width, "c": n_outputs, "P": n_shuffles}
-        return 8 * sum(math.prod(size[axis] for axis in axes) for axes in _SHAPES.values())
+        shapes = _SHAPES | (_PUBLISHED if published else {})
+        return sum(
+            _dtype(name).itemsize * math.prod(size[axis] for axis in axes)
+            for name, axes in shapes.items()
+        )
 
     @property
     def device(self) -> torch.device:
@@ -332,7 +361,16 @@ class Moments:
             hidden_states, batch.lengths, self.sum_C0[i], self.sum_C1[i], self.precision
         )
         add_to_N = prepare_gram(mean, self.sum_N[i])
-        return partial(self._add, i, (add_products, add_to_N), M_all, sum_of_means, next_power)
+        adds: list[Callable[[], None]] = [add_products, add_to_N]
+        if self.published_of:
+            published = self._published(i).plus(
+                hidden_states, batch.lengths, batch.Y, self.published_of
+            )
+            adds.append(partial(self._published(i).replace_by, published))
+        return partial(self._add, i, adds, M_all, sum_of_means, next_power)
+
+    def _published(self, i: int) -> PublishedMoments:
+        return PublishedMoments(*(getattr(self, name)[i] for name in _PUBLISHED))
 
     def _add(
         self,
@@ -420,9 +458,9 @@ class Moments:
     # -- combining and reading ------------------------------------------------------------------
 
     @property
-    def size(self) -> tuple[tuple[int, ...], int, int, int]:
-        """Layers, width, outputs and shuffles: moments add up where these are the same."""
-        return (self.layers, self.width, self.n_outputs, self.n_shuffles)
+    def size(self) -> tuple[tuple[int, ...], int, int, int, int]:
+        """Layers, width, outputs, shuffles, texts of all: moments add up where these are equal."""
+        return (self.layers, self.width, self.n_outputs, self.n_shuffles, self.published_of)
 
     def add(self, other: "Moments") -> None:
         """Add the moments of further texts to these, which takes no further memory."""
@@ -431,7 +469,7 @@ class Moments:
                 "moments add up only over the same layers, width, outputs and shuffles: got "
                 f"{self.size} and {other.size}"
             )
-        for name in _SHAPES:
+        for name in self._shapes():
             getattr(self, name).add_(getattr(other, name).to(self.device))
         self.n_texts += other.n_texts
         self.n_tokens += other.n_tokens
@@ -439,7 +477,10 @@ class Moments:
 
     def __add__(self, other: "Moments") -> "Moments":
         """The moments of both sets of texts together."""
-        both = Moments(self.layers, self.width, self.n_outputs, self.n_shuffles, self.device)
+        both = Moments(
+            self.layers, self.width, self.n_outputs, self.n_shuffles, self.device,
+            published_of=self.published_of,
+        )  # fmt: skip
         both.add(self)
         both.add(other)
         return both
@@ -470,6 +511,7 @@ class Moments:
             Y_shuffled_power=self.sum_Y_shuffled_power / n,
             n_texts=n,
             grouping=self.grouping,
+            published=self._published(i) if self.published_of else None,
         )
 
     # -- files ----------------------------------------------------------------------------------
@@ -491,7 +533,7 @@ class Moments:
 
         upper = torch.triu_indices(self.width, self.width, device=self.device)
         tensors = {}
-        for name in _SHAPES:
+        for name in self._shapes():
             value: Tensor = getattr(self, name)
             if name in _SYMMETRIC:
                 value = value[:, upper[0], upper[1]]
@@ -505,6 +547,7 @@ class Moments:
             "n_texts": self.n_texts,
             "n_tokens": self.n_tokens,
             "grouping": None if self.grouping is None else self.grouping.record,
+            "published_of": self.published_of,
         }
         note = {"ntpscore": json.dumps(header), **(note or {})}
         verb = "write moments to"
@@ -535,10 +578,11 @@ class Moments:
                     header["n_outputs"],
                     header["n_shuffles"],
                     device,
+                    published_of=header.get("published_of", 0),
                 )
                 upper = torch.triu_indices(moments.width, moments.width)
                 for name, shape in moments._shapes().items():
-                    value = file.get_tensor(name).to(DTYPE)
+                    value = file.get_tensor(name).to(_dtype(name))
                     if name in _SYMMETRIC:
                         full = value.new_zeros(shape)
                         full[:, upper[0], upper[1]] = value

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ntpscore.core.controls import retained_chance
+from ntpscore.core.geneig import lapack_vectors
+from ntpscore.core.grid import columns_at
 from ntpscore.core.label_sets import CompletedBasis, LabelSets, orthonormalised
 from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.core.probe import LeastSquares
+from ntpscore.core.published import score_published
 from ntpscore.core.subspaces import Subspaces, solve_subspaces
 from ntpscore.core.theory import Losses, solve_losses
 from ntpscore.errors import MomentsError
@@ -25,8 +28,12 @@ from ntpscore.errors import MomentsError
 # far as this much memory goes.
 _SOLVE_MATRICES = 40
 _SOLVE_BYTES = 4 * 10**9
-ScoreName = Literal["algorithm1", "published", "expected", "supervised", "subspace", "retained"]
-SCORES: tuple[ScoreName, ...] = get_args(ScoreName)
+ScoreName = Literal[
+    "algorithm1", "smallest_first", "expected", "supervised", "subspace", "retained", "published"
+]
+# The six that the moments always give, and what is computed only if it was asked for.
+SCORES: tuple[ScoreName, ...] = get_args(ScoreName)[:-1]
+FURTHER_SCORES: tuple[ScoreName, ...] = get_args(ScoreName)[-1:]
 Solved = TypeVar("Solved")
 
 
@@ -35,9 +42,11 @@ class LayerScores:
     """Every score of one layer for every k = 1 … d (index k − 1).
 
     Attributes:
-        values: (d,) per score.
+        values: (d,) per score; `published` only where the moments have what it needs.
         chance: (d,) per score, its mean where V's directions are drawn at random.
-        shuffled: (P, d) per score, the score under each label permutation.
+        shuffled: (P, d) per score, the score under each label permutation. NaN of `published`, and
+            of `algorithm1` behind the labels' rank, each of which would take a further
+            eigenproblem of the whole width for each permutation.
         basis_dependent: (d,) per score, whether the value hangs on an arbitrary choice of basis.
         n_label_directions: r, the numerical rank of M.
         r2: the centred in-sample R² of ordinary least squares on this layer.
@@ -87,7 +96,7 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
 
     Returns:
         The scores; entries are NaN where a score is not defined (no label direction at all, or
-        zero columns of U or V in `published`).
+        zero columns of U or V in `smallest_first` and `published`).
 
     Raises:
         MomentsError: a moment is not finite, or N or C0 is zero.
@@ -103,12 +112,11 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
 
     k = torch.arange(1, d + 1, device=T.device)
     used_V = k.clamp(max=m_V)
-    fraction_V, fraction_N = k * m_V // d, k * m_N // d
+    fraction_V, fraction_N = (columns_at(d, m).to(k) for m in (m_V, m_N))
     completed = CompletedBasis.of(label_sets, spaces.N)
-    algorithm1 = completed.ratios(T, used_V, k.clamp(max=m_N))
-    # Ascending order: the first columns are those of the smallest eigenvalues.
-    published = completed.reversed().ratios(T_ascending.flip(1), fraction_V, fraction_N)
-    published = torch.where(fraction_V > 0, published, float("nan"))
+    # The first columns are those of the smallest eigenvalues.
+    smallest_first = completed.reversed().ratios(T_ascending.flip(1), fraction_V, fraction_N)
+    smallest_first = torch.where(fraction_V > 0, smallest_first, float("nan"))
 
     directions = label_sets.split(T @ label_sets.joined)  # (sets, m_V, r)
     per_column = directions.square()
@@ -123,7 +131,13 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
     expected = (inside + share * (all_inside - inside)) / (
         U_norms.sum(1, keepdim=True) * (1 - share) + share * all_norm
     )
-    expected = torch.where(k <= r, algorithm1, expected)
+    # Up to the labels' own rank the columns of U are given, behind it they are the solver's choice.
+    leading = per_column.cumsum(1).cumsum(2)[:, used_V - 1, k.clamp(max=U.shape[2]) - 1]
+    leading = leading / U_norms.cumsum(1)[:, k.clamp(max=U.shape[2]) - 1]
+    expected = torch.where(k <= r, leading, expected)
+    chosen = torch.full_like(leading, float("nan"))
+    chosen[0] = _solvers_choice(moments, spaces, used_V, k.clamp(max=m_N))
+    algorithm1 = torch.where(k <= r, leading, chosen)
     cosines = orthonormalised(directions, U, label_sets.ranks)
     subspace = _pad(cosines.square().sum(2).cumsum(1), d) / r
 
@@ -135,7 +149,7 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
     )
     by_name: dict[ScoreName, Tensor] = {
         "algorithm1": algorithm1,
-        "published": published,
+        "smallest_first": smallest_first,
         "expected": expected,
         "supervised": supervised,
         "subspace": subspace,
@@ -143,7 +157,7 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
     }
     columns_chance = used_V.to(T.dtype) / d
     chance: dict[ScoreName, Tensor] = dict.fromkeys(SCORES, columns_chance)
-    chance["published"] = fraction_V.to(T.dtype) / d
+    chance["smallest_first"] = fraction_V.to(T.dtype) / d
     chance["retained"] = torch.where(
         retained[0].isnan(),
         float("nan"),
@@ -154,7 +168,12 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
     basis_dependent = dict.fromkeys(SCORES, nowhere)
     basis_dependent["algorithm1"] = (k > rank) & (rank < m_N)
     # Ascending, U's arbitrary columns come first: all m_N of them are safe only together.
-    basis_dependent["published"] = (fraction_N < m_N) & (rank < m_N)
+    basis_dependent["smallest_first"] = (fraction_N < m_N) & (rank < m_N)
+    if moments.published is not None:
+        value, chance["published"] = (x.to(T.device) for x in score_published(moments.published))
+        by_name["published"] = torch.full_like(leading, float("nan"))
+        by_name["published"][0] = value
+        basis_dependent["published"] = ~nowhere
     return LayerScores(
         values={name: values[0] for name, values in by_name.items()},
         chance=chance,
@@ -180,6 +199,16 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
         next_token_k90=_columns_that_hold(spaces.next_token.values, 0.9),
         losses=solve_losses(moments, spaces),
     )
+
+
+def _solvers_choice(
+    moments: LayerMoments, spaces: Subspaces, rows: Int[Tensor, " d"], columns: Int[Tensor, " d"]
+) -> Float[Tensor, " d"]:
+    """`‖P U‖² / ‖U‖²` over so many columns of V and of LAPACK's U, for each step."""
+    U = lapack_vectors(moments.M, spaces.N)
+    inside = (spaces.nested_products[0] @ (spaces.N.factor @ U)).square()
+    sums: Tensor = inside.cumsum(0).cumsum(1)[rows - 1, columns - 1]
+    return sums / U.square().sum(0).cumsum(0)[columns - 1]
 
 
 def _columns_that_hold(values: Float[Tensor, " m"], share: float) -> int:
@@ -210,13 +239,10 @@ class ScoreTable:
     width: int
     by_layer: tuple[LayerScores, ...]
 
-
-GRID_STEPS = 20
-
-
-def grid_of_k(width: int) -> list[int]:
-    """The paper's grid k/d = 0.05, 0.10, …, 0.95, rounded down, without repeats and zeros."""
-    return sorted({step * width // GRID_STEPS for step in range(1, GRID_STEPS)} - {0}) or [1]
+    @property
+    def names(self) -> tuple[ScoreName, ...]:
+        """The scores that it holds."""
+        return tuple(self.by_layer[0].values)
 
 
 def score_moments(moments: Moments, on_layer: Callable[[int], None] | None = None) -> ScoreTable:

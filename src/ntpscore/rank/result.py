@@ -10,7 +10,7 @@ from ntpscore.result_folder import UNFINISHED, complete, hold_folder, read_resul
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 KIND = "rank"
 RECORD = "rank.json"
 COLUMNS = ("at", "model", "metric", "layer", "k", "value", "rank", "tied", "reason")

@@ -28,7 +28,7 @@ LayerChoice = Literal["both", "last", "best"] | int
 # What `explain_failure` may find to be no bug.
 FAILURES = (NtpscoreError, RuntimeError, MemoryError, np.linalg.LinAlgError)
 # With no more texts than features each of them is what its definition makes of any labels.
-_MEANINGLESS = {"r2", "h_score", "retained", "algorithm1", "published", "expected"}
+_MEANINGLESS = {"r2", "h_score", "retained", "algorithm1", "smallest_first", "expected"}
 _TOO_FEW = "no more texts than features: it is the same whatever the labels are"
 
 

@@ -32,6 +32,7 @@ def check_memory(
     *,
     copies: int = 1,
     folds: int = 0,
+    published: bool = False,
 ) -> int:
     """The bytes that the sums of a run and the solving of a layer will take, if they fit.
 
@@ -43,15 +44,16 @@ def check_memory(
         device: where the sums are kept.
         copies: how many threads add sums of their own.
         folds: further moments of one layer, without shuffles.
+        published: whether the sums of the released code are wanted, too.
     """
     solving = solve_bytes(width) + folds * Moments.n_bytes(1, width, n_outputs, 0)
-    needed = copies * Moments.n_bytes(n_layers, width, n_outputs, n_shuffles) + solving
+    needed = copies * Moments.n_bytes(n_layers, width, n_outputs, n_shuffles, published) + solving
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     else:
         free = psutil.virtual_memory().available
     if needed > _MARGIN * free:
-        per_layer = copies * Moments.n_bytes(1, width, n_outputs, n_shuffles)
+        per_layer = copies * Moments.n_bytes(1, width, n_outputs, n_shuffles, published)
         fitting = int((_MARGIN * free - solving) / per_layer)
         advice = (
             f"choose at most {fitting} layers with --layers"
@@ -109,6 +111,7 @@ def plan_memory(
     *,
     total: int,
     n_bytes: int = 2,
+    published: bool = False,
 ) -> MemoryPlan:
     """Plan a run on a graphics card: with smaller batches, if they make it fit.
 
@@ -121,13 +124,14 @@ def plan_memory(
         batch_tokens: tokens per batch, if memory suffices.
         total: bytes that the run may take, the weights among them.
         n_bytes: of a number in the pass.
+        published: as in `check_memory`.
     """
     text = config.get_text_config(decoder=True)
     d = text.hidden_size
     inner = next((getattr(text, one) for one in _INNER_NAMES if getattr(text, one, None)), 4 * d)
     # Prefix sums and tokens side by side, and a copy; two products of the width, in float64.
     per_token = n_bytes * (_WIDE * d + _INNER * inner) + (16 + n_bytes) * d
-    per_layer = Moments.n_bytes(1, d, n_outputs, n_shuffles)
+    per_layer = Moments.n_bytes(1, d, n_outputs, n_shuffles, published)
 
     def plan(tokens: int, layers: int) -> MemoryPlan:
         batch = per_token * tokens + 16 * d**2

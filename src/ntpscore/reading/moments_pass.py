@@ -38,10 +38,14 @@ _CHECKPOINT_SHARE = 0.05
 
 
 def sums_at_once(
-    language_model: LanguageModel, n_layers: int, n_outputs: int, n_shuffles: int
+    language_model: LanguageModel,
+    n_layers: int,
+    n_outputs: int,
+    n_shuffles: int,
+    published: bool = False,
 ) -> int:
     """How many passes run at once, each with moments of its own."""
-    n_bytes = Moments.n_bytes(n_layers, language_model.width, n_outputs, n_shuffles)
+    n_bytes = Moments.n_bytes(n_layers, language_model.width, n_outputs, n_shuffles, published)
     return passes_at_once(language_model, n_bytes)
 
 
@@ -65,6 +69,7 @@ class MomentsPass:
         clock: counts the stages `forward`, `moments`, `solve` and `write`.
         bar: shows how far it is.
         feature_texts: most texts whose features are kept; 0 keeps none.
+        published: sum the moments as the released code does, too.
 
     Attributes:
         adaptive: where `until` is given.
@@ -89,6 +94,7 @@ class MomentsPass:
         clock: Clock,
         bar: Progress,
         feature_texts: int = 0,
+        published: bool = False,
     ) -> None:
         width, n_outputs = language_model.width, len(text.classes)
         self._layers = layers
@@ -107,7 +113,7 @@ class MomentsPass:
         self._permutations = shuffled_labels(len(text), shuffles, seed, groups, self._labels).to(
             device
         )
-        n_shares = sums_at_once(language_model, len(layers), n_outputs, shuffles)
+        n_shares = sums_at_once(language_model, len(layers), n_outputs, shuffles, published)
         lengths = [len(ids) for ids in tokens.ids]
         self.adaptive: AdaptiveReading | None = None
         if until is None:
@@ -122,7 +128,14 @@ class MomentsPass:
         self._reader = BatchReader(language_model, text.texts, tokens.ids, clock, "moments")
         self._sums = [
             Moments(
-                layers, width, n_outputs, shuffles, device, precision=precision, grouping=grouping
+                layers,
+                width,
+                n_outputs,
+                shuffles,
+                device,
+                precision=precision,
+                grouping=grouping,
+                published_of=len(text) if published else 0,
             )
             for _ in range(n_shares)
         ]
@@ -132,7 +145,7 @@ class MomentsPass:
         # since a changed tokenizer changes them, whatever else stays the same.
         run = [language_model.identity, text.source.content_hash, text.task, text.classes, layers,
                tokens.ids, text.labels.tolist(), text.groups.tolist(), shuffles, seed, batch_tokens,
-               precision, until, until_scores, n_shares]  # fmt: skip
+               precision, until, until_scores, n_shares, published]  # fmt: skip
         self._fingerprint = hashlib.sha256(json.dumps(run).encode()).hexdigest()
         self.warnings: list[str] = []
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ntpscore.core.scores import ScoreName, ScoreTable, grid_of_k
+from ntpscore.core.grid import grid_of_k
+from ntpscore.core.scores import ScoreName, ScoreTable
 
 # Shuffles that differ by less than this differ by rounding: z would be a ratio of two roundings.
 NO_SPREAD = 1e-9
@@ -24,8 +25,8 @@ def mean_and_sd(shuffled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class Best:
     """Where a score says most, over all layers and the grid of k.
 
-    That is the largest `value − shuffled_mean`, what the labels add to the score; without shuffles
-    the largest `value − chance`.
+    That is the largest `value − shuffled_mean`, what the labels add to the score; of a score
+    without shuffles the largest `value − chance`.
 
     Attributes:
         score: the score's name.
@@ -66,10 +67,11 @@ def find_best(table: ScoreTable, name: ScoreName) -> Best | None:
     if not defined.any():
         return None
     mean, sd = mean_and_sd(shuffled)
-    excess = np.where(defined, values - (mean if len(shuffled) else chance), -np.inf)
+    controlled = len(shuffled) > 0 and bool(np.isfinite(mean[defined]).all())
+    excess = np.where(defined, values - (mean if controlled else chance), -np.inf)
     i, j = np.unravel_index(int(excess.argmax()), excess.shape)
     p = math.nan
-    if len(shuffled):
+    if controlled:
         # Every label set, the true one too, against the mean of all: exchangeable under chance.
         pool = np.concatenate([values[None], shuffled])[:, defined]
         peaks = (pool - pool.mean(0)).max(1)

@@ -30,6 +30,8 @@ class ScoreConfig:
             with k half the width, reach no farther than this to either side; texts are then read in
             random order. None reads all.
         until_scores: names of scores, `r2` or `r2_adjusted`.
+        further_scores: names of scores that are not computed unless asked for: `published`, with
+            float32 sums of its own, each text's added one by one.
         feature_texts: most texts whose pooled hidden states are kept, for held-out accuracy; with
             more, some are drawn at random. 0 keeps none.
         skip_sanity_check: run even if the model predicts plain English badly.
@@ -62,6 +64,14 @@ class ScoreConfig:
         typed=list[str] | None,
         read=tuple,
     )
+    further_scores: tuple[str, ...] = option(
+        (),
+        "A score that is not computed unless asked for: published, what the authors' released code "
+        "gives, float32 rounding included.",
+        flag="--score",
+        typed=list[str] | None,
+        read=tuple,
+    )
     feature_texts: int = option(
         10_000, "Keep the features of at most so many texts, drawn at random.", least=0
     )
@@ -89,6 +99,23 @@ class ScoreConfig:
             )
         if self.until_scores != UNTIL_SCORES:
             self._check_until_scores()
+        if self.further_scores:
+            self._check_further_scores()
+
+    def _check_further_scores(self) -> None:
+        from ntpscore.core.scores import FURTHER_SCORES
+
+        for name in self.further_scores:
+            if name not in FURTHER_SCORES:
+                raise NtpscoreError(
+                    f"there is no further score {name!r}: choose from {', '.join(FURTHER_SCORES)}; "
+                    "the others are always computed"
+                )
+        if self.until is not None:
+            raise NtpscoreError(
+                "until can't be combined with the score published, which divides by the number of "
+                "texts before it adds: leave one of them out"
+            )
 
     def _check_until_scores(self) -> None:
         from ntpscore.core.folds import ESTIMATED  # imports torch, which `--help` doesn't need

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from ntpscore.core.scores import SCORES
 from ntpscore.errors import OutputError
 
 if TYPE_CHECKING:
@@ -15,9 +14,10 @@ def plot_scores(result: "ScoreResult", score: str, ax: "Axes | None" = None) -> 
     """A heat map of one score, layer by k; see `ScoreResult.plot`."""
     import matplotlib.pyplot as plt
 
-    if score not in SCORES:
-        raise OutputError(f"there is no score {score!r}: choose from {', '.join(SCORES)}")
     frame = result.table()
+    if score not in set(frame["score"]):
+        there = ", ".join(frame["score"].unique())
+        raise OutputError(f"there is no score {score!r} in this result: choose from {there}")
     grid = frame[frame["score"] == score].pivot_table(
         index="layer", columns="k_fraction", values="value", dropna=False
     )

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ntpscore.core.scores import ScoreTable, grid_of_k
+from ntpscore.core.grid import grid_of_k
+from ntpscore.core.scores import ScoreTable
 from ntpscore.errors import OutputError
 from ntpscore.files import to_csv, write_figure, write_text
 from ntpscore.result_folder import (
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ntpscore.core.moments import Moments
     from ntpscore.reading.features import Features
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 KIND = "score"
 MOMENTS = "moments.safetensors"
 _TABLES = ("scores.csv", "held_out.csv")

@@ -13,7 +13,7 @@ from ntpscore.core.controls import share_kept
 from ntpscore.core.folds import COVERAGE, MOST_FOLDS
 from ntpscore.core.precision import choose_precision
 from ntpscore.core.prefix_products import SAFE_CONDITION
-from ntpscore.core.scores import SCORES, ScoreTable, score_moments
+from ntpscore.core.scores import ScoreTable, score_moments
 from ntpscore.errors import DataError, ModelError
 from ntpscore.files import without_nan
 from ntpscore.forecast.evidence import Evidence
@@ -176,7 +176,7 @@ def score_text(
             batch_tokens=batch_tokens, precision=precision, until=config.until,
             until_scores=config.until_scores,
             folder=work, checkpoint_seconds=config.checkpoint_seconds, clock=clock, bar=bar,
-            feature_texts=config.feature_texts,
+            feature_texts=config.feature_texts, published="published" in config.further_scores,
         )  # fmt: skip
         moments = reading.read()
         features = reading.keep_features()
@@ -191,7 +191,7 @@ def score_text(
                 saving.result()
         with clock("accuracy"):
             judged = judge_features(features, text, config.seed, bar)
-    best = {name: asdict(found) for name in SCORES if (found := find_best(table, name)) is not None}
+    best = {n: asdict(found) for n in table.names if (found := find_best(table, n)) is not None}
     record: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "kind": KIND,
@@ -253,7 +253,8 @@ def _check_memory(
 ) -> tuple[int, int]:
     """Bytes of the sums and of solving a layer, and tokens of the batches that fit beside them."""
     n_outputs, device = len(text.classes), sums_device(language_model.device)
-    copies = sums_at_once(language_model, n_layers, n_outputs, config.shuffles)
+    published = "published" in config.further_scores
+    copies = sums_at_once(language_model, n_layers, n_outputs, config.shuffles, published)
     batch_tokens = tokens_per_batch(config.batch_tokens, language_model.device)
     if device.type == "cuda":
         model = language_model.model
@@ -262,7 +263,7 @@ def _check_memory(
         batch_tokens = plan_memory(
             model.config, weights, n_layers, n_outputs, config.shuffles, batch_tokens,
             total=weights + torch.cuda.mem_get_info(device)[0],
-            n_bytes=language_model.dtype.itemsize,
+            n_bytes=language_model.dtype.itemsize, published=published,
         ).batch_tokens  # fmt: skip
     needed = check_memory(
         n_layers,
@@ -272,6 +273,7 @@ def _check_memory(
         device,
         copies=copies,
         folds=0 if config.until is None else MOST_FOLDS + copies,
+        published=published,
     )
     return needed, batch_tokens
 
@@ -323,7 +325,7 @@ def _unsaid(n: int, width: int) -> list[str]:
     line = (
         f"{n} texts are no more than the width of {width}: a map that is fitted to all of them "
         "fits any labels, so r2 and retained say nothing, N is singular, and U's arbitrary part "
-        "fills what the texts leave open (algorithm1, published, expected); supervised and "
+        "fills what the texts leave open (algorithm1, smallest_first, expected); supervised and "
         "subspace see only the texts' own span. Held-out accuracy is known all the same."
     )
     return [line] if n <= width else []

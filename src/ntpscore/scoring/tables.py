@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ntpscore.core.scores import SCORES, ScoreTable, grid_of_k
+from ntpscore.core.grid import grid_of_k
+from ntpscore.core.scores import ScoreTable
 from ntpscore.scoring.best import mean_and_sd
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def scores_frame(table: ScoreTable, *, every_k: bool = False) -> "pd.DataFrame":
 
     k = np.arange(1, table.width + 1) if every_k else np.array(grid_of_k(table.width))
     parts = []
-    for name in SCORES:
+    for name in table.names:
         for layer, scores in zip(table.layers, table.by_layer, strict=True):
             shuffled = scores.shuffled[name][:, k - 1].cpu().numpy()
             mean, sd = mean_and_sd(shuffled)

@@ -19,8 +19,8 @@ def test_the_figures_command_names_what_it_wrote(
     patch_records(monkeypatch)
     assert run_cli("study", "figures", tmp_path, "--out", out, "--format", "svg") == 0
     printed = capsys.readouterr()
-    assert str(out / "figure_3_published.svg") in printed.out
-    assert "left out: sweep_published_logistic_accuracy_m: " in printed.err
+    assert str(out / "figure_3_algorithm1.svg") in printed.out
+    assert "left out: sweep_algorithm1_logistic_accuracy_m: " in printed.err
 
 
 def test_the_words_command_draws_and_prints(

@@ -81,15 +81,16 @@ def test_every_method_leaves_its_result_and_its_provenance(
 def test_a_cell_holds_what_score_gives(
     tiny_model_dir: Path, tmp_path: Path, folders: Folders
 ) -> None:
-    path = write_study(tmp_path, tiny_model_dir)
+    runs = '[[runs]]\nmethods = ["score"]\nfurther_scores = ["published"]\n'
+    path = write_study(tmp_path, tiny_model_dir, runs=runs)
     (job,) = jobs(load_plan(path), folders).values()
     assert run_job(job) == worker.DONE
     text = load_text(tmp_path / "one.jsonl")
-    config = ScoreConfig(shuffles=1, skip_sanity_check=True)
+    config = ScoreConfig(shuffles=1, skip_sanity_check=True, further_scores=("published",))
     direct = score(load_model(tiny_model_dir), text, config=config)
     expected = direct.table().set_index(["score", "layer", "k"])
     grid = read_cell(cell_path(folders.results, job.cell))["scores"]
-    for name in ("retained", "algorithm1"):
+    for name in ("retained", "smallest_first", "published"):
         for i, layer in enumerate(grid["layer"]):
             for j, k in enumerate(grid["k"]):
                 row = expected.loc[(name, layer, k)]

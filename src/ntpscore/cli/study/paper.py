@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def figures_command(
     results: Annotated[Path, typer.Argument(help="A study's folder of results.")],
     out: Annotated[Path, typer.Option(help="Folder for the figures and tables.")],
-    score: Annotated[str, typer.Option(help="The score that is drawn.")] = "published",
+    score: Annotated[str, typer.Option(help="The score that is drawn.")] = "algorithm1",
     choice: Annotated[
         Literal["best", "fixed"],
         typer.Option(

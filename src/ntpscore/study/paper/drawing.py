@@ -8,7 +8,7 @@ from typing import Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ntpscore.core.scores import SCORES
+from ntpscore.core.scores import FURTHER_SCORES, SCORES
 from ntpscore.errors import DataError, StudyError
 from ntpscore.files import make_folder, write_figure, write_text
 from ntpscore.study.paper.loss_plot import plot_training_losses
@@ -30,7 +30,7 @@ def draw_study(
     tables: StudyTables,
     folder: str | Path,
     *,
-    score: str = "published",
+    score: str = "algorithm1",
     choice: Choice = "best",
     format: Format = "png",  # noqa: A002
 ) -> tuple[list[Path], dict[str, str]]:
@@ -39,7 +39,7 @@ def draw_study(
     Args:
         tables: what was found.
         folder: made if it is missing.
-        score: one of the six scores.
+        score: one of the scores.
         choice: layer and k of Figures 2 and 3: the best of the sweep, or the fixed configuration.
         format: ending of the figures.
 
@@ -53,8 +53,9 @@ def draw_study(
     Source:
         Next Token Perception Score, Figures 2, 3 and S1, Tables 1 and 2.
     """
-    if score not in SCORES:
-        raise StudyError(f"there is no score {score!r}: choose from {', '.join(SCORES)}")
+    known = (*SCORES, *FURTHER_SCORES)
+    if score not in known:
+        raise StudyError(f"there is no score {score!r}: choose from {', '.join(known)}")
     folder = make_folder(folder)
     figures: dict[str, Callable[[], Figure]] = {
         f"figure_2_{score}": lambda: plot_accuracy_against_score(

@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 
 from ntpscore.adapt.result import AdaptResult
-from ntpscore.core.scores import GRID_STEPS, SCORES
+from ntpscore.core.grid import GRID_STEPS
+from ntpscore.core.scores import SCORES
 from ntpscore.errors import StudyError
 from ntpscore.files import make_folder, read_record, without_nan, write_text
 from ntpscore.rank.result import RankResult
 from ntpscore.scoring.result import ScoreResult
 from ntpscore.study.run.plan import Cell
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KIND = "study cell"
 _MOST_LOSSES = 100
 # Beyond these decimals there is nothing to compare, and a file of every layer and k stays small.
@@ -127,7 +128,7 @@ def _score_grid(result: ScoreResult) -> dict[str, Any]:
         "k": [int(number) for number in k],
         "k_fraction": [nominal_k_fraction(int(number), width) for number in k],
     }
-    for score in SCORES:
+    for score in frame["score"].unique():
         rows = frame[frame["score"] == score]
         grid[score] = {
             column: np.round(

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ntpscore.core.scores import GRID_STEPS, SCORES
+from ntpscore.core.grid import GRID_STEPS
+from ntpscore.core.scores import FURTHER_SCORES, SCORES
 from ntpscore.errors import DataError
 from ntpscore.study.run.cells import nominal_k_fraction
 from ntpscore.study.statistics.selection import (
@@ -111,7 +112,7 @@ def chosen_scores(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
         # The grid of k ends below d.
         layers["k90"] = layers["k90"].clip(1 / GRID_STEPS, 1 - 1 / GRID_STEPS)
         grid = score_grid(record)
-        for score in SCORES:
+        for score in (*SCORES, *FURTHER_SCORES):
             of_score = grid[grid["score"] == score]
             for rule, choose in SELECTION_RULES.items():
                 try:
@@ -168,7 +169,8 @@ def compare_rules(
     scores = mean_over_seeds(scores_table(scored))
     reached = mean_over_seeds(outcomes_table(records))
     rows: list[dict[str, Any]] = []
-    for model, score, outcome in product(scores["model"].unique(), SCORES, outcomes):
+    names = (*SCORES, *FURTHER_SCORES)
+    for model, score, outcome in product(scores["model"].unique(), names, outcomes):
         rows += _compare(
             values[(values["model"] == model) & (values["score"] == score)],
             scores[(scores["model"] == model) & (scores["score"] == score)],

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from ntpscore.core.scores import SCORES
+from ntpscore.core.scores import FURTHER_SCORES, SCORES
 from ntpscore.errors import DataError, StudyError
 from ntpscore.metrics import METRICS
 from ntpscore.study.run.cells import load_records, select_records
@@ -147,16 +147,17 @@ def score_grid(content: dict[str, Any]) -> pd.DataFrame:
     """
     grid = content["scores"]
     layers, k_fractions = grid["layer"], grid["k_fraction"]
-    n = len(SCORES)
+    names = [score for score in (*SCORES, *FURTHER_SCORES) if score in grid]
+    n = len(names)
     rows = pd.DataFrame(content["record"]["layers"])
     parts = [
         pd.DataFrame(
             {
                 "layer": np.tile(np.repeat(layers, len(k_fractions)), n),
                 "k_fraction": np.tile(k_fractions, n * len(layers)),
-                "score": np.repeat(SCORES, len(layers) * len(k_fractions)),
+                "score": np.repeat(names, len(layers) * len(k_fractions)),
                 **{
-                    column: np.array([grid[score][column] for score in SCORES], np.float64).ravel()
+                    column: np.array([grid[score][column] for score in names], np.float64).ravel()
                     for column in ("value", "z")
                 },
             }

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from ntpscore import progress as module
-from ntpscore.progress import Progress
+from ntpscore.progress import PlainConsole, Progress
 
 
 class Terminal:
@@ -18,12 +18,12 @@ class Terminal:
 
     def __call__(self, stderr: bool) -> Console:
         assert stderr, "bars must not go to standard output"
-        return Console(file=self.printed, force_terminal=self.is_terminal, width=100)
+        return PlainConsole(file=self.printed, force_terminal=self.is_terminal, width=100)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, show: bool | None, is_terminal: bool) -> str:
     terminal = Terminal(is_terminal)
-    monkeypatch.setattr(module, "Console", terminal)
+    monkeypatch.setattr(module, "PlainConsole", terminal)
     with Progress(show) as shown:
         shown.advance(1)  # before the first bar: nothing to count
         shown.say("a line [that] stays")

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _DOTS_PER_INCH = 150
+# What a spreadsheet takes for the start of a formula, and what marks text for it.
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "'")
+_NUMBER = re.compile(r"[+-]?[\d.,]+([eE][+-]?\d+)?")
 
 
 def without_nan(value: Any) -> Any:
@@ -39,9 +43,23 @@ def to_json(record: dict[str, Any] | list[dict[str, Any]]) -> str:
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def quote_formula(cell: Any) -> Any:
+    """A cell of CSV; a text that a spreadsheet would run as a formula gets `'` before it."""
+    is_formula = isinstance(cell, str) and cell.startswith(_FORMULA_SIGNS)
+    return f"'{cell}" if is_formula and not _NUMBER.fullmatch(cell) else cell
+
+
+def unquote_formula(cell: Any) -> Any:
+    """What `quote_formula` was given."""
+    return cell[1:] if isinstance(cell, str) and cell.startswith("'") else cell
+
+
 def to_csv(frame: "pd.DataFrame") -> str:
-    """CSV of a table, without its index."""
-    return str(frame.to_csv(index=False, lineterminator="\n"))
+    """CSV of a table, without its index; a spreadsheet takes no text in it for a formula."""
+    quoted = frame.rename(columns=quote_formula)
+    for name in quoted.select_dtypes(exclude=["number", "bool"]):
+        quoted[name] = quoted[name].map(quote_formula)
+    return str(quoted.to_csv(index=False, lineterminator="\n"))
 
 
 def read_record(

@@ -1,10 +1,33 @@
-"""Progress bars on standard error."""
+"""Progress bars on standard error, and a console that shows what others wrote as text."""
 
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import rich.progress
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from ntpscore.plain_text import plain
+
+
+class PlainConsole(Console):
+    """A console for which no text is markup, and what can't be seen is written as an escape.
+
+    Args:
+        keywords: as for `rich.console.Console`.
+    """
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **keywords)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """The segments of a renderable, their text plain."""
+        for segment in super().render(renderable, options):
+            is_plain = segment.control or segment.text.isalnum()
+            yield segment if is_plain else segment._replace(text=plain(segment.text, keep="\n"))
 
 
 class _Speed(rich.progress.ProgressColumn):
@@ -26,7 +49,7 @@ class Progress:
     """
 
     def __init__(self, show: bool | None = None) -> None:
-        console = Console(stderr=True)
+        console = PlainConsole(stderr=True)
         self._show = console.is_terminal if show is None else show
         self._bars = rich.progress.Progress(
             rich.progress.TextColumn("{task.description}", markup=False),
@@ -70,7 +93,7 @@ class Progress:
     def say(self, line: str) -> None:
         """Print a line that stays."""
         if self._show:
-            self._bars.console.print(line, style="dim", markup=False, highlight=False)
+            self._bars.console.print(line, style="dim")
 
     def advance(self, units: int) -> None:
         """Count units as done."""

@@ -227,7 +227,7 @@ def test_bad_input_ends_with_one_message_and_code_2(
     assert run_cli("predict", fitted, "--encoding", "cp1252") == 0
 
 
-def test_names_that_look_like_formulas_are_kept_and_told(
+def test_names_that_look_like_formulas_are_quoted_unless_raw(
     tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = {"animals": '=HYPERLINK("x")', "food": 'a, "b"\nc', "weather": "+1"}
@@ -236,9 +236,14 @@ def test_names_that_look_like_formulas_are_kept_and_told(
     out = tmp_path / "out"
     assert run_cli("adapt", tiny_model_dir, data, "--layer", 2, "--out", out) == 0
     capsys.readouterr()
-    assert run_cli("predict", out, data, "--split", "test", "--out", tmp_path / "labels.csv") == 0
-    assert "a spreadsheet takes '+1' for a formula" in capsys.readouterr().err
-    labels = [row["predicted"] for row in read((tmp_path / "labels.csv").read_text("utf-8"))]
+
+    def predict(*flags: str) -> list[str]:
+        path = tmp_path / "labels.csv"
+        assert run_cli("predict", out, data, "--split", "test", "--out", path, *flags) == 0
+        return [row["predicted"] for row in read(path.read_text("utf-8"))]
+
+    labels = predict("--raw")
+    assert predict() == [f"'{label}" if label[0] == "=" else label for label in labels]
     assert labels == load_adapt_result(out).predictions["predicted"].tolist()
     assert set(labels) == set(names.values())
 

@@ -7,9 +7,7 @@ from typing import Any, TextIO
 
 from ntpscore.adapt.predictor import Outputs, Predictor, cut_into_chunks
 from ntpscore.adapt.readout import Readout
-
-# What a spreadsheet takes for the start of a formula.
-_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+from ntpscore.files import quote_formula
 
 
 def write_labels(
@@ -19,12 +17,12 @@ def write_labels(
     *,
     with_probabilities: bool = False,
     as_json: bool = False,
+    raw: bool = False,
     on_chunk: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Write a line for every text, in their order and in constant memory.
 
-    Labels are written as they are in the data, whatever they start with, so that they read back the
-    same; numbers are written with all their digits.
+    Numbers are written with all their digits.
 
     Args:
         predictor: what labels them.
@@ -32,6 +30,8 @@ def write_labels(
         file: where to.
         with_probabilities: of each class too.
         as_json: an object a line, in place of CSV with a header.
+        raw: in CSV, write labels as they are in the data, though a spreadsheet may take some for
+            formulas; else these get `'` before them.
         on_chunk: told how many more texts were written.
 
     Returns:
@@ -42,8 +42,9 @@ def write_labels(
         readout.check_has_probabilities()
     names = column_names(readout, with_probabilities=with_probabilities)
     writer = csv.writer(file, lineterminator="\n")
+    cell: Callable[[Any], Any] = (lambda value: value) if raw else quote_formula
     if not as_json:
-        writer.writerow(names)
+        writer.writerow(map(cell, names))
     total = 0
     with predictor.opened() as outputs_of:
         for chunk in cut_into_chunks(texts):
@@ -55,7 +56,7 @@ def write_labels(
                     record = _record(readout, row)
                     file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
                 else:
-                    writer.writerow([""] * len(names) if row is None else row)
+                    writer.writerow([""] * len(names) if row is None else map(cell, row))
             total += len(chunk)
             on_chunk(len(chunk))
     return total
@@ -67,13 +68,6 @@ def column_names(readout: Readout, *, with_probabilities: bool = False) -> list[
     predicted = ["predicted"] if is_one else [f"predicted {name}" for name in readout.classes]
     probable = [f"probability {name}" for name in readout.classes] if with_probabilities else []
     return predicted + probable
-
-
-def formula_like(readout: Readout) -> list[str]:
-    """The classes among the labels that a spreadsheet would take for formulas."""
-    if readout.task != "classification":
-        return []
-    return [name for name in readout.classes if name.startswith(_FORMULA_SIGNS)]
 
 
 def _values(readout: Readout, outputs: Outputs, with_probabilities: bool) -> Iterator[list[Any]]:

@@ -13,7 +13,7 @@ from ntpscore.adapt.evaluation import Evaluation, Outputs, predictions
 from ntpscore.adapt.readout import HEAD, Readout
 from ntpscore.clock import Clock
 from ntpscore.errors import OutputError
-from ntpscore.files import to_csv, without_nan, write_text
+from ntpscore.files import to_csv, unquote_formula, without_nan, write_text
 from ntpscore.models import LanguageModel
 from ntpscore.reading.provenance import (
     describe_command,
@@ -140,7 +140,9 @@ def load_adapt_result(folder: str | Path) -> AdaptResult:
         if PREDICTIONS in saved.files:
             path = saved.path(PREDICTIONS)
             # A class may be called "NA".
-            predictions = pd.read_csv(path, keep_default_na=False)
+            predictions = pd.read_csv(path, keep_default_na=False).rename(columns=unquote_formula)
+            for name in predictions.select_dtypes(exclude=["number", "bool"]):
+                predictions[name] = predictions[name].map(unquote_formula)
     except (OSError, ValueError) as error:
         raise OutputError(f"{path} can't be read: {error}") from error
     if tuple(loss_curve.columns) != LOSS_COLUMNS:

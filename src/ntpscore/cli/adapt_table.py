@@ -18,12 +18,14 @@ from ntpscore.cli.tables import (
     print_warnings,
     text_table,
 )
+from ntpscore.plain_text import plain_record
 
 _MOST_ROWS = 16
 
 
 def print_adapt_result(result: AdaptResult, folder: Path | None, console: Console) -> None:
     """Print how good a method is on both splits, warnings and timings, and where it was saved."""
+    result = AdaptResult(plain_record(result.record))
     record = result.record
     model, train = record["model"], record["data"]["train"]
     where = f"{', '.join(record['targets'])} of all layers" if "targets" in record else "all layers"

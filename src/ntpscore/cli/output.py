@@ -47,6 +47,7 @@ class Output:
             rows: for CSV.
         """
         from ntpscore.files import to_json, without_nan
+        from ntpscore.progress import PlainConsole
 
         if self.json:
             found = rows().to_dict(orient="records") if record is None and rows else record
@@ -54,4 +55,4 @@ class Output:
         elif self.csv and rows is not None:
             typer.echo(rows().to_csv(index=False, lineterminator="\n"), nl=False)
         else:
-            tables(Console())
+            tables(PlainConsole())

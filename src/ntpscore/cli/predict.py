@@ -54,6 +54,10 @@ def predict_command(
     json: Annotated[
         bool, typer.Option("--json", help="Write JSON, an object a line, in place of CSV.")
     ] = False,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Write no ' before labels that a spreadsheet would run."),
+    ] = False,
     split: Annotated[
         str | None,
         typer.Option(help="Label this part of the data; default all rows.", rich_help_panel="Data"),
@@ -64,7 +68,7 @@ def predict_command(
     ] = None,
 ) -> None:
     """Parse, label, write."""
-    from ntpscore.adapt.label_file import formula_like, write_labels
+    from ntpscore.adapt.label_file import write_labels
     from ntpscore.adapt.predictor import Predictor
     from ntpscore.files import open_to_write
     from ntpscore.progress import Progress
@@ -94,7 +98,7 @@ def predict_command(
         try:
             with open_to_write(out) as file:
                 n = write_labels(
-                    predictor, lines, file, with_probabilities=proba, as_json=json,
+                    predictor, lines, file, with_probabilities=proba, as_json=json, raw=raw,
                     on_chunk=bar.advance,
                 )  # fmt: skip
         except BrokenPipeError:  # whoever reads the labels has enough of them
@@ -108,8 +112,6 @@ def predict_command(
         )
         if predictor.n_cut:
             bar.say(f"warning: {predictor.n_cut} of them were cut to the length limit of the fit")
-        if (names := formula_like(readout)) and not json:
-            bar.say(f"warning: a spreadsheet takes {names[0]!r} for a formula: import it as text")
 
 
 predict_command.__doc__ = EXAMPLES

@@ -10,6 +10,7 @@ from ntpscore.cli.options import Only, Without, takes_options
 from ntpscore.cli.output import Output
 from ntpscore.errors import NtpscoreError
 from ntpscore.models.options import ModelOptions
+from ntpscore.plain_text import plain
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.text.options import TextOptions
 
@@ -120,7 +121,7 @@ def rank_command(
         rows=lambda: result.table() if result.record["rows"] else result.standings,
     )
     for name, reason in result.failures.items():
-        typer.echo(f"ntpscore: not ranked: {name}: {reason}", err=True)
+        typer.echo(f"ntpscore: not ranked: {plain(name)}: {plain(reason, keep=chr(10))}", err=True)
     if result.failures:
         raise typer.Exit(1)
 

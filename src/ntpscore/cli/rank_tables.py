@@ -11,6 +11,7 @@ from rich.text import Text
 from ntpscore.cli.tables import LAYOUT, number, print_costs
 from ntpscore.core.scores import SCORES
 from ntpscore.metrics import METRICS
+from ntpscore.plain_text import plain_record
 from ntpscore.rank.order import CONSENSUS
 from ntpscore.rank.result import RankResult
 from ntpscore.scoring.summary import NAMES, show
@@ -27,6 +28,7 @@ Row = dict[str, Any]
 
 def print_ranking(result: RankResult, folder: Path | None, console: Console) -> None:
     """Print which model is best, the metrics that were asked for, and where it was saved."""
+    result = RankResult(plain_record(result.record))
     record = result.record
     data = record["data"]
     console.print(

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ntpscore.plain_text import plain_record
 from ntpscore.scoring.advice import next_command
 
 WIDTH, LINES = 80, 25
@@ -19,6 +20,7 @@ def summarise(record: Mapping[str, Any]) -> str:
     Args:
         record: of a result.
     """
+    record = plain_record(record)
     lines = [*_wrap(_run(record)), ""]
     accuracy = record.get("accuracy")
     if accuracy is not None and accuracy["frozen"] is not None:

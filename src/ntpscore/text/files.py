@@ -5,11 +5,14 @@ import gzip
 import io
 import json
 import lzma
+import zipfile
 import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import psutil
 
 from ntpscore.errors import DataError
 from ntpscore.text.data_sets import name_classes, read_arrow_column
@@ -22,6 +25,8 @@ _BOM = b"\xef\xbb\xbf"
 _WIDE_BOMS = {b"\xff\xfe\x00\x00": "utf-32", b"\x00\x00\xfe\xff": "utf-32", b"\xff\xfe": "utf-16",
               b"\xfe\xff": "utf-16"}  # fmt: skip
 _SNIFFED = 4096  # bytes
+_PIECE = 1 << 20  # bytes
+_EXPANDED_SHARE = 0.25
 
 
 def read_file(path: Path, table_id: str, options: TextOptions) -> Table:
@@ -55,19 +60,38 @@ def read_bytes(path: Path, table_id: str) -> bytes:
         raise DataError(f"{table_id} can't be read: {error.strerror}") from error
 
 
-def _decompress(content: bytes, decompress: Callable[[bytes], bytes], table_id: str) -> bytes:
+def _decompress(content: bytes, opened: Callable[[IO[bytes]], Any], table_id: str) -> bytes:
+    most, parts, size = _most_bytes(), list[bytes](), 0
     try:
-        return decompress(content)
+        with opened(io.BytesIO(content)) as file:
+            while part := file.read(_PIECE):
+                parts.append(part)
+                size += len(part)
+                if size > most:
+                    break
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
         raise DataError(f"{table_id} can't be decompressed: {cause_of(error)}") from error
+    _check_expanded(size, most, table_id)
+    return b"".join(parts)
 
 
-def _decompress_zstd(content: bytes) -> bytes:
+def _most_bytes() -> int:
+    """What a file may expand to: a share of the free memory, since rows take several times more."""
+    return int(_EXPANDED_SHARE * psutil.virtual_memory().available)
+
+
+def _check_expanded(size: int, most: int, table_id: str) -> None:
+    if size > most:
+        raise DataError(
+            f"{table_id} expands to more than the {most / 1e9:.1f} GB that there is memory for: "
+            "give a part of it"
+        )
+
+
+def _open_zstd(file: IO[bytes]) -> Any:
     import pyarrow as pa
 
-    with pa.CompressedInputStream(pa.BufferReader(content), "zstd") as stream:
-        decompressed: bytes = stream.read()
-        return decompressed
+    return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
 
 
 def decode(content: bytes, table_id: str, encoding: str | None) -> str:
@@ -125,8 +149,11 @@ def parse_parquet(content: bytes, table_id: str) -> Table:
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
         schema, n_rows = file.schema_arrow, file.metadata.num_rows
+        groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+        size = sum(group.total_byte_size for group in groups)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{table_id} can't be read as Parquet: {cause_of(error)}") from error
+    _check_expanded(size, _most_bytes(), table_id)
     orders = noted_class_orders((schema.metadata or {}).get(b"huggingface", b"{}"))
 
     def read_column(name: str) -> list[Any]:
@@ -176,6 +203,11 @@ def parse_xlsx(content: bytes, table_id: str) -> Table:
             f"{table_id} needs openpyxl: pip install 'ntpscore[xlsx]', or save it as CSV"
         ) from error
     try:
+        size = sum(member.file_size for member in zipfile.ZipFile(io.BytesIO(content)).infolist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        size = 0  # said below
+    _check_expanded(size, _most_bytes(), table_id)
+    try:
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
         sheets = book.sheetnames
         cells = [list(row) for row in book[sheets[0]].iter_rows(values_only=True)]
@@ -209,9 +241,8 @@ _TEXTS: dict[str, Callable[..., Table]] = {
     ".tsv": partial(parse_delimited, delimiter="\t"),
 }
 _BINARY: dict[str, Callable[[bytes, str], Table]] = {".parquet": parse_parquet, ".xlsx": parse_xlsx}
-_DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.decompress, ".zst": _decompress_zstd, ".bz2": bz2.decompress,
-    ".xz": lzma.decompress,
+_DECOMPRESSORS: dict[str, Callable[[IO[bytes]], Any]] = {
+    ".gz": gzip.open, ".zst": _open_zstd, ".bz2": bz2.open, ".xz": lzma.open,
 }  # fmt: skip
 DATA_FILE_ENDINGS = (".ndjson", ".xlsx", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
 """What the name of a file of labelled text may end in; that of its compression may follow."""

@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterable
 from typing import IO
 
-from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+
+from ntpscore.progress import PlainConsole
 
 # More than any table needs.
 _UNLIMITED = 10_000
@@ -14,11 +15,11 @@ _UNLIMITED = 10_000
 
 def print_blocks(blocks: Iterable[Table | str], file: IO[str] | None = None) -> None:
     """Print tables and texts, each as wide as it is: a number cut short can't be read."""
-    console = Console(file=file, width=None if file is None else 1)
+    console = PlainConsole(file=file, width=None if file is None else 1)
     usual = console.width
     for block in blocks:
         if isinstance(block, str):
-            console.print(block, markup=False, highlight=False, soft_wrap=True)
+            console.print(block, soft_wrap=True)
             continue
         endless = console.options.update(max_width=_UNLIMITED)
         console.width = max(usual, Measurement.get(console, endless, block).maximum)

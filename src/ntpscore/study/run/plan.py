@@ -256,7 +256,8 @@ def _options(method: str) -> AbstractSet[str]:
 
 
 def _find(data: str, source: str | None, folder: Path | None) -> str:
-    if folder is not None:
+    # A name is one of a file in the folder, never a way out of it.
+    if folder is not None and Path(data).name == data:
         for ending in DATA_FILE_ENDINGS:
             if (folder / f"{data}{ending}").is_file():
                 return str(folder / f"{data}{ending}")

@@ -14,9 +14,6 @@ def load_lazily(package: str) -> tuple[Callable[[str], Any], Callable[[], list[s
     The names are those that the file imports `as` themselves under `if TYPE_CHECKING:`, where type
     checkers and editors find them too, and those that it has already.
 
-    Args:
-        package: the package's `__name__`.
-
     Returns:
         Its `__getattr__`, `__dir__` and `__all__`.
     """

@@ -48,10 +48,6 @@ def option(
 def check_options(options: Any, error: type[NtpscoreError] = NtpscoreError) -> None:
     """Check values against `least`, `choices` and `check` of their fields.
 
-    Args:
-        options: an instance of a class of options.
-        error: what to raise.
-
     Raises:
         NtpscoreError: a value is too small or none of the choices.
     """
@@ -70,10 +66,6 @@ def check_options(options: Any, error: type[NtpscoreError] = NtpscoreError) -> N
 
 def with_keywords(keywords: Mapping[str, Any], *options: *_Kinds) -> tuple[*_Kinds]:
     """Options with keywords put in, each in the first that has a field of its name.
-
-    Args:
-        keywords: values by name.
-        options: instances of classes of options.
 
     Raises:
         NtpscoreError: a keyword is unknown to all, or a value makes no sense.
@@ -94,10 +86,6 @@ def with_keywords(keywords: Mapping[str, Any], *options: *_Kinds) -> tuple[*_Kin
 
 def refuse_late(options: Any, what: str) -> None:
     """Options that come too late must not be passed over in silence.
-
-    Args:
-        options: an instance of a class of options.
-        what: why they come too late.
 
     Raises:
         NtpscoreError: one of them is not at its default.

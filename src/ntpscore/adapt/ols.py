@@ -75,14 +75,9 @@ def _fit_ridge(features: Tensor, train: LabelledText, seed: int) -> _Fit:
 
 
 def accumulate(features: Tensor, text: LabelledText, layer: int) -> LayerMoments:
-    """The moments of one layer from its mean tokens.
+    """The moments of one layer from its mean tokens (n, d).
 
     A text's mean token has the same N and M as a text of that one token.
-
-    Args:
-        features: (n, d).
-        text: the n texts' labels.
-        layer: the hidden-state index.
     """
     moments = Moments([layer], features.shape[1], len(text.classes))
     labels = torch.from_numpy(np.ascontiguousarray(text.labels))

@@ -90,14 +90,7 @@ def make_optimiser(parameters: Sequence[nn.Parameter], config: TrainingConfig) -
 def epoch_batches(
     lengths: Sequence[int], batch_size: int, seed: int, epoch: int
 ) -> list[list[int]]:
-    """All texts once, in batches of texts of about the same length, in random order.
-
-    Args:
-        lengths: tokens of each text.
-        batch_size: texts per batch; the last of an epoch may have fewer.
-        seed: of the order.
-        epoch: every epoch has an order of its own.
-    """
+    """All texts once, in batches of texts of about the same length, in random order."""
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
     window = _WINDOW * batch_size

@@ -63,11 +63,7 @@ def common(
 
 
 def run(arguments: list[str] | None = None) -> None:
-    """Run the command line; bad input ends with one message and exit code 2.
-
-    Args:
-        arguments: in place of the process's own.
-    """
+    """Run the command line, or these arguments; bad input ends with one message and exit code 2."""
     if arguments is None:
         keep_freed_memory()
         watch_interrupts()

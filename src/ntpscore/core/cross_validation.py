@@ -334,15 +334,7 @@ def _hold_out(
     folds: Int[Tensor, " n"],
     penalties: Float[Tensor, " g"],
 ) -> HeldOut:
-    """The held-out fits.
-
-    Args:
-        scores: (n, r) centred features in a basis where `scoresᵀ scores = diag(values)`.
-        values: (r,).
-        Y: as `held_out_ridge`.
-        folds: as `held_out_ridge`.
-        penalties: as `held_out_ridge`.
-    """
+    """The held-out fits, of centred features in a basis where `scoresᵀ scores = diag(values)`."""
     Y, folds = Y.to(scores), folds.to(scores.device)
     _check_finite(Y, "labels")
     sizes = torch.bincount(folds)

@@ -27,11 +27,6 @@ class LabelSets:
         """Those of the shuffles come from (c, c) Gram matrices.
 
         These are many times faster than singular decompositions, and half the digits are enough.
-
-        Args:
-            moments: of the layer.
-            N: the second moment, factored.
-            labels: the directions of the labels themselves.
         """
         P, d, c = moments.M_shuffled.shape
         r = min(N.rank, c)

@@ -104,10 +104,6 @@ def nested_coordinates(
     The squared norm of the projection of `targets[:, j]` on the span of the first k columns is the
     sum of squares of the first k rows of column j of the result. A column that depends on those
     before it adds nothing: its row is zero.
-
-    Args:
-        columns: (m, q).
-        targets: (m, t).
     """
     m, q = columns.shape
     lead = columns[:, : min(m, q)]

@@ -11,12 +11,7 @@ Rule = Callable[[Accuracy], float | None]
 
 
 def frozen_accuracy(accuracy: Accuracy, *poolings: str) -> float:
-    """Held-out accuracy of the readout with the largest held-out R².
-
-    Args:
-        accuracy: of a result of `score`.
-        poolings: of which; of all if none is named.
-    """
+    """Held-out accuracy of the readout with the largest held-out R², of all poolings or these."""
     rows = [row for row in accuracy["readouts"] if not poolings or row["pooling"] in poolings]
     return float(max(rows, key=lambda row: row["r2"])["accuracy"])
 

@@ -37,10 +37,7 @@ def has_gemma_tokenizer(header: GgufHeader) -> bool:
 
 
 def build_gemma_tokenizer(header: GgufHeader) -> PreTrainedTokenizerFast:
-    """Build Gemma's tokenizer from a GGUF file's metadata.
-
-    Args:
-        header: Header of a GGUF file for which `has_gemma_tokenizer` holds.
+    """Build Gemma's tokenizer from the metadata of a file for which `has_gemma_tokenizer` holds.
 
     Returns:
         The tokenizer, with the beginning-of-sequence token in front unless the file says not to.

@@ -39,10 +39,6 @@ class PackagedModel:
 def locate_packaged_model(name: str, packaged: PackagedModel) -> Path:
     """Find the GGUF file of a packaged model, joining its pieces in the cache folder if need be.
 
-    Args:
-        name: The model's short name.
-        packaged: Where its pieces are.
-
     Returns:
         The file. Pieces are joined under `$XDG_CACHE_HOME/ntpscore`, or `~/.cache/ntpscore`.
     """

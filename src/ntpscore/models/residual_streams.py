@@ -14,9 +14,6 @@ from torch import Tensor
 def find_merge(base: Any) -> Callable[[Tensor], Tensor] | None:
     """How a model merges its residual streams in front of its final norm; None if it has one only.
 
-    Args:
-        base: the model without its vocabulary head.
-
     Source:
         Gemma 3n: Baykal et al., "Alternating updates for efficient transformers", 2023.
         DeepSeek V4, HunYuan V4, Qwen 4: Zhu et al., "Hyper-connections", 2024.

@@ -10,12 +10,7 @@ _MOST_NAMES = 5
 
 
 def check_token_ids(language_model: LanguageModel, ids: Sequence[Sequence[int]]) -> None:
-    """Check that a model knows the tokens that its tokenizer made of texts.
-
-    Args:
-        language_model: the model.
-        ids: token ids of each text.
-    """
+    """Check that a model knows the tokens that its tokenizer made of texts."""
     embeddings: Any = language_model.model.get_input_embeddings()
     n_known = getattr(embeddings, "num_embeddings", None)
     if n_known is None:

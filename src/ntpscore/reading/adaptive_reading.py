@@ -95,11 +95,7 @@ class AdaptiveReading:
         )  # fmt: skip
 
     def end_round(self, number: int) -> bool:
-        """Say that a round was read; returns whether reading can stop.
-
-        Args:
-            number: of the round.
-        """
+        """Say that a round was read; returns whether reading can stop."""
         self._folds.current = sum(self.added, start=self._folds.current)
         self.added = [self._empty() for _ in self.added]
         n = (number + 1) * self._round
@@ -127,13 +123,7 @@ class AdaptiveReading:
             part.save(into / f"{i}.safetensors")
 
     def load(self, folder: Path, name: str, rounds: int) -> None:
-        """Take over the folds that were written beside the checkpoint of this name.
-
-        Args:
-            folder: of the checkpoint.
-            name: as in `save`.
-            rounds: how many had ended.
-        """
+        """Take over the folds that were written beside the checkpoint of this name."""
         paths = list((folder / f"{_FOLDER}{name}").glob("*.safetensors"))
         parts = [
             Moments.load(path, self._device) for path in sorted(paths, key=lambda p: int(p.stem))

@@ -149,11 +149,6 @@ def choose_texts(text: LabelledText, most: int, seed: int) -> list[int]:
     Each class keeps its share; of a group all texts are taken or none, and its class is that of its
     first text.
 
-    Args:
-        text: n texts.
-        most: how many at most.
-        seed: the same seed draws the same texts.
-
     Returns:
         Their numbers, rising.
     """

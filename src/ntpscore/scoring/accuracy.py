@@ -166,9 +166,6 @@ def rate_words(folded: Folded) -> dict[str, Any]:
 
     TF-IDF of words and pairs of words, and of 2 to 5 characters within words, each of length 1;
     ridge regression with the same folds and relative penalties. Of at most `WORDS_TEXTS` texts.
-
-    Args:
-        folded: the texts.
     """
     from scipy.sparse import hstack
     from sklearn.feature_extraction.text import TfidfVectorizer

@@ -33,11 +33,7 @@ def _choose(record: Mapping[str, Any]) -> Choice:
 
 
 def write_advice(record: Mapping[str, Any]) -> str:
-    """What to do next, from what was found.
-
-    Args:
-        record: of a result: `accuracy`, `forecast`, `data`.
-    """
+    """What to do next, from what was found."""
     accuracy, choice = record["accuracy"], _choose(record)
     if choice == "nothing":
         return f"Nothing can be said of these texts: {accuracy['reason']}."
@@ -68,11 +64,7 @@ GUESS = {
 
 
 def next_command(record: Mapping[str, Any]) -> str | None:
-    """The command that does what the advice says; None where data came from memory.
-
-    Args:
-        record: of a result: `accuracy`, `settings`, `model`, `data`.
-    """
+    """The command that does what the advice says; None where data came from memory."""
     best = record["accuracy"]["best"]
     data = str(record["data"]["id"])
     if best is None or data.startswith("in-memory "):

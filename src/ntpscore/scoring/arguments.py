@@ -73,13 +73,7 @@ def take_model(
 
 
 def check_order(models: Sequence[Any], data: Any, usage: str) -> None:
-    """Tell whoever gave the data where a model belongs.
-
-    Args:
-        models: what was given as models.
-        data: what was given as data.
-        usage: the right order.
-    """
+    """Tell whoever gave the data where a model belongs."""
     swapped = [model for model in models if _names_data(model) and not _names_model(model)]
     if swapped:
         raise NtpscoreError(f"{swapped[0]} is labelled text, not a model: the order is {usage}")

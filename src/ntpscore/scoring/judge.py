@@ -31,14 +31,7 @@ class Judged(NamedTuple):
 def judge_features(
     features: Features | None, text: LabelledText, seed: int, bar: Progress
 ) -> Judged:
-    """Judge every readout, and trace the learning curve of the best.
-
-    Args:
-        features: of some of the texts, or of all; None where none were kept.
-        text: all texts.
-        seed: of folds, resamples and draws.
-        bar: shows how far it is.
-    """
+    """Judge every readout, and trace the learning curve of the best."""
     if features is None:
         return _nothing("no features were kept (--feature-texts 0)")
     kept = features.texts

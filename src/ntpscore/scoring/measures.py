@@ -52,14 +52,7 @@ class Measures:
 
     @classmethod
     def of(cls, task: Task, targets: Array, groups: npt.NDArray[np.int64], seed: int) -> "Measures":
-        """Draws the resamples.
-
-        Args:
-            task: what the labels are for.
-            targets: (n, c).
-            groups: (n,) 0 … m − 1.
-            seed: of the resamples.
-        """
+        """Draws the resamples."""
         m = int(groups.max()) + 1
         rng = np.random.default_rng(seed)
         counts = rng.multinomial(m, np.full(m, 1 / m), size=BOOTSTRAP).astype(np.float64)

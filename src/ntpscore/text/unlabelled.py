@@ -72,13 +72,7 @@ def load_unlabelled(
 def read_lines(
     stream: BinaryIO, *, encoding: str | None = None, skip_bad_rows: bool = False
 ) -> Iterator[str | None]:
-    """The lines of standard input, read as they are wanted.
-
-    Args:
-        stream: of bytes.
-        encoding: None means UTF-8.
-        skip_bad_rows: give None for a blank line, instead of stopping there.
-    """
+    """The lines of standard input, read as they are wanted; None for a bad one that is skipped."""
     try:
         lines = io.TextIOWrapper(stream, encoding=encoding or "utf-8-sig")
     except LookupError as error:

@@ -106,10 +106,6 @@ def draw_published(table: pd.DataFrame, path: str | Path) -> None:
     Data sets that the table also leaves out are open circles. The scores of different panels are on
     no common scale.
 
-    Args:
-        table: as `correlate_published` returns it.
-        path: a picture file, whose ending gives the format.
-
     Raises:
         OutputError: the file can't be written, or its ending is none that matplotlib knows.
     """

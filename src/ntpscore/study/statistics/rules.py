@@ -93,9 +93,6 @@ SELECTION_RULES: Mapping[str, SelectionRule] = {
 def chosen_scores(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """What every rule chooses, and finds there.
 
-    Args:
-        records: cells of a study; those of `score` count.
-
     Returns:
         The columns model, data, seed, score, rule, layer, k_fraction and value. A rule that finds
         nothing to go by, such as a score without spread under shuffles, has no row.

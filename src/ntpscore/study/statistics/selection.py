@@ -38,11 +38,7 @@ def correlations(sweep: Sweep) -> Values:
 
 
 def best_configuration(r: Values) -> int:
-    """The place of the largest oriented correlation; of equal ones the first.
-
-    Args:
-        r: (C,) in the order of the sweep: by layer, then by k.
-    """
+    """The place in the sweep of the largest oriented correlation (C,); of equal ones the first."""
     return int(_first_best(r[:, None])[0])
 
 

@@ -1,4 +1,4 @@
-"""Writes docs/models.md: what of transformers' causal language models is read, and how."""
+"""Writes docs/models.md: what of transformers' language models is read, and how."""
 
 import sys
 import warnings
@@ -11,6 +11,8 @@ sys.path.insert(0, str(ROOT))
 
 from tests.support.architectures import (  # noqa: E402
     ARCHITECTURES,
+    ENCODERS,
+    ENCODERS_NOT_TINY,
     NOT_TINY,
     describe_architecture,
 )
@@ -33,6 +35,18 @@ padding, at every layer; a probe and LoRA are trained on them. This table is wri
 | architecture | hidden states | LoRA goes into |
 |---|---|---|
 """
+_ENCODERS_HEAD = """
+## Encoders
+
+Models that read a text both ways have no next token: `score` refuses them, and the six scores and
+LEEP are not defined. `rank` (held-out accuracy, LDA, LogME and the other metrics) and `adapt` take
+them, with their padding masked, beside causal models. A folder of sentence-transformers is read as
+the transformer in it: its texts are pooled here, by mean or last token, and what it puts behind
+that (a dense layer, a norm) is left out. Tested as above.
+
+| architecture | hidden states | LoRA goes into |
+|---|---|---|
+"""
 
 
 def main() -> None:
@@ -40,10 +54,14 @@ def main() -> None:
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
     version = ".".join(transformers.__version__.split(".")[:2])
-    rows = [describe_architecture(name) for name in sorted({*ARCHITECTURES, *NOT_TINY})]
-    (ROOT / "docs" / "models.md").write_text(
-        _HEAD.format(version=version) + "\n".join(rows) + "\n", encoding="utf-8"
-    )
+    page = ""
+    for head, names, encoder in (
+        (_HEAD.format(version=version), {*ARCHITECTURES, *NOT_TINY}, False),
+        (_ENCODERS_HEAD, {*ENCODERS, *ENCODERS_NOT_TINY}, True),
+    ):
+        rows = [describe_architecture(name, encoder=encoder) for name in sorted(names)]
+        page += head + "\n".join(rows) + "\n"
+    (ROOT / "docs" / "models.md").write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

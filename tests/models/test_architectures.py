@@ -1,4 +1,4 @@
-"""Every architecture of causal language model that transformers knows, as a tiny random model.
+"""Every architecture of language model that transformers knows, as a tiny random model.
 
 A dozen families are in the default run; `make architectures` runs all (`-m architectures`).
 """
@@ -21,6 +21,10 @@ from ntpscore.reading.tokens import pad_batch, tokenize
 from ntpscore.text import Splits, load_splits
 from tests.support.architectures import (
     ARCHITECTURES,
+    ENCODERS,
+    ENCODERS_NOT_READ,
+    ENCODERS_NOT_TINY,
+    ENCODERS_WITHOUT_LORA,
     NOT_READ,
     NOT_TINY,
     WITHOUT_LORA,
@@ -33,10 +37,16 @@ FAMILIES = (
     "bloom", "ctrl", "deepseek_v3", "falcon_h1", "gemma3n_text", "gpt2", "gpt_neox", "llama",
     "llama4_text", "mamba2", "mpt", "olmo2", "opt", "phi3", "qwen3_next",
 )  # fmt: skip
+ENCODER_FAMILIES = ("bert", "distilbert", "electra", "modernbert", "mpnet", "roberta")
+_SLOW = pytest.mark.architectures
 ALL = [
-    name if name in FAMILIES else pytest.param(name, marks=pytest.mark.architectures)
+    pytest.param(name, False, marks=() if name in FAMILIES else _SLOW)
     for name in ARCHITECTURES
     if name not in NOT_READ
+] + [
+    pytest.param(name, True, id=f"{name}-encoder", marks=() if name in ENCODER_FAMILIES else _SLOW)
+    for name in ENCODERS
+    if name not in ENCODERS_NOT_READ
 ]
 # What peft and transformers say of themselves.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -59,7 +69,7 @@ def _alone(language_model: LanguageModel, ids: list[int]) -> list[torch.Tensor]:
     """Every layer of one text without padding, from transformers' own outputs."""
     with torch.inference_mode():
         output = language_model.base(
-            input_ids=torch.tensor([ids]), use_cache=False, output_hidden_states=True
+            input_ids=torch.tensor([ids]), **language_model.flags, output_hidden_states=True
         )
         below = list(output.hidden_states[:-1])
         if language_model.merge_streams is not None:
@@ -67,11 +77,12 @@ def _alone(language_model: LanguageModel, ids: list[int]) -> list[torch.Tensor]:
     return [*(states[0] for states in below), output.last_hidden_state[0]]
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(("name", "encoder"), ALL)
 def test_an_architecture_is_read_probed_and_adapted(
-    name: str, tokenizer: Any, splits: Splits
+    name: str, encoder: bool, tokenizer: Any, splits: Splits
 ) -> None:
-    language_model = make_tiny_language_model(name, tokenizer)
+    language_model = make_tiny_language_model(name, tokenizer, encoder=encoder)
+    assert language_model.reads_both_ways == encoder
     ids = tokenize(splits.train.texts, language_model, None).ids
     assert len({len(one) for one in ids}) > 2
     alone = [_alone(language_model, one) for one in ids]
@@ -87,15 +98,17 @@ def test_an_architecture_is_read_probed_and_adapted(
             n_compared += 1
 
     layers = range(language_model.n_layers + 1)
-    input_ids, _ = pad_batch(ids, range(len(ids)), language_model.device)
-    stream_hidden_states(language_model, input_ids, None, compare, layers)
+    input_ids, mask = pad_batch(ids, range(len(ids)), language_model.device)
+    stream_hidden_states(language_model, input_ids, mask if encoder else None, compare, layers)
     assert n_compared == len(ids) * len(layers)
 
     probed = fit_probe(language_model, splits.train, splits.test, config=ProbeConfig(epochs=1))
     assert probed.record["layers"] == [language_model.n_layers]
     lora = LoraConfig(steps=3, batch_size=2, rank=2)
-    if name in WITHOUT_LORA:
-        with pytest.raises(ModelError, match=f"LoRA can't go into {name}"):
+    if name in (ENCODERS_WITHOUT_LORA if encoder else WITHOUT_LORA):
+        with pytest.raises(
+            ModelError, match=f"LoRA can't go into {name}|{name} has no projections"
+        ):
             fit_lora(language_model, splits.train, config=lora)
         return
     targets = find_lora_targets(language_model)
@@ -106,10 +119,18 @@ def test_an_architecture_is_read_probed_and_adapted(
     assert all(torch.equal(after[key], value) for key, value in before.items())
 
 
-@pytest.mark.parametrize("name", NOT_READ)
-def test_what_can_not_be_read_is_refused_with_its_reason(name: str) -> None:
-    with pytest.raises(ModelError, match=f"^{name} {NOT_READ[name].split('(', maxsplit=1)[0]}"):
-        make_tiny_language_model(name)
+@pytest.mark.parametrize(
+    ("name", "reason", "encoder"),
+    [
+        *((name, reason, False) for name, reason in NOT_READ.items()),
+        *((name, reason, True) for name, reason in ENCODERS_NOT_READ.items()),
+    ],
+)
+def test_what_can_not_be_read_is_refused_with_its_reason(
+    name: str, reason: str, encoder: bool
+) -> None:
+    with pytest.raises(ModelError, match=f"^{name} {reason.split('(', maxsplit=1)[0]}"):
+        make_tiny_language_model(name, encoder=encoder)
 
 
 def test_indexers_and_parts_without_text_are_left_alone() -> None:
@@ -145,18 +166,21 @@ def test_targets_of_lora_are_what_the_architecture_has(name: str, expected: set[
     assert "a state" not in describe_targets(targets, "all-linear")
 
 
-def _rows() -> dict[str, str]:
+def _rows(*, encoder: bool) -> dict[str, str]:
     page = (Path(__file__).parents[2] / "docs" / "models.md").read_text("utf-8")
-    return {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    lines = page.split("## Encoders")[encoder].splitlines()
+    return {line.split("`")[1]: line for line in lines if line.startswith("| `")}
 
 
-def test_the_table_of_architectures_lacks_none() -> None:
-    assert _rows().keys() == {*ARCHITECTURES, *NOT_TINY}
+def test_the_tables_of_architectures_lack_none() -> None:
+    assert _rows(encoder=False).keys() == {*ARCHITECTURES, *NOT_TINY}
+    assert _rows(encoder=True).keys() == {*ENCODERS, *ENCODERS_NOT_TINY}
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_the_table_of_architectures_is_current(name: str) -> None:
-    assert _rows()[name] == describe_architecture(name)  # python scripts/models_table.py
+@pytest.mark.parametrize(("name", "encoder"), ALL)
+def test_the_table_of_architectures_is_current(name: str, encoder: bool) -> None:
+    row = describe_architecture(name, encoder=encoder)  # python scripts/models_table.py
+    assert _rows(encoder=encoder)[name] == row
 
 
 @pytest.mark.parametrize(

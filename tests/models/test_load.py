@@ -186,7 +186,7 @@ def test_load_model_refuses_a_folder_without_tokenizer(tiny_copy: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "vit"}, "is no causal language model: .*'vit'"),
+        ({"model_type": "vit"}, "is no causal language model and no encoder of text: .*'vit'"),
         ({"model_type": "t5"}, r"is an encoder-decoder \(t5\)"),
         ({"model_type": "made_up"}, "the configuration of .* can't be loaded"),
         (

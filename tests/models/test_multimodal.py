@@ -9,7 +9,6 @@ import torch
 import transformers
 
 from ntpscore.adapt.lora_targets import find_lora_targets
-from ntpscore.errors import ModelError
 from ntpscore.models import check_next_token_loss, load_model, stream_hidden_states
 from ntpscore.scoring.run import score
 from tests.support.labelled_texts import make_rows, write_rows
@@ -94,20 +93,3 @@ def test_the_text_part_of_a_multimodal_model_is_scored(
     assert not any("vision" in target for target in find_lora_targets(language_model))
     result = score(language_model, data, progress=False, skip_sanity_check=True)
     assert warning in result.record["warnings"]
-
-
-@pytest.mark.parametrize("kind", ["ModernBertConfig", "DistilBertConfig"])
-def test_an_encoder_is_refused_as_what_it_is(
-    kind: str, tiny_model_dir: Path, tmp_path: Path
-) -> None:
-    sizes = {"vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 2}
-    sizes |= {"num_attention_heads": 2, "intermediate_size": 32}
-    if kind == "DistilBertConfig":
-        sizes = {"vocab_size": 400, "dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
-    sizes |= {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 1, "cls_token_id": 0}
-    sizes |= {"sep_token_id": 1}
-    model = transformers.AutoModelForMaskedLM.from_config(getattr(transformers, kind)(**sizes))
-    model.save_pretrained(tmp_path)
-    transformers.AutoTokenizer.from_pretrained(tiny_model_dir).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match=r"is an encoder .* reads a text both ways"):
-        load_model(tmp_path)

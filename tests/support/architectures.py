@@ -1,13 +1,16 @@
-"""Tiny random models of every architecture of causal language model that transformers knows."""
+"""Tiny random models of every architecture of language model that transformers knows."""
 
 import inspect
+import re
 from typing import Any
 
 import torch
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
@@ -15,6 +18,7 @@ from transformers import (
 from ntpscore.adapt.lora_targets import find_lora_targets
 from ntpscore.errors import ModelError
 from ntpscore.models import LanguageModel, check_stream
+from ntpscore.models.encoders import is_encoder
 
 # By the names that configurations give to sizes; each takes those that it has.
 _SIZES: dict[str, Any] = {
@@ -47,7 +51,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local"], 2]], "num_layers": 4},
     "mamba2": {"num_heads": 8},
     "falcon_h1": {"mamba_d_ssm": 64, "mamba_n_heads": 4},
-        "deepseek_v4": {"head_dim": 8, "qk_rope_head_dim": 4, "num_key_value_heads": 1},
+    "deepseek_v4": {"head_dim": 8, "qk_rope_head_dim": 4, "num_key_value_heads": 1},
     "zaya": {"num_experts_per_tok": 1},
     "longcat_flash": {"head_dim": 8},
     "zamba": {
@@ -66,26 +70,29 @@ _SPECIAL: dict[str, dict[str, Any]] = {
         "local_attn_chunk_length": 4, "is_decoder": True, "num_buckets": 4,
     },
     "lfm2_moe": {"layer_types": ["full_attention"] * 3},
+    "esmc": {"num_key_value_heads": 4},
     "cohere_compass_text": {
         "layer_types": ["full_attention"] * 3,
         "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}},
     },
 }  # fmt: skip
 # Encoders that turn into decoders when they are asked to.
-_DECODER = {"is_decoder": True, "causal": True}
+_DECODER = ("is_decoder", "causal")
 
 
-def make_tiny_config(model_type: str, **changes: Any) -> PreTrainedConfig:
+def make_tiny_config(model_type: str, *, encoder: bool = False, **changes: Any) -> PreTrainedConfig:
     """A configuration of an architecture in which all that makes it large is small."""
-    kinds = {kind.model_type: kind for kind in MODEL_FOR_CAUSAL_LM_MAPPING}
-    return _make_tiny(kinds[model_type], **changes)
+    mapping = MODEL_FOR_MASKED_LM_MAPPING if encoder else MODEL_FOR_CAUSAL_LM_MAPPING
+    kinds = {kind.model_type: kind for kind in mapping}
+    return _make_tiny(kinds[model_type], encoder=encoder, **changes)
 
 
-def _make_tiny(kind: Any, **changes: Any) -> Any:
+def _make_tiny(kind: Any, *, encoder: bool = False, **changes: Any) -> Any:
     known = inspect.signature(kind.__init__).parameters.keys() | set(
         getattr(kind, "__dataclass_fields__", ())
     )
-    sizes = {name: value for name, value in (_SIZES | _DECODER).items() if name in known}
+    wanted = _SIZES | dict.fromkeys(_DECODER, not encoder)
+    sizes = {name: value for name, value in wanted.items() if name in known}
     if "qk_rope_head_dim" in known:  # latent attention: heads are of two parts
         sizes |= {"num_key_value_heads": 4}
         sizes.pop("head_dim", None)
@@ -98,12 +105,13 @@ def _make_tiny(kind: Any, **changes: Any) -> Any:
     return kind(**{**sizes, **_SPECIAL.get(kind.model_type, {}), **changes})
 
 
-def make_tiny_model(model_type: str, **changes: Any) -> Any:
+def make_tiny_model(model_type: str, *, encoder: bool = False, **changes: Any) -> Any:
     """A random model of an architecture."""
-    config = make_tiny_config(model_type, **changes)
+    config = make_tiny_config(model_type, encoder=encoder, **changes)
+    kind = AutoModelForMaskedLM if encoder else AutoModelForCausalLM
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return AutoModelForCausalLM.from_config(config).eval()
+        return kind.from_config(config).eval()
 
 
 # Which can't be made tiny from their configuration, and why.
@@ -133,36 +141,65 @@ WITHOUT_LORA = {"prophetnet"}
 ARCHITECTURES = sorted({kind.model_type for kind in MODEL_FOR_CAUSAL_LM_MAPPING} - NOT_TINY.keys())
 
 
+ENCODERS_NOT_TINY = {
+    "ibert": "its embeddings are quantized",
+    "luke": "128 million numbers at least",
+    "modernvbert": "large parts of fixed size",
+    "neomme": "sizes that depend on each other",
+    "perceiver": "has no embeddings of tokens",
+    "ultravbert": "large parts of fixed size",
+}
+ENCODERS_NOT_READ = {
+    "convbert": "reads padding, whatever its mask says",
+    "fnet": "reads padding, whatever its mask says",
+    "funnel": "is of an architecture (funnel) that is not supported yet",
+    "mobilebert": "reads padding, whatever its mask says",
+    "nystromformer": "reads padding, whatever its mask says",
+    "yoso": "reads padding, whatever its mask says",
+}
+ENCODERS_WITHOUT_LORA = {"squeezebert"}
+"""Whose projections are no linear layers."""
+_DECODERS = {"bart", "mbart", "mvp", "reformer"}
+ENCODERS = sorted(
+    {kind.model_type for kind in MODEL_FOR_MASKED_LM_MAPPING} - ENCODERS_NOT_TINY.keys() - _DECODERS
+)
+
+
 def make_tiny_language_model(
-    model_type: str, tokenizer: PreTrainedTokenizerBase | None = None, **changes: Any
+    model_type: str,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
+    encoder: bool = False,
+    **changes: Any,
 ) -> LanguageModel:
     """A random model of an architecture, as `load_model` would return it.
 
     Raises:
         ModelError: it is none that can be read.
     """
-    model = make_tiny_model(model_type, **changes)
+    model = make_tiny_model(model_type, encoder=encoder, **changes)
     language_model = LanguageModel(
         model=model, tokenizer=tokenizer, id=model_type, revision=None, content_hash=None,
         width=0, n_layers=0, dtype=torch.float32, device=torch.device("cpu"), max_length=64,
+        reads_both_ways=is_encoder(model.config),
     )  # fmt: skip
     check_stream(language_model)
     return language_model
 
 
-def describe_architecture(model_type: str) -> str:
-    """The row of an architecture in the table of `docs/models.md`."""
-    if model_type in NOT_TINY:
-        return f"| `{model_type}` | not tested: {NOT_TINY[model_type]} | |"
+def describe_architecture(model_type: str, *, encoder: bool = False) -> str:
+    """The row of an architecture in the tables of `docs/models.md`."""
+    if reason := (ENCODERS_NOT_TINY if encoder else NOT_TINY).get(model_type):
+        return f"| `{model_type}` | not tested: {reason} | |"
     try:
-        language_model = make_tiny_language_model(model_type)
+        language_model = make_tiny_language_model(model_type, encoder=encoder)
     except ModelError as error:
-        reason = str(error).partition(":")[0].removeprefix(f"{model_type} ")
+        reason = re.split(r":| \(by ", str(error))[0].removeprefix(f"{model_type} ")
         return f"| `{model_type}` | no: {reason} | |"
     read = "layer by layer" if language_model.streams else "all layers at once"
     if language_model.merge_streams is not None:
         read += ", residual streams merged"
-    if model_type in WITHOUT_LORA:
+    if model_type in (ENCODERS_WITHOUT_LORA if encoder else WITHOUT_LORA):
         return f"| `{model_type}` | {read} | no |"
     targets = find_lora_targets(language_model)
     names = sorted({name.removesuffix(".linear").rpartition(".")[2] for name in targets})

@@ -72,17 +72,25 @@ class MeanTokenClassifier(nn.Module):
     The head, the mean and everything after it are float32, whatever the base computes in.
 
     Args:
-        base: a causal transformer without vocabulary head, which returns `last_hidden_state`.
+        base: a transformer without vocabulary head, which returns `last_hidden_state`.
         width: d, of its hidden states.
         n_outputs: c, classes or targets.
         device: where the head lives.
+        reads_both_ways: whether the base is an encoder.
     """
 
     def __init__(
-        self, base: nn.Module, width: int, n_outputs: int, device: torch.device | str = "cpu"
+        self,
+        base: nn.Module,
+        width: int,
+        n_outputs: int,
+        device: torch.device | str = "cpu",
+        *,
+        reads_both_ways: bool = False,
     ) -> None:
         super().__init__()
         self.base = base
+        self._reads_both_ways = reads_both_ways
         self.head = nn.Linear(width, n_outputs, dtype=torch.float32, device=device)
 
     def forward(
@@ -95,8 +103,11 @@ class MeanTokenClassifier(nn.Module):
             attention_mask: (b, t), 1 for a token and 0 for padding.
         """
         # A causal model never looks at the padding on the right, so it needs no mask.
+        more: dict[str, Any] = {"use_cache": False}
+        if self._reads_both_ways:
+            more = {"attention_mask": attention_mask}
         with as_model_error(f"the forward pass of {type(self.base).__name__} failed"):
-            output = self.base(input_ids=input_ids, use_cache=False, return_dict=True)
+            output = self.base(input_ids=input_ids, return_dict=True, **more)
         mean = mean_tokens(output.last_hidden_state, attention_mask)
         with _full_precision(mean.device):
             outputs: Tensor = self.head(mean.to(self.head.weight.device))

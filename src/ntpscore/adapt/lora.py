@@ -70,8 +70,9 @@ def fit_lora(
             with as_model_error(f"LoRA can't go into {model.id}"):
                 adapted: Any = peft.get_peft_model(base, settings)
             classifier = MeanTokenClassifier(
-                adapted, model.output_width, len(train.classes), model.device
-            )
+                adapted, model.output_width, len(train.classes), model.device,
+                reads_both_ways=model.reads_both_ways,
+            )  # fmt: skip
         targets = adapted.targeted_module_names
         with Progress(progress) as bar:
             bar.say(describe_targets(targets, config.target_modules))
@@ -134,8 +135,9 @@ def load_classifier(
     """The classifier that `fit_lora` trained, for as long as the block runs; head from there."""
     with load_adapter(model, folder) as adapted:
         classifier = MeanTokenClassifier(
-            adapted.model.base_model, model.width, len(head.intercept), model.device
-        )
+            adapted.model.base_model, model.width, len(head.intercept), model.device,
+            reads_both_ways=model.reads_both_ways,
+        )  # fmt: skip
         with torch.no_grad():
             classifier.head.weight.copy_(head.weights.T)
             classifier.head.bias.copy_(head.intercept)

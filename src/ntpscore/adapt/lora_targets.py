@@ -112,5 +112,6 @@ def describe_targets(targets: Sequence[str], asked: str | None = None) -> str:
 
 def _names_attention(name: str) -> bool:
     parent, _, last = name.rpartition(".")
-    # Some wrap the linear layer: `q_proj.linear`.
-    return last in _ATTENTION or (last == "linear" and parent.rpartition(".")[2] in _ATTENTION)
+    # Some wrap the linear layer: `q_proj.linear`. That of DeBERTa is called as in state spaces.
+    wrapped = last == "linear" and parent.rpartition(".")[2] in _ATTENTION
+    return last in _ATTENTION or wrapped or name.endswith("attention.self.in_proj")

@@ -41,8 +41,9 @@ def fit_scratch(
     with seeded_chance(model.device, config.seed):
         fresh = type(base)(copy.deepcopy(base.config)).to(model.device, torch.float32)
         classifier = MeanTokenClassifier(
-            fresh, model.output_width, len(train.classes), model.device
-        )
+            fresh, model.output_width, len(train.classes), model.device,
+            reads_both_ways=model.reads_both_ways,
+        )  # fmt: skip
     return fit_classifier(
         "scratch", classifier, model, train, test, config, folder=folder, progress=progress
     )

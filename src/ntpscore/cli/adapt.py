@@ -79,6 +79,7 @@ def adapt_command(
     """Parse, fit, print."""
     from ntpscore.cli.adapt_table import print_adapt_result
     from ntpscore.models import load_model
+    from ntpscore.models.encoders import UNSCORED
     from ntpscore.progress import Progress
     from ntpscore.result_folder import hold_folder
     from ntpscore.scoring.arguments import check_order
@@ -103,6 +104,8 @@ def adapt_command(
                     bar.say(line)
             bar.start(f"loading {model}", None)
             language_model = load_model(model, model_options)
+            if rescore and language_model.reads_both_ways:
+                raise NtpscoreError(f"--rescore is not for {model}, an encoder: {UNSCORED}")
         keywords = {"cache": cache} if is_frozen else {}
         result = METHODS[method].fit(
             language_model, train, test, config=config, folder=folder, progress=True, **keywords

@@ -15,12 +15,12 @@ from ntpscore.scoring.config import ScoreConfig
 from ntpscore.text.options import TextOptions
 
 EXAMPLES = """
-Rank causal language models for one data set, without training.
+Rank language models for one data set, without training.
 
 The best is the one whose frozen readout does best on texts left aside; models that can't be told
 apart share a rank. [b]DATA[/b] and each [b]MODEL[/b] are given as for score. A model that can't be
 loaded, or that memory runs out for, is told at the end, with exit code 1; the others are ranked all
-the same.
+the same. Encoders, such as BERT, are ranked too, without the scores of next tokens.
 
 [b]Examples[/b]
 

@@ -40,9 +40,10 @@ def print_result(
         console.print()
         if "until" in record:
             console.print(Text(describe_until(record["until"])))
-        console.print(best_table(result))
-        console.print(layer_map(result))
-        console.print(Text(_TERMS, style="dim"))
+        if not record["model"].get("reads_both_ways"):
+            console.print(best_table(result))
+            console.print(layer_map(result))
+            console.print(Text(_TERMS, style="dim"))
         for line in record["unsaid"]:
             console.print(Text(line))
         print_warnings(console, record)

@@ -25,6 +25,10 @@ from ntpscore.models.residual_streams import find_merge
 # looks ahead differs by the size of the hidden state itself.
 _CAUSAL_TOLERANCE = 0.1
 _SAME_TOLERANCE = 0.02
+# What is masked is multiplied by zero, in every number format.
+_MASK_TOLERANCE = 1e-5
+# Tokens of the two texts that a model is tried on.
+_LONG, _SHORT = 12, 7
 
 
 class _PassFinishedError(Exception):
@@ -52,7 +56,7 @@ def stream_hidden_states(
         language_model: The model, as `load_model` returns it.
         input_ids: Token ids, (batch, length), padded on the right, on the model's device.
         attention_mask: 1 for a token and 0 for padding, (batch, length); None where nothing is
-            padded.
+            padded, or the model never looks ahead.
         on_layer: Called with the hidden-state index and the hidden states (batch, length, d) in
             the pass's dtype. It must not change or keep them: later blocks read the same tensor.
         layers: Hidden-state indices, 0 (the embedding) to L (the last block after the final norm).
@@ -90,7 +94,7 @@ def stream_hidden_states(
     ):
         try:
             with _forward_pass(language_model):
-                output = language_model.base(**inputs, use_cache=False, return_dict=True)
+                output = language_model.base(**inputs, **language_model.flags)
         except _PassFinishedError:
             return
         on_layer(language_model.n_layers, last_state(output))
@@ -198,9 +202,7 @@ def _all_hidden_states(
     language_model: LanguageModel, inputs: Mapping[str, Tensor | None]
 ) -> tuple[Tensor, ...]:
     with _last_state_of(language_model) as last_state, _forward_pass(language_model):
-        output = language_model.base(
-            **inputs, use_cache=False, return_dict=True, output_hidden_states=True
-        )
+        output = language_model.base(**inputs, **language_model.flags, output_hidden_states=True)
         *below, _ = output.hidden_states or (None,)
         if language_model.merge_streams is not None:
             below = list(map(language_model.merge_streams, below))
@@ -222,8 +224,8 @@ def check_stream(language_model: LanguageModel) -> bool:
         Whether hidden states can be streamed.
 
     Raises:
-        ModelError: The model gives no hidden states, looks ahead (is not causal), or gives others
-            for the same texts the second time.
+        ModelError: The model gives no hidden states, looks ahead (or, where it may, at padding), or
+            gives others for the same texts the second time.
     """
     with as_model_error(f"the first forward pass of {language_model.id} failed"):
         input_ids, attention_mask = _two_texts(language_model)
@@ -243,7 +245,10 @@ def check_stream(language_model: LanguageModel) -> bool:
         if language_model.narrowing is not None:
             expected = _all_hidden_states(language_model, inputs)
     _check_shapes(language_model, expected, input_ids.shape)
-    _check_causal(language_model, expected[-1], attention_mask)
+    if language_model.reads_both_ways:
+        _check_mask(language_model, expected[-1], inputs)
+    else:
+        _check_causal(language_model, expected[-1])
     for blocks in _block_lists(language_model):
         language_model.blocks = blocks
         if _reproduces(language_model, inputs, expected):
@@ -272,16 +277,15 @@ def _collect(language_model: LanguageModel, inputs: dict[str, Tensor]) -> list[T
 def _two_texts(language_model: LanguageModel) -> tuple[Tensor, Tensor]:
     # Spread over the vocabulary, away from its ends, where special tokens live.
     embedding: Any = language_model.model.get_input_embeddings()
-    long, short = 12, 7
     ids = (
-        torch.linspace(0.2, 0.8, long)
+        torch.linspace(0.2, 0.8, _LONG)
         .mul(embedding.num_embeddings)
         .long()
         .to(language_model.device)
     )
-    input_ids = torch.stack([ids, torch.cat([ids[:short], ids[:1].expand(long - short)])])
+    input_ids = torch.stack([ids, torch.cat([ids[:_SHORT], ids[:1].expand(_LONG - _SHORT)])])
     attention_mask = torch.ones_like(input_ids)
-    attention_mask[1, short:] = 0
+    attention_mask[1, _SHORT:] = 0
     return input_ids, attention_mask
 
 
@@ -316,19 +320,35 @@ def _check_shapes(
         )
 
 
-def _check_causal(
-    language_model: LanguageModel, hidden_states: Tensor, attention_mask: Tensor
-) -> None:
-    short = int(attention_mask[1].sum())
-    alone, followed = hidden_states[1, :short].float(), hidden_states[0, :short].float()
-    if not torch.isfinite(alone).all() or not torch.isfinite(followed).all():
-        return  # broken weights: the next-token loss says so
-    difference = torch.linalg.norm(alone - followed) / torch.linalg.norm(alone)
+def _check_causal(language_model: LanguageModel, hidden_states: Tensor) -> None:
+    difference = _difference(hidden_states[1, :_SHORT], hidden_states[0, :_SHORT])
     if difference > _CAUSAL_TOLERANCE:
         raise ModelError(
             f"{language_model.id} is no causal language model: its hidden states depend on the "
             f"tokens that follow (by {difference:.0%}). Give a model that predicts the next token."
         )
+
+
+def _check_mask(
+    language_model: LanguageModel, hidden_states: Tensor, inputs: dict[str, Tensor]
+) -> None:
+    input_ids = inputs["input_ids"].clone()
+    input_ids[1, _SHORT:] = input_ids[0, -1]
+    other = _all_hidden_states(language_model, {**inputs, "input_ids": input_ids})[-1]
+    difference = _difference(hidden_states[1, :_SHORT], other[1, :_SHORT])
+    if difference > _MASK_TOLERANCE:
+        raise ModelError(
+            f"{language_model.id} reads padding, whatever its mask says: what it makes of a text "
+            f"hangs on the texts beside it (by {difference:.2%})"
+        )
+
+
+def _difference(got: Tensor, expected: Tensor) -> float:
+    """The relative difference of hidden states; 0 of broken weights, of which the loss tells."""
+    got, expected = got.float(), expected.float()
+    if not torch.isfinite(got).all() or not torch.isfinite(expected).all():
+        return 0.0
+    return float(torch.linalg.norm(got - expected) / torch.linalg.norm(got))
 
 
 def _block_lists(language_model: LanguageModel) -> Iterator[Sequence[nn.Module]]:

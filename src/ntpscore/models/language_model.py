@@ -1,4 +1,4 @@
-"""A causal language model with its tokenizer, ready for a pass over texts."""
+"""A language model with its tokenizer, ready for a pass over texts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ from ntpscore.models.kept_state import KeptState
 
 @dataclass
 class LanguageModel:
-    """A causal language model, its tokenizer and what a reader of results must know about them.
+    """A language model, its tokenizer and what a reader of results must know about them.
 
     Attributes:
-        model: A transformers causal language model in evaluation mode, without gradients.
+        model: A transformers causal language model, or an encoder, in evaluation mode, without
+            gradients.
         tokenizer: Its tokenizer: pads on the right, puts the beginning-of-sequence token in front
             where the model was trained so.
         id: Hub id, path as given, or short name of a packaged model.
@@ -38,6 +39,8 @@ class LanguageModel:
             its input is layer L. None where there is none.
         kept_state: What the model keeps from one call to the next: put back before each pass, of
             which there is one at a time.
+        reads_both_ways: Whether it is an encoder: padding has to be masked, and there is no next
+            token.
     """
 
     model: PreTrainedModel
@@ -57,6 +60,7 @@ class LanguageModel:
     merge_streams: Callable[[torch.Tensor], torch.Tensor] | None = None
     narrowing: torch.nn.Linear | None = None
     kept_state: Sequence[KeptState] = ()
+    reads_both_ways: bool = False
 
     @property
     def base(self) -> Any:
@@ -64,6 +68,11 @@ class LanguageModel:
         base = self.model.base_model
         # Of some text parts of multimodal models the name of the base is not that of the attribute.
         return self.model.model if base is self.model and hasattr(base, "model") else base
+
+    @property
+    def flags(self) -> dict[str, bool]:
+        """How the base is called, besides its inputs."""
+        return {"return_dict": True} | ({} if self.reads_both_ways else {"use_cache": False})
 
     @property
     def output_width(self) -> int:

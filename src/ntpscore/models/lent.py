@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ntpscore.errors import ModelError
 from ntpscore.models.context import known_context
+from ntpscore.models.encoders import is_encoder
 from ntpscore.models.hidden_states import check_stream
 from ntpscore.models.language_model import LanguageModel
 
@@ -29,7 +30,7 @@ def borrow_model(
     as it is.
 
     Args:
-        model: a causal language model of `transformers`.
+        model: a causal language model, or an encoder, of `transformers`.
         tokenizer: its tokenizer.
     """
     if not isinstance(model, PreTrainedModel) or not callable(tokenizer):
@@ -56,6 +57,7 @@ def borrow_model(
             width=0,  # this and the layers are for `check_stream` to find
             n_layers=0,
             max_length=None,
+            reads_both_ways=is_encoder(model.config),
         )
         check_stream(language_model)
         language_model.max_length = known_context(language_model)

@@ -1,4 +1,4 @@
-"""Load a causal language model with its tokenizer: hub id, folder, GGUF file or short name."""
+"""Load a language model with its tokenizer: hub id, folder, GGUF file or short name."""
 
 import contextlib
 import functools
@@ -22,6 +22,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    AutoModelForMaskedLM,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -33,6 +34,7 @@ from transformers.utils import logging as transformers_logging
 from ntpscore.errors import ModelError
 from ntpscore.files import TemporaryFolder
 from ntpscore.models.context import configured_context, known_context
+from ntpscore.models.encoders import UNSCORED, is_encoder
 from ntpscore.models.failures import as_model_error, describe_cause
 from ntpscore.models.gemma_tokenizer import build_gemma_tokenizer, has_gemma_tokenizer
 from ntpscore.models.hidden_states import check_stream
@@ -68,7 +70,7 @@ _TOKENIZER_PACKAGES = {
 def load_model(
     model: str | Path, options: ModelOptions | None = None, **keywords: Any
 ) -> LanguageModel:
-    """Load a causal language model in evaluation mode, with its tokenizer.
+    """Load a causal language model, or an encoder, in evaluation mode, with its tokenizer.
 
     Weights are read from safetensors or GGUF files only; nothing is unpickled. A model that looks
     ahead, or lacks weights, is refused. Whether it predicts text well is for
@@ -109,7 +111,8 @@ def load_model(
             if options.device_map is None:
                 loaded = loaded.to(target)  # type: ignore[arg-type]  # transformers' stub of `to`
             loaded.eval().requires_grad_(requires_grad=False)
-            use_short_attention(loaded, loaded.device)
+            if not is_encoder(loaded.config):
+                use_short_attention(loaded, loaded.device)
             language_model = LanguageModel(
                 model=loaded,
                 tokenizer=tokenizer,
@@ -124,6 +127,7 @@ def load_model(
                 max_length=configured_context(loaded.config),
                 tokenizer_id=None if files.tokenizer is None else files.tokenizer.id,
                 tokenizer_revision=None if files.tokenizer is None else files.tokenizer.revision,
+                reads_both_ways=is_encoder(loaded.config),
             )
         check_stream(language_model)
         language_model.max_length = known_context(language_model)
@@ -131,6 +135,8 @@ def load_model(
 
 
 def _warnings(files: ModelFiles, config: PreTrainedConfig) -> tuple[str, ...]:
+    if is_encoder(config):
+        return (f"{_name(files)} reads a text both ways ({config.model_type}): {UNSCORED}",)
     if _predicts(config) and "vision_config" not in config.sub_configs:
         return ()
     return (f"{_name(files)} reads images too ({config.model_type}): its text part is used",)
@@ -181,7 +187,8 @@ def _load(
             **options,
         )
     model, report = loaded
-    if missing := sorted(report["missing_keys"]):
+    needed = f"{model.base_model_prefix}." if is_encoder(config) else ""
+    if missing := sorted(key for key in report["missing_keys"] if key.startswith(needed)):
         raise ModelError(
             f"the weights of {files.id} lack {len(missing)} tensors of its architecture, which "
             f"would be random numbers (the first: {missing[0]}). The file is incomplete, or not of "
@@ -302,17 +309,13 @@ def _check_config(files: ModelFiles, config: PreTrainedConfig) -> None:
     kind = config.model_type
     if config.is_encoder_decoder:
         raise ModelError(
-            f"{files.id} is an encoder-decoder ({kind}); only causal language models are scored, "
-            "which predict the next token from those before it"
+            f"{files.id} is an encoder-decoder ({kind}); only causal language models and encoders "
+            "are read"
         )
-    if type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING and not _predicts(config):
+    if not (is_encoder(config) or _predicts(config) or _is_multimodal(config)):
         raise ModelError(
-            f"{files.id} is an encoder ({kind}), which reads a text both ways and predicts no next "
-            "token: no score of next-token perception is defined for it"
-        )
-    if not _predicts(config) and not _is_multimodal(config):
-        raise ModelError(
-            f"{files.id} is no causal language model: transformers knows none of type {kind!r}"
+            f"{files.id} is no causal language model and no encoder of text: transformers knows "
+            f"none of type {kind!r}"
         )
 
 
@@ -327,6 +330,8 @@ def _is_multimodal(config: PreTrainedConfig) -> bool:
 
 
 def _auto_class(config: PreTrainedConfig) -> Any:
+    if is_encoder(config):
+        return AutoModelForMaskedLM
     return AutoModelForCausalLM if _predicts(config) else AutoModelForImageTextToText
 
 

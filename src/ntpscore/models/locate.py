@@ -223,6 +223,8 @@ def _locate_folder(
 ) -> ModelFiles:
     """The files of a folder, downloaded or the user's own: of a whole model or of an adapter."""
     _check_pointers(folder)
+    if (folder / "modules.json").is_file() and not (folder / "config.json").exists():
+        folder = _first_module(folder)
     names = {path.name for path in folder.iterdir()}
     weights = sorted(name for name in names if name.endswith(".safetensors"))
     is_whole = "config.json" in names and set(weights) > {ADAPTER_WEIGHTS}
@@ -240,6 +242,15 @@ def _locate_folder(
     if {ADAPTER_CONFIG, ADAPTER_WEIGHTS} <= names:
         files.adapters = (Adapter(model, folder, commit, _sha256(folder / ADAPTER_WEIGHTS)),)
     return files
+
+
+def _first_module(folder: Path) -> Path:
+    """Where sentence-transformers used to put the model that its other modules pool."""
+    try:
+        first = folder / json.loads((folder / "modules.json").read_bytes())[0]["path"]
+    except (ValueError, LookupError, TypeError):
+        return folder
+    return first if first.is_dir() else folder
 
 
 def _locate_adapter(
@@ -381,7 +392,7 @@ def _check_has_safetensors(where: str, names: list[str]) -> None:
             f"{where} holds pickled weights only, and unpickling can run any code. Convert it to "
             "safetensors where you trust it: from transformers import AutoModelForCausalLM; "
             f"AutoModelForCausalLM.from_pretrained('{where}').save_pretrained('FOLDER'), and the "
-            "same with AutoTokenizer; then give FOLDER."
+            "same with AutoTokenizer; then give FOLDER. Of an encoder it is AutoModelForMaskedLM."
         )
     raise ModelError(f"{where} holds no weights: expected one or more .safetensors files")
 

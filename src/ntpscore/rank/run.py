@@ -81,7 +81,7 @@ def rank_models(
     progress: bool | None = None,
     **keywords: Any,
 ) -> RankResult:
-    """Rank causal language models by what a frozen readout reaches on texts left aside.
+    """Rank language models, encoders among them, by what a frozen readout reaches on other texts.
 
     That is the held-out accuracy (of targets, R²) at the best layer and pooling, the choice
     repeated inside the folds. Models whose paired difference on the same texts is within its 95 %
@@ -277,6 +277,7 @@ class _OneModel:
         result = score_text(
             language_model, self.text, folder=folder, config=replace(self.config, layers=layers),
             clock=clock, evidence=self.evidence, options=self.settings, progress=self.progress,
+            encoders=True,
         )  # fmt: skip
         start = time.perf_counter()
         values: dict[Place, dict[str, Value]] = {}

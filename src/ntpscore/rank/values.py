@@ -29,6 +29,7 @@ LayerChoice = Literal["both", "last", "best"] | int
 FAILURES = (NtpscoreError, RuntimeError, MemoryError, np.linalg.LinAlgError)
 # With no more texts than features each of them is what its definition makes of any labels.
 _MEANINGLESS = {"r2", "h_score", "retained", "algorithm1", "smallest_first", "expected"}
+_BOTH_WAYS = "not defined: reads both ways"
 _TOO_FEW = "no more texts than features: it is the same whatever the labels are"
 
 
@@ -98,6 +99,8 @@ def compute_values(
 
 def _score(result: ScoreResult, name: str) -> Value:
     best = result.best.get(name)
+    if result.record["model"]["reads_both_ways"]:
+        return Value(math.nan, reason=_BOTH_WAYS)
     if best is None:
         return Value(math.nan, reason="not defined at any layer and k")
     if name in _MEANINGLESS and result.record["unsaid"]:
@@ -160,6 +163,8 @@ def _from_next_token(
     metric: Metric, language_model: LanguageModel, result: ScoreResult, labels: "npt.NDArray[Any]"
 ) -> float:
     last = language_model.n_layers
+    if language_model.reads_both_ways:
+        raise MetricError(_BOTH_WAYS)
     if last not in result.features.layers:
         raise MetricError(f"{metric.name} is a metric of the last layer, which was not read")
     last_tokens = result.features.get(last, "last")

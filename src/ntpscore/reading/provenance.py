@@ -29,6 +29,7 @@ def describe_model(language_model: LanguageModel) -> dict[str, Any]:
         "layers": language_model.n_layers,
         "dtype": str(language_model.dtype).removeprefix("torch."),
         "device": str(language_model.device),
+        "reads_both_ways": language_model.reads_both_ways,
     }
 
 

@@ -223,7 +223,8 @@ class BatchReader:
 
         try:
             # A causal model never looks at the padding on the right, so it needs no mask.
-            stream_hidden_states(self._language_model, input_ids, None, on_layer, left)
+            mask = attention_mask if self._language_model.reads_both_ways else None
+            stream_hidden_states(self._language_model, input_ids, mask, on_layer, left)
             consumer.end(batch)
         except NonFiniteError as error:
             text = self._texts[texts[error.text]]

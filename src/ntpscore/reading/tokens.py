@@ -73,6 +73,13 @@ def tokenize(
     if longest > TRIED:
         limit = min(limit, try_context(language_model, longest))
     truncated = sum(len(token_ids) > limit for token_ids in ids)
+    if language_model.reads_both_ways:
+        # It was trained on texts that are closed by a token of their own.
+        closing = set(language_model.tokenizer.all_special_ids)
+        ids = [
+            [*one[: limit - 1], one[-1]] if len(one) > limit and one[-1] in closing else one
+            for one in ids
+        ]
     return TokenizedText([token_ids[:limit] for token_ids in ids], truncated)
 
 

@@ -16,7 +16,7 @@ def plot_scores(result: "ScoreResult", score: str, ax: "Axes | None" = None) -> 
 
     frame = result.table()
     if score not in set(frame["score"]):
-        there = ", ".join(frame["score"].unique())
+        there = ", ".join(["accuracy", *frame["score"].unique()])
         raise OutputError(f"there is no score {score!r} in this result: choose from {there}")
     grid = frame[frame["score"] == score].pivot_table(
         index="layer", columns="k_fraction", values="value", dropna=False

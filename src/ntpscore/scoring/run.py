@@ -19,6 +19,7 @@ from ntpscore.files import without_nan
 from ntpscore.forecast.evidence import Evidence
 from ntpscore.forecast.lora import forecast_lora
 from ntpscore.models import LanguageModel, NextTokenLoss, check_next_token_loss
+from ntpscore.models.encoders import UNSCORED
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
 from ntpscore.progress import Progress
@@ -42,7 +43,7 @@ from ntpscore.scoring.best import find_best
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.scoring.judge import judge_features
 from ntpscore.scoring.result import KIND, MOMENTS, SCHEMA_VERSION, ScoreResult
-from ntpscore.scoring.tables import layer_record
+from ntpscore.scoring.tables import layer_record, without_scores
 from ntpscore.text import LabelledText
 from ntpscore.text.options import TextOptions
 
@@ -132,6 +133,7 @@ def score_text(
     evidence: Evidence | None = None,
     progress: bool | None = None,
     options: dict[str, Any] | None = None,
+    encoders: bool = False,
 ) -> ScoreResult:
     """`score` for a model that is loaded and text that is read.
 
@@ -146,16 +148,19 @@ def score_text(
         evidence: what the forecast of LoRA rests on; None makes none.
         progress: show progress bars on standard error; None means if it is a terminal.
         options: how model and text were asked for, to be recorded among the settings.
+        encoders: take a model that reads both ways too, without the six scores and without a
+            forecast of LoRA, whose evidence is of causal models.
     """
     config = config or ScoreConfig()
     clock = clock or Clock(STAGES)
+    has_scores = not language_model.reads_both_ways
     with clock("sanity_check"):
-        loss = _check_model(language_model, config)
+        loss = _check_model(language_model, text, config) if has_scores or not encoders else None
     layers = check_layers(config.layers, language_model, "--layers")
     needed, batch_tokens = _check_memory(language_model, text, len(layers), config)
     with clock("tokenize"):
         tokens = tokenize(text.texts, language_model, config.max_length)
-    if all(len(one) == 1 for one in tokens.ids):
+    if has_scores and all(len(one) == 1 for one in tokens.ids):
         raise DataError(
             "every text is a single token: there is no next token to predict, so no "
             "autoregressive subspace"
@@ -191,11 +196,12 @@ def score_text(
                 saving.result()
         with clock("accuracy"):
             judged = judge_features(features, text, config.seed, bar)
+        table = table if has_scores else without_scores(table)
     best = {n: asdict(found) for n in table.names if (found := find_best(table, n)) is not None}
     record: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "kind": KIND,
-        "model": {**describe_model(language_model), "next_token_loss": loss.loss},
+        "model": {**describe_model(language_model), "next_token_loss": loss and loss.loss},
         "data": describe_text(text, tokens),
         "settings": {
             **(options or {}),
@@ -206,10 +212,10 @@ def score_text(
         },
         "accuracy": judged.accuracy,
         "learning_curve": judged.learning_curve,
-        "layers": layer_record(table),
+        "layers": layer_record(table, with_scores=has_scores),
         "best": best,
         "warnings": [
-            *([] if loss.verdict == "ok" else [loss.message]),
+            *([] if loss is None or loss.verdict == "ok" else [loss.message]),
             *language_model.warnings,
             *_warnings(text, tokens),
             *reading.warnings,
@@ -228,7 +234,7 @@ def score_text(
         record, table=table, held_out=judged.held_out, moments=moments, features=features
     )
     record["seconds"] = clock.seconds()  # the forecast tells a price by them
-    if evidence is not None:
+    if evidence is not None and has_scores:
         record["forecast"] = forecast_lora(record, evidence)
     record["advice"] = write_advice(record)
     if work is not None:
@@ -240,8 +246,16 @@ def score_text(
     return result
 
 
-def _check_model(language_model: LanguageModel, config: ScoreConfig) -> NextTokenLoss:
+def _check_model(
+    language_model: LanguageModel, text: LabelledText, config: ScoreConfig
+) -> NextTokenLoss:
     """The loss on plain English, if the model is one that works."""
+    if language_model.reads_both_ways:
+        name, data = language_model.id, text.source.id
+        raise ModelError(
+            f"{name} is an encoder, which reads a text both ways: {UNSCORED}. For its held-out "
+            f"accuracy: ntpscore rank {data} {name}; for a classifier: ntpscore adapt {name} {data}"
+        )
     loss = check_next_token_loss(language_model)
     if loss.verdict == "refuse" and not config.skip_sanity_check:
         raise ModelError(f"{loss.message} (--skip-sanity-check runs it all the same)")

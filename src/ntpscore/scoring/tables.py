@@ -1,5 +1,6 @@
 """Solved scores as a table, and what is known of each layer besides."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,13 @@ COLUMNS = (
     "shuffled_sd",
     "basis_dependent",
 )
+
+
+_OF_NEXT_TOKEN = (
+    "rank_C0", "dropped_C0", "condition_C0", "residual", "next_token_r2", "next_token_k90",
+    "loss_k", "next_token_loss", "probe_loss", "excess_loss", "excess_loss_lower",
+    "excess_loss_upper",
+)  # fmt: skip
 
 
 def scores_frame(table: ScoreTable, *, every_k: bool = False) -> "pd.DataFrame":
@@ -55,11 +63,22 @@ def scores_frame(table: ScoreTable, *, every_k: bool = False) -> "pd.DataFrame":
                     columns=list(COLUMNS),
                 )
             )
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
 
 
-def layer_record(table: ScoreTable) -> list[dict[str, Any]]:
-    """What is known of each layer besides the scores, as rows for `result.json`."""
+def without_scores(table: ScoreTable) -> ScoreTable:
+    """The table of a model without next tokens: the fits alone."""
+    nothing: dict[str, Any] = {"values": {}, "chance": {}, "shuffled": {}, "basis_dependent": {}}
+    return replace(table, by_layer=tuple(replace(one, **nothing) for one in table.by_layer))
+
+
+def layer_record(table: ScoreTable, *, with_scores: bool = True) -> list[dict[str, Any]]:
+    """What is known of each layer besides the scores, as rows for `result.json`.
+
+    Args:
+        table: the solved scores.
+        with_scores: whether the model has next tokens; if not, what is of them is None.
+    """
     rows = []
     for layer, s in zip(table.layers, table.by_layer, strict=True):
         mean, sd = mean_and_sd(s.r2_shuffled.cpu().numpy())
@@ -91,4 +110,5 @@ def layer_record(table: ScoreTable) -> list[dict[str, Any]]:
                 "excess_loss_upper": s.losses.excess_upper,
             }
         )
-    return rows
+    of_next_token = () if with_scores else _OF_NEXT_TOKEN
+    return [row | dict.fromkeys(of_next_token) for row in rows]

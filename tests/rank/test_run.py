@@ -5,7 +5,6 @@ import math
 import shutil
 import weakref
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -322,7 +321,6 @@ def test_a_metric_that_fails_on_a_model_has_a_reason_and_the_others_stand(
 ) -> None:  # fmt: skip
     lda = METRICS["lda"].function
 
-    @wraps(lda)
     def fail_when_narrow(features, labels, groups) -> float:
         if features.shape[1] == models[1].width:
             raise failure

@@ -42,6 +42,7 @@ class Metric:
     """A metric and what a reader must know to use it.
 
     Attributes:
+        name: of the metric, its function and its column.
         function: takes what `needs` says and returns a float, or raises `MetricError`.
         higher_is_better: None where the value nearest to 1 is best.
         needs: `moments`: the moments of one layer. `features`: (n, d) mean-token features of one
@@ -51,16 +52,12 @@ class Metric:
         baseline: whether it is a trivial one, that takes no part in a consensus.
     """
 
+    name: str
     function: Callable[..., float]
     higher_is_better: bool | None
     needs: Needs
     reference: str
     baseline: bool = False
-
-    @property
-    def name(self) -> str:
-        """Of the metric, its function and its column."""
-        return self.function.__name__
 
     @property
     def in_folds(self) -> bool:
@@ -77,24 +74,24 @@ class Metric:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric(r2, True, "moments", "least squares"),
-        Metric(r2_adjusted, True, "moments", "Ezekiel 1930"),
-        Metric(ridge_cv, True, "features", "Golub et al. 1979"),
-        Metric(h_score, True, "moments", "Bao et al. 2019"),
-        Metric(h_score_shrunk, True, "features", "Ibrahim et al. 2021"),
-        Metric(log_me, True, "moments", "You et al. 2021"),
-        Metric(leep, True, "next_token", "Nguyen et al. 2020"),
-        Metric(n_leep, True, "features", "Li et al. 2021"),
-        Metric(trans_rate, True, "features", "Huang et al. 2022"),
-        Metric(gbc, True, "features", "Pándy et al. 2022"),
-        Metric(nearest_neighbours, True, "features", "Cover and Hart 1967"),
-        Metric(lda, True, "features", "Fisher 1936"),
-        Metric(rank_me, True, "moments", "Garrido et al. 2023"),
-        Metric(alpha_req, None, "moments", "Agrawal et al. 2022"),
-        Metric(ridge_accuracy, True, "features", "ridge probe", baseline=True),
-        Metric(ridge_error, True, "features", "ridge probe", baseline=True),
-        Metric(model_size, True, "model", "parameters", baseline=True),
-        Metric(n_classes, False, "labels", "the data", baseline=True),
-        Metric(majority_share, True, "labels", "the data", baseline=True),
+        Metric("r2", r2, True, "moments", "least squares"),
+        Metric("r2_adjusted", r2_adjusted, True, "moments", "Ezekiel 1930"),
+        Metric("ridge_cv", ridge_cv, True, "features", "Golub et al. 1979"),
+        Metric("h_score", h_score, True, "moments", "Bao et al. 2019"),
+        Metric("h_score_shrunk", h_score_shrunk, True, "features", "Ibrahim et al. 2021"),
+        Metric("log_me", log_me, True, "moments", "You et al. 2021"),
+        Metric("leep", leep, True, "next_token", "Nguyen et al. 2020"),
+        Metric("n_leep", n_leep, True, "features", "Li et al. 2021"),
+        Metric("trans_rate", trans_rate, True, "features", "Huang et al. 2022"),
+        Metric("gbc", gbc, True, "features", "Pándy et al. 2022"),
+        Metric("nearest_neighbours", nearest_neighbours, True, "features", "Cover and Hart 1967"),
+        Metric("lda", lda, True, "features", "Fisher 1936"),
+        Metric("rank_me", rank_me, True, "moments", "Garrido et al. 2023"),
+        Metric("alpha_req", alpha_req, None, "moments", "Agrawal et al. 2022"),
+        Metric("ridge_accuracy", ridge_accuracy, True, "features", "ridge probe", baseline=True),
+        Metric("ridge_error", ridge_error, True, "features", "ridge probe", baseline=True),
+        Metric("model_size", model_size, True, "model", "parameters", baseline=True),
+        Metric("n_classes", n_classes, False, "labels", "the data", baseline=True),
+        Metric("majority_share", majority_share, True, "labels", "the data", baseline=True),
     )
 }

@@ -52,7 +52,7 @@ def tables_command(
 
     One row per score and outcome: a configuration fixed in advance (last layer, k/d = 0.5), the
     best of the sweep with its p corrected for the choice, the r left over on data sets that the
-    choice had not seen, an interval with the choice inside, and r given the headroom.
+    choice had not seen, an interval with the choice inside, and r given the probe's error.
 
     [b]Examples[/b]
 

@@ -313,6 +313,18 @@ def test_basis_dependence_begins_behind_the_labels() -> None:
     assert not any(flags.any() for flags in full.basis_dependent.values())
 
 
+def test_equal_label_directions_are_basis_dependent() -> None:
+    """With fewer texts than features Λ are the shares of the classes: here 4, 4 and 2 of ten."""
+    case = cases.few_texts_case(n=10)
+    labels = np.eye(3)[[0, 1, 2, 0, 1, 2, 0, 1, 0, 1]]
+    found = score_layer(layer_of(case._replace(Y=labels)))
+    values = solve_subspaces(layer_of(case._replace(Y=labels))).labels.values
+    assert values.tolist() == pytest.approx([0.4, 0.4, 0.2])
+    assert found.basis_dependent["expected"].tolist() == [True] + [False] * (case.d - 1)
+    assert found.basis_dependent["algorithm1"][:3].tolist() == [True, False, False]
+    assert not found.basis_dependent["supervised"].any()
+
+
 # Chance
 
 

@@ -46,6 +46,7 @@ def random_sweep(
         outcomes=y,
         probe_error=None,
         r2=None,
+        classes=None,
         undefined=0,
         dropped=(),
     )

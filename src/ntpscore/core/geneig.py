@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ntpscore.core.factored_metric import (
@@ -111,6 +111,20 @@ class LabelDirections:
     def rank(self) -> int:
         """The number r of directions."""
         return len(self.values)
+
+    def is_tied(self, condition: float) -> Bool[Tensor, " r"]:
+        """(r,) whether cutting behind each direction cuts a group of equal Λ, in any order.
+
+        With no more texts than features Λ are the shares of the classes, so that classes of one
+        size tie.
+
+        Args:
+            condition: of N, by which the rounding of Λ is amplified.
+        """
+        rounding = min(4 * EPS * len(self.whitened) * condition**0.5, _LOOSEST_RANK)
+        falls = -self.values.diff(append=self.values.new_zeros(1))
+        tied: Tensor = falls <= rounding * self.values[:1]
+        return tied
 
 
 def label_directions(M: Float[Tensor, "d c"], metric: FactoredMetric) -> LabelDirections:

@@ -163,23 +163,18 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
         float("nan"),
         retained_chance(moments.N_centred, moments.M_centred, used_V),
     )
-    nowhere = torch.zeros(d, dtype=torch.bool, device=T.device)
-    rank = int(label_sets.ranks[0])
-    basis_dependent = dict.fromkeys(SCORES, nowhere)
-    basis_dependent["algorithm1"] = (k > rank) & (rank < m_N)
-    # Ascending, U's arbitrary columns come first: all m_N of them are safe only together.
-    basis_dependent["smallest_first"] = (fraction_N < m_N) & (rank < m_N)
+    basis_dependent = _basis_dependence(spaces, k, fraction_N)
     if moments.published is not None:
         value, chance["published"] = (x.to(T.device) for x in score_published(moments.published))
         by_name["published"] = torch.full_like(leading, float("nan"))
         by_name["published"][0] = value
-        basis_dependent["published"] = ~nowhere
+        basis_dependent["published"] = torch.ones_like(k, dtype=torch.bool)
     return LayerScores(
         values={name: values[0] for name, values in by_name.items()},
         chance=chance,
         shuffled={name: values[1:] for name, values in by_name.items()},
         basis_dependent=basis_dependent,
-        n_label_directions=rank,
+        n_label_directions=spaces.labels.rank,
         r2=float(probe.r2[0]),
         r2_adjusted=probe.r2_adjusted,
         r2_chance=probe.r2_chance,
@@ -199,6 +194,22 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
         next_token_k90=_columns_that_hold(spaces.next_token.values, 0.9),
         losses=solve_losses(moments, spaces),
     )
+
+
+def _basis_dependence(
+    spaces: Subspaces, k: Int[Tensor, " d"], smallest: Int[Tensor, " d"]
+) -> dict[ScoreName, Bool[Tensor, " d"]]:
+    """Where each score hangs on a choice; `smallest_first` has `smallest` columns of U."""
+    rank, columns = spaces.labels.rank, spaces.N.rank
+    nowhere = torch.zeros_like(k, dtype=torch.bool)
+    tied = nowhere.clone()
+    tied[:rank] = spaces.labels.is_tied(spaces.N.condition)
+    by_name: dict[ScoreName, Tensor] = dict.fromkeys(SCORES, nowhere)
+    by_name["expected"] = tied
+    by_name["algorithm1"] = tied | (k > rank) & (rank < columns)
+    # Ascending, U's arbitrary columns come first: all of them are safe only together.
+    by_name["smallest_first"] = (smallest < columns) & (rank < columns)
+    return by_name
 
 
 def _solvers_choice(

@@ -78,7 +78,7 @@ def test_no_number_is_cut_however_narrow_the_terminal(
         ]  # fmt: skip
         assert found[9] == f"{row['best_low']:+.2f}…{row['best_high']:+.2f}"
         left_out = [row["r_left_out"], row["r_left_out_model"]]
-        assert found[10:-3] == [f"{r:+.2f}" for r in left_out if not np.isnan(r)]
+        assert found[10:-4] == [f"{r:+.2f}" for r in left_out if not np.isnan(r)]
     assert len(lines[2].split()) == len(lines[0].split()) + 1
     assert "all models together" in printed
     assert "published, lora_gain, three: " in printed

@@ -3,7 +3,12 @@
 import typer
 
 from ntpscore.cli.study.forecast import forecast_command
-from ntpscore.cli.study.paper import figures_command, published_command, words_command
+from ntpscore.cli.study.paper import (
+    figures_command,
+    paper_command,
+    published_command,
+    words_command,
+)
 from ntpscore.cli.study.run import run_command, status_command
 from ntpscore.cli.study.tables import rules_command, tables_command
 
@@ -14,6 +19,7 @@ app.command("run")(run_command)
 app.command("status")(status_command)
 app.command("tables")(tables_command)
 app.command("rules")(rules_command)
+app.command("paper")(paper_command)
 app.command("figures")(figures_command)
 app.command("words")(words_command)
 app.command("published")(published_command)

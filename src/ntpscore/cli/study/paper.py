@@ -1,4 +1,4 @@
-"""`ntpscore study figures`, `words` and `published`: the paper's figures, tables and points."""
+"""`ntpscore study figures`, `paper`, `words`, `published`: the paper's figures, tables, points."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -54,6 +54,78 @@ def figures_command(
         typer.echo(str(path))
     for name, reason in missing.items():
         typer.echo(f"left out: {name}: {reason}", err=True)
+
+
+@takes_options
+def paper_command(
+    results: Annotated[Path, typer.Argument(help="A study's folder of results.")],
+    output: Output,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Only this model; may be given more than once.")
+    ] = None,
+) -> None:
+    """Judge a study's scores by the paper's own protocol, beside the paper's own figures.
+
+    Outcomes of the training texts, layers 0 to L - 1, of all layers and k the best with the
+    expected sign, nothing corrected for that choice: see `ntpscore study tables` for what is left.
+
+    [b]Examples[/b]
+
+      ntpscore study paper results/smollm2
+
+      ntpscore study paper results/smollm2 --model smollm2-135m --csv > paper.csv
+    """
+    from ntpscore.study.paper.protocol import protocol_limits, protocol_table
+    from ntpscore.study.run.cells import load_records, select_records
+
+    records = select_records(load_records(results), models=model)
+    table = protocol_table(records)
+    output.show(
+        lambda _: print_blocks(protocol_blocks(table, protocol_limits(records))),
+        rows=lambda: table,
+    )
+
+
+_PROTOCOL_NOTE = """\
+Spearman's r over n data sets, at the layer (of 0 to L - 1) and k/d with the largest r of the sign
+that theory asks for: chosen by that very r, so no evidence by itself. The paper: from the weakest
+to the strongest of its eight models. given classes: r there with the number of classes held fixed;
+classes, score and classes, outcome: r of that number with each. own_layer_mse: each layer's score
+against the error of least squares on that layer, the other outcomes are of the last layer."""
+
+
+def protocol_blocks(table: "pd.DataFrame", limits: "pd.DataFrame") -> "list[Table | str]":
+    """`protocol_table`, a table per model, and `protocol_limits`."""
+    headings = ("outcome", "the paper", "score", "n", "r", "layer", "k/d", "given\nclasses",
+                "classes,\nscore", "classes,\noutcome")  # fmt: skip
+    blocks: list[Table | str] = []
+    for model, part in table.groupby("model", sort=False):
+        rows, last = [], None
+        for row in part.to_dict(orient="records"):
+            again = row["outcome"] == last
+            last = row["outcome"]
+            ends = f"{signed(row['published_low'])} … {signed(row['published_high'])}"
+            rows.append(
+                [
+                    "" if again else str(last),
+                    "" if again else ends,
+                    str(row["score"]),
+                    str(row["n"]),
+                    signed(row["r"]),
+                    number(row["layer"], 0),
+                    number(row["k_fraction"], 2),
+                    signed(row["r_given_classes"]),
+                    signed(row["r_classes"]),
+                    signed(row["r_classes_outcome"]),
+                ]
+            )
+        blocks.append(text_table(headings, rows, names=3, title=str(model)))
+    lines = [
+        f"{model}: {row['texts_per_dimension']:.1f} texts per dimension; the training accuracy is "
+        f"at least .998 on {row['saturated']:.0f} of {row['n']:.0f} data sets"
+        for model, row in limits.iterrows()
+    ]
+    return [*blocks, "\n".join([_PROTOCOL_NOTE, *lines])]
 
 
 @takes_options

@@ -145,7 +145,7 @@ def outcome_table(outcomes: "pd.DataFrame") -> "Table":
 
 _COLUMNS = (
     "score", "n", "fixed", "p", "tau", "regret", "best", "layer", "k/d", "p", "interval",
-    "data\nout", "model\nout", "sign", "given\nerror", "given\nr2",
+    "data\nout", "model\nout", "sign", "given\nerror", "given\nr2", "given\nclasses",
 )  # fmt: skip
 _SUMMARY_NOTE = """\
 Spearman's r over n data sets. fixed: last layer, k/d = 0.5, chosen before any result, its p,
@@ -153,8 +153,8 @@ weighted Kendall's tau, and the regret of choosing by it, a data set or, of seve
 model. best: of every layer and k, its p by permuting the data sets with the choice inside, its
 interval one that holds for all configurations at once. data out: each data set at the
 configuration that is best on the others. sign: how many configurations have the sign that theory
-asks for. given error, given r2: partial r of the fixed one, with one minus the probe's accuracy,
-or r2 of the last layer, held fixed."""
+asks for. given error, given r2, given classes: partial r of the fixed one, with one minus the
+probe's accuracy, r2 of the last layer, or the number of classes held fixed."""
 _ALL_MODELS_NOTE = """\
 all models together: means of their r, at layers of like depth, over the data sets that all have;
 model out: each model at the configuration that is best on the others, of the same data sets."""
@@ -205,6 +205,7 @@ def _summary_row(row: "pd.Series[Any]", of_all: bool) -> list[str]:
         f"{row['share_expected']:.0%}",
         signed(row["r_fixed_given_probe_error"]),
         signed(row["r_fixed_given_r2"]),
+        signed(row["r_fixed_given_classes"]),
     ]
 
 

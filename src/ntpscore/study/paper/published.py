@@ -58,6 +58,14 @@ def load_published() -> pd.DataFrame:
     return points
 
 
+def published_r(outcome: str) -> list[float]:
+    """Spearman's r of the published scores with an outcome of `_FIGURES`, one per model."""
+    models = load_published().groupby("model", sort=False)
+    return [
+        spearman(part[_FIGURES[outcome]].to_numpy(), part[outcome].to_numpy()) for _, part in models
+    ]
+
+
 def correlate_published(without: str = "medical", *, seed: int = 0) -> pd.DataFrame:
     """Spearman's r of the published scores with the published outcomes, per model.
 

@@ -11,7 +11,7 @@ from ntpscore.errors import DataError, StudyError
 from ntpscore.forecast.evidence import COVERAGE, POINT_COLUMNS, Evidence
 from ntpscore.forecast.rules import RULE, RULES, frozen_accuracy
 from ntpscore.study.run.plan import cell_name
-from ntpscore.study.statistics.correlation import Values, spearman
+from ntpscore.study.statistics.correlation import TIE, Values, spearman
 from ntpscore.study.statistics.tables import KEYS, outcomes_table, scores_table
 
 COLUMNS = ("cells", "predictor", "n", "data_sets", "mean_error", "spearman", "gain_told", "held")
@@ -168,10 +168,18 @@ def _fit(predictor: str, points: pd.DataFrame) -> Callable[[pd.DataFrame], Value
         return lambda part: part[predictor].to_numpy(dtype=np.float64) + shift
     gains = reached - points["probe"]
     if predictor == "constant":
-        median = float(np.median(gains))
+        median = _weighted_median(gains.to_numpy(dtype=np.float64), weights)
         return lambda part: part["probe"].to_numpy(dtype=np.float64) + median
     slope, start = np.polyfit(points[predictor].astype(float), gains, 1, w=np.sqrt(weights))
     return lambda part: (part["probe"] + start + slope * part[predictor]).to_numpy(np.float64)
+
+
+def _weighted_median(values: Values, weights: Values) -> float:
+    """Where half of the weight lies below and half above; midway between two such values."""
+    order = values.argsort(kind="stable")
+    below = weights[order].cumsum()
+    ends = [int((below >= 0.5 - TIE).argmax()), int((below > 0.5 + TIE).argmax())]
+    return float(values[order][ends].mean())
 
 
 def _weights(points: pd.DataFrame) -> Values:

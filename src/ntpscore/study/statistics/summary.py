@@ -34,6 +34,7 @@ COLUMNS = (
     "model", "score", "outcome", "without", "n", "expected", "configurations", "undefined",
     "fixed_layer", "fixed_k_fraction", "r_fixed", "fixed_low", "fixed_high", "p_fixed",
     "tau_fixed", "regret_fixed", "r_fixed_given_probe_error", "r_fixed_given_r2",
+    "r_fixed_given_classes",
     "best_layer", "best_k_fraction", "r_best", "best_low", "best_high", "p_best", "p_family",
     "r_left_out", "p_left_out", "r_left_out_model", "p_left_out_model",
     "share_expected", "r_best_given_probe_error", "reason",
@@ -87,8 +88,8 @@ def summary_row(
         choosing a model (of one model: of choosing a data set). `share_expected` is the share of
         configurations (and models) whose r has the expected sign. The fixed columns are NaN where
         that configuration is not in the sweep, those of models left out where there is one, those
-        given the probe's error or r2 where that is not known, fixes the order by itself, or is the
-        outcome.
+        given the probe's error, r2 or the number of classes where that is not known, fixes the
+        order by itself, or is the outcome.
     """
     config = config or SummaryConfig()
     test = test or _tests([sweep], config)[0]
@@ -96,7 +97,7 @@ def summary_row(
     r = by_model.mean(axis=0)
     best = best_configuration(r)
     draws = resampled_correlations(sweep, resamples=config.resamples, seed=config.seed)
-    low, high = _oriented(selected_interval(draws, r), sweep.sign)
+    low, high = _oriented(selected_interval(draws, r, len(sweep.data)), sweep.sign)
     row: dict[str, object] = dict.fromkeys(COLUMNS, float("nan"))
     del row["without"]
     row |= {
@@ -138,6 +139,7 @@ def summary_row(
             "regret_fixed": _regret(sweep, fixed),
             "r_fixed_given_probe_error": _given_probe_error(sweep, fixed),
             "r_fixed_given_r2": _given(sweep, fixed, sweep.r2),
+            "r_fixed_given_classes": _given(sweep, fixed, sweep.classes),
         }
     return row
 
@@ -188,10 +190,10 @@ def summary_table(
     rows = []
     names = scores["score"].unique() if only is None else only
     for score, outcome, omitted in product(names, present, ("", *without)):
-        of_score_and_r2 = scores[scores["score"].isin([score, "r2"]) & (scores["data"] != omitted)]
+        needed = scores["score"].isin([score, "r2", "n_classes"]) & (scores["data"] != omitted)
         reached = outcomes[outcomes["data"] != omitted]
         sign = (score_signs or {}).get(score, 1)
-        of_score = _rows_of(of_score_and_r2, reached, score, outcome, sign, config)
+        of_score = _rows_of(scores[needed], reached, score, outcome, sign, config)
         rows += [row | {"without": omitted} for row in of_score]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

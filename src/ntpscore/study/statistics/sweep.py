@@ -51,6 +51,7 @@ class Sweep:
         outcomes: (m, n) without NaN; likewise.
         probe_error: (m, n) one minus the accuracy of the linear probe; None where it is not known.
         r2: (m, n) what least squares explains of the labels on the last layer; likewise.
+        classes: (m, n) the number of classes; likewise.
         undefined: configurations left out since they have no value on some data set, or the same
             on all.
         dropped: data sets left out since they have no outcome, or no value at all.
@@ -68,6 +69,7 @@ class Sweep:
     outcomes: Values
     probe_error: Values | None
     r2: Values | None
+    classes: Values | None
     undefined: int
     dropped: tuple[str, ...]
 
@@ -94,7 +96,8 @@ def make_sweep(
     one on every data set, and the last digits of it are no order.
 
     Args:
-        scores: see the module; the score `r2`, where it is there, gives `Sweep.r2`.
+        scores: see the module; the scores `r2` and `n_classes`, where they are there, give
+            `Sweep.r2` and `Sweep.classes`.
         outcomes: see the module; `probe_accuracy`, where it is there, gives `Sweep.probe_error`.
         score: which score.
         outcome: one of `OUTCOMES`.
@@ -111,6 +114,7 @@ def make_sweep(
     if score_sign not in (1, -1):
         raise DataError(f"score_sign is {score_sign}: a score counts up (1) or down (-1)")
     explained = scores[scores["score"] == "r2"]
+    classes = scores[scores["score"] == "n_classes"]
     scores = scores[scores["score"] == score]
     names = tuple(dict.fromkeys(scores["model"] if models is None else models))
     missing = [name for name in names if not (scores["model"] == name).any()]
@@ -160,6 +164,7 @@ def make_sweep(
         outcomes=reached,
         probe_error=_all_known(1 - probe.reindex(columns=data_sets)),
         r2=_all_known(_wide(at_last_layer(explained), names).reindex(columns=data_sets)),
+        classes=_all_known(_wide(classes, names).reindex(columns=data_sets)),
         undefined=int((~defined).sum()),
         dropped=tuple(data for data in every if data not in data_sets),
     )

@@ -582,3 +582,26 @@ def test_a_full_disk_leaves_the_old_file_and_no_part(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_sum_pooling_is_that_of_the_sums() -> None:
+    case = cases.classification_case("pooled", seed=50, n=30, d=6, c=3, lengths=(1, 7))
+    hidden_states, mask = pad_texts(case)
+    found = Moments(1, case.d, case.c, pooling="sum")
+    found.update(hidden_states[None], mask, torch.from_numpy(case.Y))
+    sums = np.stack([X.sum(1) for X in case.texts])
+    layer, by_mean = found.layer(0), feed(case).layer(0)
+    np.testing.assert_allclose(layer.N, sums.T @ sums / 30, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(layer.M, sums.T @ case.Y / 30, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(layer.mu, sums.mean(0), rtol=1e-12, atol=1e-12)
+    assert torch.equal(layer.C0, by_mean.C0)
+    assert torch.equal(layer.C1, by_mean.C1)
+    assert not torch.allclose(layer.N, by_mean.N)
+    with pytest.raises(MomentsError, match="and pooling"):
+        found.add(feed(case))
+
+
+def test_pooling_is_kept_in_files(tmp_path: Path) -> None:
+    Moments(1, 3, 2, pooling="sum").save(tmp_path / "sums")
+    assert Moments.load(tmp_path / "sums").pooling == "sum"
+    assert (Moments(1, 3, 2, pooling="sum") + Moments(1, 3, 2, pooling="sum")).pooling == "sum"

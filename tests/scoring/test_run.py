@@ -134,6 +134,13 @@ def test_the_released_codes_score_is_there_if_asked_for(
         torch.testing.assert_close(one.C0, two.C0, rtol=1e-5, atol=1e-5 * float(one.C0.abs().max()))
 
 
+def test_sum_pooling_changes_scores_but_no_accuracy(tiny: LanguageModel, data: Path) -> None:
+    one, other = (score(tiny, data, config=replace(CONFIG, pooling=p)) for p in ("mean", "sum"))
+    assert not np.allclose(values(one), values(other), equal_nan=True)
+    assert one.record["accuracy"] == other.record["accuracy"]
+    assert other.record["settings"]["pooling"] == "sum"
+
+
 def test_score_without_the_test_split(tiny: LanguageModel, tmp_path: Path) -> None:
     rows = make_rows(80)
     whole = write_rows(tmp_path / "both.jsonl", rows)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,6 +30,7 @@ from ntpscore.errors import MomentsError
 from ntpscore.files import replacing
 
 SCHEMA_VERSION = 1
+Pooling = Literal["mean", "sum"]
 # One entry per tensor field: its shape in terms of l layers, d width, c outputs, P shuffles.
 _SHAPES: dict[str, tuple[str, ...]] = {
     "sum_N": ("l", "d", "d"),
@@ -176,6 +178,8 @@ class Moments:
         grouping: of the texts, None where each is independent of the others.
         published_of: how many texts there will be, to sum the moments as the released code does,
             too; 0 leaves these out.
+        pooling: what x̄ of a text is: the `mean` of its tokens, as in Algorithm 1, or their `sum`,
+            as in the paper's theory.
 
     Example:
         >>> import torch
@@ -213,7 +217,9 @@ class Moments:
         precision: Precision = "float64",
         grouping: Grouping | None = None,
         published_of: int = 0,
+        pooling: Pooling = "mean",
     ) -> None:
+        self.pooling: Pooling = pooling
         self.precision: Precision = precision
         self.layers = tuple(range(layers)) if isinstance(layers, int) else tuple(layers)
         if not self.layers or len(set(self.layers)) != len(self.layers):
@@ -353,7 +359,7 @@ class Moments:
             _check_finite(layer, finite)
         else:
             batch.unchecked.append((layer, finite))
-        mean = total / batch.lengths[:, None]
+        mean = total if self.pooling == "sum" else total / batch.lengths[:, None]
         M_all = mean.T @ batch.Y_joined
         M_all = M_all.view(self.width, -1, self.n_outputs).permute(1, 0, 2)
         sum_of_means = mean.sum(0)
@@ -458,16 +464,17 @@ class Moments:
     # -- combining and reading ------------------------------------------------------------------
 
     @property
-    def size(self) -> tuple[tuple[int, ...], int, int, int, int]:
-        """Layers, width, outputs, shuffles, texts of all: moments add up where these are equal."""
-        return (self.layers, self.width, self.n_outputs, self.n_shuffles, self.published_of)
+    def size(self) -> tuple[tuple[int, ...], int, int, int, int, str]:
+        """What must be equal where moments are to add up."""
+        return (self.layers, self.width, self.n_outputs, self.n_shuffles, self.published_of,
+                self.pooling)  # fmt: skip
 
     def add(self, other: "Moments") -> None:
         """Add the moments of further texts to these, which takes no further memory."""
         if self.size != other.size:
             raise MomentsError(
-                "moments add up only over the same layers, width, outputs and shuffles: got "
-                f"{self.size} and {other.size}"
+                "moments add up only over the same layers, width, outputs, shuffles and pooling: "
+                f"got {self.size} and {other.size}"
             )
         for name in self._shapes():
             getattr(self, name).add_(getattr(other, name).to(self.device))
@@ -479,7 +486,7 @@ class Moments:
         """The moments of both sets of texts together."""
         both = Moments(
             self.layers, self.width, self.n_outputs, self.n_shuffles, self.device,
-            published_of=self.published_of,
+            published_of=self.published_of, pooling=self.pooling,
         )  # fmt: skip
         both.add(self)
         both.add(other)
@@ -548,6 +555,7 @@ class Moments:
             "n_tokens": self.n_tokens,
             "grouping": None if self.grouping is None else self.grouping.record,
             "published_of": self.published_of,
+            "pooling": self.pooling,
         }
         note = {"ntpscore": json.dumps(header), **(note or {})}
         verb = "write moments to"
@@ -579,6 +587,7 @@ class Moments:
                     header["n_shuffles"],
                     device,
                     published_of=header.get("published_of", 0),
+                    pooling=header.get("pooling", "mean"),
                 )
                 upper = torch.triu_indices(moments.width, moments.width)
                 for name, shape in moments._shapes().items():

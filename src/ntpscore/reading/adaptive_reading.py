@@ -10,7 +10,7 @@ import torch
 
 from ntpscore.core.folds import FEWEST_FOLDS, Estimate, Folds
 from ntpscore.core.grouping import Grouping
-from ntpscore.core.moments import Moments
+from ntpscore.core.moments import Moments, Pooling
 from ntpscore.errors import MomentsError
 from ntpscore.files import as_output_error
 from ntpscore.reading.tokens import plan_shares
@@ -40,6 +40,7 @@ class AdaptiveReading:
         width: d.
         n_outputs: c, columns of the labels.
         grouping: the same, for the moments.
+        pooling: of the moments.
         device: of the sums.
 
     Attributes:
@@ -66,11 +67,12 @@ class AdaptiveReading:
         n_outputs: int,
         grouping: Grouping | None,
         device: torch.device,
+        pooling: Pooling = "mean",
     ) -> None:
         self._n = len(lengths)
         self._half_width, self._names = half_width, names
         self._width, self._n_outputs, self._device = width, n_outputs, device
-        self._grouping = grouping
+        self._grouping, self._pooling = grouping, pooling
         self.layer = layer
         self.k = max(1, width // 2)
         self._round = max(1, -(-_TEXTS_PER_WIDTH * width // FEWEST_FOLDS))
@@ -91,7 +93,7 @@ class AdaptiveReading:
     def _empty(self) -> Moments:
         return Moments(
             [self.layer], self._width, self._n_outputs, 0, self._device,
-            grouping=self._grouping,
+            grouping=self._grouping, pooling=self._pooling,
         )  # fmt: skip
 
     def end_round(self, number: int) -> bool:

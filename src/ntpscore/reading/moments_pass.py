@@ -13,7 +13,7 @@ import torch
 from ntpscore.clock import Clock
 from ntpscore.core.controls import shuffled_labels
 from ntpscore.core.grouping import Grouping
-from ntpscore.core.moments import Moments, read_note
+from ntpscore.core.moments import Moments, Pooling, read_note
 from ntpscore.core.prefix_products import Precision
 from ntpscore.errors import MomentsError
 from ntpscore.models import LanguageModel
@@ -70,6 +70,7 @@ class MomentsPass:
         bar: shows how far it is.
         feature_texts: most texts whose features are kept; 0 keeps none.
         published: sum the moments as the released code does, too.
+        pooling: of the moments.
 
     Attributes:
         adaptive: where `until` is given.
@@ -95,6 +96,7 @@ class MomentsPass:
         bar: Progress,
         feature_texts: int = 0,
         published: bool = False,
+        pooling: Pooling = "mean",
     ) -> None:
         width, n_outputs = language_model.width, len(text.classes)
         self._layers = layers
@@ -122,7 +124,7 @@ class MomentsPass:
             self.adaptive = AdaptiveReading(
                 lengths, text.groups, batch_tokens=batch_tokens, n_shares=n_shares, seed=seed,
                 half_width=until, names=until_scores, layer=layers[-1], width=width,
-                n_outputs=n_outputs, grouping=grouping, device=device,
+                n_outputs=n_outputs, grouping=grouping, device=device, pooling=pooling,
             )  # fmt: skip
             self._rounds = self.adaptive.rounds
         self._reader = BatchReader(language_model, text.texts, tokens.ids, clock, "moments")
@@ -136,6 +138,7 @@ class MomentsPass:
                 precision=precision,
                 grouping=grouping,
                 published_of=len(text) if published else 0,
+                pooling=pooling,
             )
             for _ in range(n_shares)
         ]
@@ -145,7 +148,7 @@ class MomentsPass:
         # since a changed tokenizer changes them, whatever else stays the same.
         run = [language_model.identity, text.source.content_hash, text.task, text.classes, layers,
                tokens.ids, text.labels.tolist(), text.groups.tolist(), shuffles, seed, batch_tokens,
-               precision, until, until_scores, n_shares, published]  # fmt: skip
+               precision, until, until_scores, n_shares, published, pooling]  # fmt: skip
         self._fingerprint = hashlib.sha256(json.dumps(run).encode()).hexdigest()
         self.warnings: list[str] = []
 

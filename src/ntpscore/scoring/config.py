@@ -1,6 +1,7 @@
 """How `score` runs."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ntpscore.errors import NtpscoreError
 from ntpscore.models.layers import read_layers
@@ -32,6 +33,9 @@ class ScoreConfig:
         until_scores: names of scores, `r2` or `r2_adjusted`.
         further_scores: names of scores that are not computed unless asked for: `published`, with
             float32 sums of its own, each text's added one by one.
+        pooling: how the scores and `r2` pool the tokens of a text: `mean`, as the paper's Algorithm
+            1 and its experiments, or `sum`, as its theory; held-out accuracy is of the mean and
+            the last token in any case.
         feature_texts: most texts whose pooled hidden states are kept, for held-out accuracy; with
             more, some are drawn at random. 0 keeps none.
         skip_sanity_check: run even if the model predicts plain English badly.
@@ -72,6 +76,10 @@ class ScoreConfig:
         typed=list[str] | None,
         read=tuple,
     )
+    pooling: Literal["mean", "sum"] = option(
+        "mean", "Of tokens, for scores and r2: the sum is the paper's theory's.",
+        choices=("mean", "sum"), typed=str,
+    )  # fmt: skip
     feature_texts: int = option(
         10_000, "Keep the features of at most so many texts, drawn at random.", least=0
     )

@@ -182,6 +182,7 @@ def score_text(
             until_scores=config.until_scores,
             folder=work, checkpoint_seconds=config.checkpoint_seconds, clock=clock, bar=bar,
             feature_texts=config.feature_texts, published="published" in config.further_scores,
+            pooling=config.pooling,
         )  # fmt: skip
         moments = reading.read()
         features = reading.keep_features()
@@ -208,7 +209,6 @@ def score_text(
             **asdict(config),
             "layers": list(layers),
             "precision": precision,
-            "pooling": "mean",
         },
         "accuracy": judged.accuracy,
         "learning_curve": judged.learning_curve,

@@ -31,6 +31,8 @@ def describe_cause(error: BaseException) -> str:
     if is_out_of_memory(error):
         return f"memory ran out ({error}): use a narrower --dtype, or a device with more memory"
     text = str(error).strip()
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"{text}: pip install {error.name.partition('.')[0].replace('_', '-')}"
     if len(text) > _MOST_CHARACTERS:
         text = f"{text[:_MOST_CHARACTERS]} … ({len(text)} characters)"
     kind = type(error).__name__

@@ -176,7 +176,10 @@ def _load(
     with _loading(files, "tokenizer"):
         tokenizer = _load_tokenizer(files, options)
         _check_tokenizer(files, tokenizer)
-    with _loading(files, "weights"):
+    # What unpacks quantized weights shows bars of its own.
+    packed = getattr(config, "quantization_config", None) is not None
+    hush = contextlib.redirect_stderr(io.StringIO()) if packed else contextlib.nullcontext()
+    with _loading(files, "weights"), hush:
         loaded: Any = _auto_class(config).from_pretrained(
             files.folder,
             config=config,
@@ -186,7 +189,11 @@ def _load(
             **weights_options,
             **options,
         )
-    model, report = loaded
+        model, report = loaded
+        compressor = getattr(getattr(model, "hf_quantizer", None), "compressor", None)
+        if compressor is not None:
+            # Else it would wait for a call of the whole model, and here its base is called.
+            compressor.decompress_model(model)
     needed = f"{model.base_model_prefix}." if is_encoder(config) else ""
     if missing := sorted(key for key in report["missing_keys"] if key.startswith(needed)):
         raise ModelError(

@@ -27,7 +27,7 @@ _DOT_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?")
 _BLANK_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}([ ']\d{3})+([.,]\d+)?")
 _STRING = re.compile(r"""'[^']*'|"[^"]*\"""")
 _BARE_STRINGS = re.compile(rf"(?:{_STRING.pattern})(?:\s+(?:{_STRING.pattern}))+")
-_PERCENT = re.compile(r"\s*%")
+_UNIT = re.compile(r"^([+-]?)[€$£¥]\s*|\s*[%€$£¥]$")
 _MARKS = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "’": "'"})
 _TRUTH_WORDS = (
     ("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("on", "off"), ("1", "0"),
@@ -222,18 +222,19 @@ class _NumberForm(NamedTuple):
     is_quantity: bool
 
     def read(self, text: str) -> float:
-        bare = _PERCENT.sub("", text.translate(_MARKS))
+        bare = _UNIT.sub(r"\1", text.translate(_MARKS))
         for mark in self.groups:
             bare = bare.replace(mark, "")
         return float(bare.replace(self.point, "."))
 
 
 def _number_form(strings: Sequence[str]) -> _NumberForm | None:
-    """How all of the strings write numbers, if they do: `4,5`, `75 %`, `1.234,5`, `1 000`."""
+    """How all of the strings write numbers, if they do: `4,5`, `75 %`, `$5`, `1.234,5`, `1 000`."""
     bare = [value.translate(_MARKS) for value in strings]
-    is_percent = all(value.endswith("%") for value in bare)
-    if is_percent:
-        bare = [_PERCENT.sub("", value) for value in bare]
+    units = {found[0].strip(" +-") if (found := _UNIT.search(value)) else "" for value in bare}
+    has_unit = len(units) == 1 and units != {""}
+    if has_unit:
+        bare = [_UNIT.sub(r"\1", value) for value in bare]
     plain = [value for value in bare if not _NOT_FINITE.fullmatch(value)]
 
     def all_are(*forms: re.Pattern[str]) -> bool:
@@ -255,7 +256,7 @@ def _number_form(strings: Sequence[str]) -> _NumberForm | None:
         ),
     ):
         if fits:
-            return _NumberForm(groups, point, is_percent)
+            return _NumberForm(groups, point, has_unit)
     return None
 
 

@@ -136,8 +136,6 @@ NOT_READ = {
     "reformer": "is of an architecture (reformer) that is not supported yet",
 }
 """Which are refused, and how the message begins."""
-WITHOUT_LORA = {"prophetnet"}
-"""Which `peft` can't put adapters into."""
 ARCHITECTURES = sorted({kind.model_type for kind in MODEL_FOR_CAUSAL_LM_MAPPING} - NOT_TINY.keys())
 
 
@@ -157,7 +155,7 @@ ENCODERS_NOT_READ = {
     "nystromformer": "reads padding, whatever its mask says",
     "yoso": "reads padding, whatever its mask says",
 }
-ENCODERS_WITHOUT_LORA = {"squeezebert"}
+WITHOUT_LORA = {"squeezebert"}
 """Whose projections are no linear layers."""
 _DECODERS = {"bart", "mbart", "mvp", "reformer"}
 ENCODERS = sorted(
@@ -199,7 +197,7 @@ def describe_architecture(model_type: str, *, encoder: bool = False) -> str:
     read = "layer by layer" if language_model.streams else "all layers at once"
     if language_model.merge_streams is not None:
         read += ", residual streams merged"
-    if model_type in (ENCODERS_WITHOUT_LORA if encoder else WITHOUT_LORA):
+    if model_type in WITHOUT_LORA:
         return f"| `{model_type}` | {read} | no |"
     targets = find_lora_targets(language_model)
     names = sorted({name.removesuffix(".linear").rpartition(".")[2] for name in targets})

@@ -149,6 +149,9 @@ def _injected(model: LanguageModel) -> Iterator[Any]:
     """The base model to put adapters into; its flags are as they were before, afterwards."""
     base: nn.Module = model.base
     required = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
+    # peft asks the base for them, and wrappers such as ProphetNet's know of none.
+    embeddings: nn.Module = model.model.get_input_embeddings()
+    base.__dict__["get_input_embeddings"] = lambda: embeddings
     try:
         with warnings.catch_warnings():
             # What peft and transformers say to each other is nothing a user could act on: a flag
@@ -158,6 +161,7 @@ def _injected(model: LanguageModel) -> Iterator[Any]:
                 warnings.filterwarnings("ignore", message=message)
             yield base
     finally:
+        del base.__dict__["get_input_embeddings"]
         for parameter, flag in required:
             parameter.requires_grad_(flag)
         base.eval()

@@ -152,6 +152,29 @@ def test_lora_raises_the_published_score_as_often_as_the_page_says() -> None:
     assert f"`smallest_first` is higher on {risen} of the 12 data sets" in said()
 
 
+def test_what_lora_does_to_each_score_is_what_the_page_says() -> None:
+    sections = read_summary(ROOT / "results" / "smollm2" / "summary.md")
+    (table,) = (text for title, text in sections.items() if "LoRA does to each" in title)
+    rows = re.findall(r"^\| (\w+) \| (\d+)\.00 \| (\d+)\.00 \|", table, re.MULTILINE)
+    falls = {score: fallen for score, _, fallen in rows}
+    assert f"falls on {falls['expected']} of 12" in said()
+    assert f"`supervised` on {falls['supervised']} and `subspace` on {falls['subspace']}" in said()
+    assert falls["r2"] == falls["retained"] == "0"
+
+
+def test_what_is_left_given_the_classes_is_what_the_page_says() -> None:
+    left = {
+        (outcome, model): r(outcome, model, "algorithm1", "given_classes")
+        for outcome in ("logistic_accuracy", "ols_mse")
+        for model in (SMOLLM, GEMMA)
+    }
+    fit, mse = "logistic_accuracy", "ols_mse"
+    assert (
+        f"fixed in advance {left[fit, SMOLLM]} (SmolLM2) and {left[fit, GEMMA]} (Gemma) are left "
+        f"with the training accuracy, {left[mse, SMOLLM]} and {left[mse, GEMMA]} with the error"
+    ) in said()
+
+
 def test_the_table_of_methods_on_its_page_is_the_summarys() -> None:
     table = read_summary(ROOT / "results" / "adapt" / "summary.md")["Methods"].strip()
     page = (ROOT / "docs" / "adapt.md").read_text(encoding="utf-8")

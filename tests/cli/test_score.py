@@ -57,6 +57,11 @@ def test_scores_are_printed_on_demand(
     for word in ("frozen, layer", "retained", "supervised", "chance", "adjusted", "layer 0 is",
                  "forward"):  # fmt: skip
         assert word in printed
+    last = load_result(out).record["layers"][-1]
+    ends = [f"{last[f'excess_loss{end}']:.2g}" for end in ("_lower", "", "_upper")]
+    assert [str(last["layer"]), str(last["loss_k"]), *ends] in [
+        line.split()[:-1] for line in printed.splitlines()
+    ]
     assert run_cli("show", out, "--scores") == 0
     assert capsys.readouterr().out == printed
 

@@ -23,7 +23,7 @@ def summary_row(section: str, title: str, name: str) -> dict[str, str]:
     values = line.split()
     head = ("score", "n", "fixed", "p", "tau", "regret", "best", "layer", "k", "best_p", "interval",
             "data_out")  # fmt: skip
-    tail = ("sign", "given_error", "given_r2")
+    tail = ("sign", "given_error", "given_r2", "given_classes")
     row = dict(zip((*head, *tail), (*values[: len(head)], *values[-len(tail) :]), strict=True))
     if len(values) > len(head) + len(tail):
         row["model_out"] = values[len(head)]

@@ -43,6 +43,7 @@ def print_result(
         if not record["model"].get("reads_both_ways"):
             console.print(best_table(result))
             console.print(layer_map(result))
+            console.print(theory_table(result))
             console.print(Text(_TERMS, style="dim"))
         for line in record["unsaid"]:
             console.print(Text(line))
@@ -96,6 +97,11 @@ def print_costs(
 def number(value: float | None, digits: int = 3) -> str:
     """A number for a table; a dash where there is none, or NaN."""
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def short(value: float | None, digits: int = 2) -> str:
+    """A number of any size, with so many digits; a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}g}"
 
 
 def text_table(
@@ -153,10 +159,7 @@ def layer_map(result: "ScoreResult") -> Table:
         index="layer", columns="k", values="value", dropna=False
     )
     rows = result.record["layers"]
-    step = math.ceil(len(rows) / _MOST_ROWS)
-    adjusted = [row["r2_adjusted"] for row in rows]
-    top = max(range(len(rows)), key=lambda i: -math.inf if adjusted[i] is None else adjusted[i])
-    shown = sorted({*range(0, len(rows), step), top, len(rows) - 1})
+    top, shown = _shown_layers(rows)
     table = Table(title="the fit of all texts by layer", title_justify="left", **LAYOUT)
     for heading in ("layer", "r2", "adjusted", "shuffled", "ols_mse"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -173,6 +176,39 @@ def layer_map(result: "ScoreResult") -> Table:
             style="bold" if i == top else None,
         )
     return table
+
+
+def _shown_layers(rows: list[dict[str, Any]]) -> tuple[int, list[int]]:
+    """The place of the layer that fits best, and those of the layers a table has room for."""
+    step = math.ceil(len(rows) / _MOST_ROWS)
+    adjusted = [row["r2_adjusted"] for row in rows]
+    top = max(range(len(rows)), key=lambda i: -math.inf if adjusted[i] is None else adjusted[i])
+    return top, sorted({*range(0, len(rows), step), top, len(rows) - 1})
+
+
+def theory_table(result: "ScoreResult") -> Table:
+    """Theorem 2's bounds beside what they bound, the excess loss of the first half of V."""
+    rows = result.record["layers"]
+    _, shown = _shown_layers(rows)
+    return text_table(
+        ("layer", "k", "lower bound", "excess loss", "upper bound", "upper/lower"),
+        [
+            [
+                str(row["layer"]),
+                str(row["loss_k"]),
+                *(short(row[f"excess_loss{end}"]) for end in ("_lower", "", "_upper")),
+                short(
+                    row["excess_loss_upper"] / row["excess_loss_lower"]
+                    if row["excess_loss_lower"] and row["excess_loss_upper"]
+                    else None,
+                    digits=1,
+                ),
+            ]
+            for row in (rows[i] for i in shown)
+        ],
+        title="Theorem 2: what labels lose where the probe sees half of V alone",
+        title_justify="left",
+    )
 
 
 def heat_line(values: np.ndarray) -> Text:

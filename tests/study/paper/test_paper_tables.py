@@ -5,7 +5,11 @@ import pandas as pd
 import pytest
 
 from ntpscore.errors import DataError
-from ntpscore.study.paper.paper_tables import probe_against_scratch, score_after_lora
+from ntpscore.study.paper.paper_tables import (
+    changes_after_lora,
+    probe_against_scratch,
+    score_after_lora,
+)
 from tests.support.made_up_studies import DATA, MODELS, make_study
 
 # Means of two numbers of order one, in per cent.
@@ -82,3 +86,17 @@ def test_score_after_lora_without_anything_to_compare_is_refused() -> None:
         score_after_lora(scores, scores[:0], score="retained")
     with pytest.raises(DataError, match="no model and data set has 'retained' before and after"):
         score_after_lora(scores, scores, score="retained", k_fraction=0.3)
+
+
+def test_changes_after_lora_count_data_sets() -> None:
+    before, after = make_study(0)[0], make_study(1)[0]
+    table = changes_after_lora(before, after)
+    wide = score_after_lora(before, after, score="retained")
+    changes = np.concatenate([wide[model, "change"] for model in MODELS])
+    assert table.loc["retained", "rises"] == (changes > 0).sum()
+    assert table.loc["retained", "falls"] == (changes < 0).sum()
+    assert table.loc["retained", "rises"] + table.loc["retained", "falls"] == changes.size
+    assert table.loc["retained", "change"] == pytest.approx(changes.mean())
+    assert list(table.index) == list(before["score"].unique())
+    with pytest.raises(DataError, match="before and after LoRA"):
+        changes_after_lora(before, after[after["score"] == "r2"].assign(score="other"))

@@ -63,6 +63,9 @@ def paper_command(
     model: Annotated[
         list[str] | None, typer.Option(help="Only this model; may be given more than once.")
     ] = None,
+    score: Annotated[
+        list[str] | None, typer.Option(help="Only this score; may be given more than once.")
+    ] = None,
 ) -> None:
     """Judge a study's scores by the paper's own protocol, beside the paper's own figures.
 
@@ -79,7 +82,7 @@ def paper_command(
     from ntpscore.study.run.cells import load_records, select_records
 
     records = select_records(load_records(results), models=model)
-    table = protocol_table(records)
+    table = protocol_table(records, scores=score)
     output.show(
         lambda _: print_blocks(protocol_blocks(table, protocol_limits(records))),
         rows=lambda: table,

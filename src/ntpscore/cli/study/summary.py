@@ -13,7 +13,11 @@ from ntpscore.cli.study.tables import outcome_table, rules_blocks, summary_block
 from ntpscore.cli.tables import number
 from ntpscore.errors import DataError, StudyError
 from ntpscore.files import write_text
-from ntpscore.study.paper.paper_tables import probe_against_scratch, score_after_lora
+from ntpscore.study.paper.paper_tables import (
+    changes_after_lora,
+    probe_against_scratch,
+    score_after_lora,
+)
 from ntpscore.study.run.cells import load_records, select_records
 from ntpscore.study.statistics.methods import methods_table
 from ntpscore.study.statistics.rules import compare_rules
@@ -90,6 +94,10 @@ def write_summary(results: Path, without: Sequence[str], *, permutations: int, s
             lambda: _markdown(probe_against_scratch(tables.outcomes)),
         ),
         (
+            "What LoRA does to each score (last layer, k/d = 0.5)",
+            lambda: _markdown(changes_after_lora(tables.before_lora, tables.after_lora), "score"),
+        ),
+        (
             after_lora,
             lambda: _markdown(
                 score_after_lora(tables.before_lora, tables.after_lora, score=_AFTER_LORA)
@@ -147,11 +155,12 @@ def _as_text(blocks: Sequence[Table | str]) -> str:
     return "```text\n" + "\n".join(lines).strip("\n") + "\n```"
 
 
-def _markdown(frame: pd.DataFrame) -> str:
-    names = [" ".join(str(part) for part in column) for column in frame.columns]
+def _markdown(frame: pd.DataFrame, rows_are: str = "data") -> str:
+    flat = frame.columns.to_flat_index()
+    names = [c if isinstance(c, str) else " ".join(str(part) for part in c) for c in flat]
     rows = [
         [str(data), *(number(value, 2) for value in row)]
         for data, row in zip(frame.index, frame.to_numpy(), strict=True)
     ]
-    lines = [["data", *names], ["---"] * (1 + len(names)), *rows]
+    lines = [[rows_are, *names], ["---"] * (1 + len(names)), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,5 +1,6 @@
 """The paper's two tables, from the tables of a study."""
 
+import numpy as np
 import pandas as pd
 
 from ntpscore.errors import DataError
@@ -79,3 +80,31 @@ def score_after_lora(
     columns = pd.MultiIndex.from_product([names[0], joined.columns], names=["model", score])
     wide = pd.DataFrame(joined.unstack("model")).swaplevel(axis=1)
     return wide.reindex(index=names[1], columns=columns)
+
+
+def changes_after_lora(
+    scores: pd.DataFrame, rescored: pd.DataFrame, *, k_fraction: float = 0.5
+) -> pd.DataFrame:
+    """On how many data sets LoRA raises each score, and on how many it lowers it.
+
+    Args:
+        scores: as in `score_after_lora`.
+        rescored: likewise.
+        k_fraction: likewise.
+
+    Returns:
+        A row per score that is known of both, and the columns `rises`, `falls` and `change`, the
+        mean change in per cent, over all models and data sets.
+    """
+    rows = {}
+    for name in rescored["score"].unique():
+        try:
+            wide = score_after_lora(scores, rescored, score=name, k_fraction=k_fraction)
+        except DataError:
+            continue
+        changes = wide.xs("change", axis=1, level=1).stack().to_numpy()
+        rows[name] = {"rises": (changes > 0).sum(), "falls": (changes < 0).sum(),
+                      "change": np.nanmean(changes)}  # fmt: skip
+    if not rows:
+        raise DataError("no score is known before and after LoRA")
+    return pd.DataFrame.from_dict(rows, orient="index")

@@ -29,7 +29,9 @@ PROTOCOL_COLUMNS = (
 _OF_LAYERS = ("r2",)
 
 
-def protocol_table(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def protocol_table(
+    records: Sequence[dict[str, Any]], *, scores: Sequence[str] | None = None
+) -> pd.DataFrame:
     """Spearman's r of each score with the paper's outcomes, as the paper's Figures 2 and 3 give it.
 
     Layers 0 … L − 1, and of these and the grid of k the best with the sign that theory asks for;
@@ -38,6 +40,7 @@ def protocol_table(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
     Args:
         records: cells of a study.
+        scores: only these; all if None.
 
     Returns:
         The columns of `PROTOCOL_COLUMNS`, a row per model, outcome and score: r over n data sets at
@@ -51,9 +54,10 @@ def protocol_table(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     tables = StudyTables.of(records)
     classes = _classes(records)
     rows: list[dict[str, object]] = []
-    for model, scores in tables.scores.groupby("model", sort=False):
-        below = scores[scores["layer"] < scores["layer"].max()]
-        names = [s for s in (*SCORES, *FURTHER_SCORES, *_OF_LAYERS) if (below["score"] == s).any()]
+    wanted = (*SCORES, *FURTHER_SCORES, *_OF_LAYERS) if scores is None else scores
+    for model, of_model in tables.scores.groupby("model", sort=False):
+        below = of_model[of_model["layer"] < of_model["layer"].max()]
+        names = [name for name in wanted if (below["score"] == name).any()]
         for outcome, theirs in PROTOCOL_OUTCOMES.items():
             published = published_r(theirs)
             for name in names:

@@ -1,6 +1,7 @@
 """Encoders are read with their padding masked, ranked and adapted, but not scored."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from ntpscore import load_model, load_predictor, rank_models, score
 from ntpscore.adapt.head import MeanTokenClassifier
@@ -41,7 +42,7 @@ def bert(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    return write_rows(tmp_path / "data.jsonl", make_rows(60))
+    return write_rows(tmp_path / "my data.jsonl", make_rows(60))
 
 
 def _features(model: LanguageModel, texts: list[str], batch_tokens: int) -> dict[Place, Any]:
@@ -126,6 +127,23 @@ def test_weights_that_an_encoder_lacks_are_named(bert: Path) -> None:
         load_model(bert)
 
 
+def test_pickled_weights_are_converted_as_the_message_says(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = _features(load_model(bert), TEXTS, 2048)
+    torch.save(load_file(bert / "model.safetensors"), bert / "pytorch_model.bin")
+    (bert / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="encoder it is AutoModelForMaskedLM") as caught:
+        load_model(bert)
+    converting = str(caught.value).partition("trust it: ")[2].partition(", and the same")[0]
+    monkeypatch.chdir(tmp_path)
+    converting = converting.replace("AutoModelForCausalLM", "AutoModelForMaskedLM")
+    exec(converting)  # noqa: S102  # what the message tells a user to run
+    transformers.AutoTokenizer.from_pretrained(bert).save_pretrained("FOLDER")
+    got = _features(load_model("FOLDER"), TEXTS, 2048)
+    assert all(torch.equal(got[place], expected[place]) for place in expected)
+
+
 def test_score_refuses_an_encoder_and_what_it_names_works(
     bert: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,8 +151,8 @@ def test_score_refuses_an_encoder_and_what_it_names_works(
     told = " ".join(capsys.readouterr().err.split())
     assert "the scores of next tokens are not defined" in told
     for command in ("rank", "adapt"):
-        arguments = told.partition(f"ntpscore {command} ")[2].partition(";")[0].split()
-        assert run_cli(command, *arguments[:2]) == 0
+        named = told.partition(f"ntpscore {command} ")[2].partition(";")[0]
+        assert run_cli(command, *shlex.split(named)[:2]) == 0
     assert (
         run_cli("adapt", bert, data, "--method", "lora", "--rescore", "--out", tmp_path / "o") == 2
     )

@@ -207,7 +207,8 @@ def test_bad_input_ends_with_one_message_and_code_2(
     broken = shutil.copytree(fitted, tmp_path / "broken")
     (broken / HEAD).write_bytes(b"\x80\x04\x95pickled")
     cases = [
-        ((tmp_path / "nowhere",), "no complete result of adapt"),
+        ((tmp_path / "nowhere",), "there is no file or folder"),
+        ((tmp_path,), "no complete result of adapt"),
         ((broken,), "is not the file that was written"),
         ((fitted, tmp_path / "nowhere.csv"), "no such file"),
         ((fitted, "--out", "/dev/null/x"), "can't write"),

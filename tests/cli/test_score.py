@@ -306,7 +306,7 @@ def test_show_prints_csv_and_draws(
     assert printed.splitlines()[0] == ",".join([*COLUMNS, "z"])
     assert len(printed.splitlines()) == 1 + 6 * 4 * 19
     assert (tmp_path / "heat.png").stat().st_size > 1000
-    assert run_cli("show", tmp_path / "nothing") == 2
+    assert run_cli("show", tmp_path) == 2
     assert "no complete result" in capsys.readouterr().err
 
 

@@ -23,26 +23,46 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
+from ntpscore.errors import NtpscoreError
 
-def check_model_named(name: str) -> str:
+# What is not there is told before anything large is imported.
+
+
+def check_path(path: Path) -> Path:
+    """The path of something that must be there.
+
+    Raises:
+        NtpscoreError: it is not.
+    """
+    if not path.exists():
+        raise NtpscoreError(f"there is no file or folder {path}")
+    return path
+
+
+def check_model_named(name: str | None) -> str | None:
     """The name of a model; data in its place, and what is there for both, are told later.
 
     Raises:
-        ModelError: there is no such model; known before anything large is imported.
+        ModelError: there is no such model.
     """
     from ntpscore.models.locate import check_model_exists
     from ntpscore.text.registry import find_data
 
-    if find_data(name) is None:
+    if name is not None and find_data(name) is None:
         check_model_exists(name)
     return name
 
 
-def _check_data_named(name: str) -> str:
+def check_data_named(name: str | None) -> str | None:
+    """The name of data, or of standard input.
+
+    Raises:
+        DataError: there is no such data.
+    """
     from ntpscore.models.registry import find_model
     from ntpscore.text.open import check_data_exists
 
-    if find_model(name) is None:
+    if name not in (None, "-") and find_model(name) is None:
         check_data_exists(name)
     return name
 
@@ -58,8 +78,11 @@ Data = Annotated[
     str,
     typer.Argument(
         help="File, saved folder, short name (see ntpscore datasets) or hub id.",
-        callback=_check_data_named,
+        callback=check_data_named,
     ),
+]
+StudyResults = Annotated[
+    Path, typer.Argument(help="A study's folder of results.", callback=check_path)
 ]
 Scores = Annotated[
     bool,

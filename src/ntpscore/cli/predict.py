@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ntpscore.cli import options
 from ntpscore.cli.options import Only, takes_options
 from ntpscore.errors import NtpscoreError
 from ntpscore.models.options import ModelOptions
@@ -36,14 +37,23 @@ Every text has its line of labels, in the same order; columns are found as when 
 
 @takes_options
 def predict_command(
-    result: Annotated[Path, typer.Argument(help="Folder that `ntpscore adapt --out` wrote.")],
+    result: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder that `ntpscore adapt --out` wrote.", callback=options.check_path
+        ),
+    ],
     text_options: Annotated[
         TextOptions,
         Only(*TEXT_COLUMNS, "skip_bad_rows", "encoding", "data_configuration", "data_revision"),
     ],
     model_options: ModelOptions,
     texts: Annotated[
-        str | None, typer.Argument(help="What to label; default standard input, a text a line.")
+        str | None,
+        typer.Argument(
+            help="What to label; default standard input, a text a line.",
+            callback=options.check_data_named,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="File for the labels; default standard output.")
@@ -64,7 +74,11 @@ def predict_command(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Where the model is now, if it is elsewhere.", rich_help_panel="Model"),
+        typer.Option(
+            help="Where the model is now, if it is elsewhere.",
+            rich_help_panel="Model",
+            callback=options.check_model_named,
+        ),
     ] = None,
 ) -> None:
     """Parse, label, write."""

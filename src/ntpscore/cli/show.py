@@ -14,7 +14,11 @@ from ntpscore.errors import NtpscoreError
 @takes_options
 def show_command(
     folder: Annotated[
-        Path, typer.Argument(help="A folder that `ntpscore score`, `rank` or `adapt` wrote.")
+        Path,
+        typer.Argument(
+            help="A folder that `ntpscore score`, `rank` or `adapt` wrote.",
+            callback=options.check_path,
+        ),
     ],
     output: Output,
     plot: Annotated[Path | None, typer.Option(help="Draw into this picture file.")] = None,

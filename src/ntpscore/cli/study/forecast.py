@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ntpscore.cli import options
 from ntpscore.cli.options import takes_options
 from ntpscore.cli.output import Output
 from ntpscore.cli.study.layout import print_blocks
@@ -23,7 +24,7 @@ share of cells within the 80 % interval."""
 
 @takes_options
 def forecast_command(
-    results: Annotated[Path, typer.Argument(help="A study's folder of results.")],
+    results: options.StudyResults,
     output: Output,
     known: Annotated[
         list[str] | None,

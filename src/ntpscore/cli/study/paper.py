@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def figures_command(
-    results: Annotated[Path, typer.Argument(help="A study's folder of results.")],
+    results: options.StudyResults,
     out: Annotated[Path, typer.Option(help="Folder for the figures and tables.")],
     score: Annotated[str, typer.Option(help="The score that is drawn.")] = "algorithm1",
     choice: Annotated[
@@ -58,7 +58,7 @@ def figures_command(
 
 @takes_options
 def paper_command(
-    results: Annotated[Path, typer.Argument(help="A study's folder of results.")],
+    results: options.StudyResults,
     output: Output,
     model: Annotated[
         list[str] | None, typer.Option(help="Only this model; may be given more than once.")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ntpscore.cli import options
 from ntpscore.cli.study.layout import print_blocks
 from ntpscore.cli.tables import text_table
 
@@ -12,7 +13,12 @@ if TYPE_CHECKING:
     from ntpscore.study.run.plan import Plan
     from ntpscore.study.run.runner import Folders, StudyStatus
 
-StudyFile = Annotated[Path, typer.Argument(help="A study file, in TOML.", metavar="STUDY.toml")]
+StudyFile = Annotated[
+    Path,
+    typer.Argument(
+        help="A study file, in TOML.", metavar="STUDY.toml", callback=options.check_path
+    ),
+]
 Results = Annotated[
     Path | None, typer.Option(help="Folder of results; default results/NAME of NAME.toml.")
 ]

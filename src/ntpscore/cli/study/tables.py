@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ntpscore.cli import options
 from ntpscore.cli.options import takes_options
 from ntpscore.cli.output import Output
 from ntpscore.cli.study.layout import print_blocks, signed
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @takes_options
 def tables_command(
-    results: Annotated[Path, typer.Argument(help="A study's folder of results.")],
+    results: options.StudyResults,
     output: Output,
     outcome: Annotated[
         list[str] | None, typer.Option(help="Only this outcome; may be given more than once.")
@@ -97,7 +98,7 @@ def tables_command(
 
 @takes_options
 def rules_command(
-    results: Annotated[Path, typer.Argument(help="A study's folder of results.")],
+    results: options.StudyResults,
     output: Output,
     outcome: Annotated[str, typer.Option(help="Print this outcome.")] = "lora_gain",
     model: Annotated[

@@ -5,6 +5,7 @@ import typer
 from ntpscore.cli.study.forecast import forecast_command
 from ntpscore.cli.study.paper import (
     figures_command,
+    margin_command,
     paper_command,
     published_command,
     words_command,
@@ -21,6 +22,7 @@ app.command("tables")(tables_command)
 app.command("rules")(rules_command)
 app.command("paper")(paper_command)
 app.command("figures")(figures_command)
+app.command("margin")(margin_command)
 app.command("words")(words_command)
 app.command("published")(published_command)
 app.command("forecast")(forecast_command)

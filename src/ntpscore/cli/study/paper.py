@@ -174,6 +174,36 @@ def words_command(
 
 
 @takes_options
+def margin_command(
+    model: options.Model,
+    data: options.Data,
+    text_options: TextOptions,
+    model_options: ModelOptions,
+    config: Annotated[ScoreConfig, Only("max_length", "seed")],
+) -> None:
+    """Print Lemma 1's margin at the last layer, and the probability of right decoding it gives.
+
+    [b]Examples[/b]
+
+      ntpscore study margin smollm2-135m helpdesk
+    """
+    from ntpscore.models import load_model
+    from ntpscore.study.paper.margin import decoding_margin
+    from ntpscore.text import load_text
+
+    text = load_text(data, text_options, seed=config.seed)
+    found = decoding_margin(load_model(model, model_options), text, max_length=config.max_length)
+    typer.echo(
+        f"{found.n_tokens} next tokens, last layer\n"
+        f"margin: {found.smallest:.2g} at the least, {found.median:.2g} in the median\n"
+        f"rows of the vocabulary head: {found.diameter:.2g} apart or more\n"
+        f"error of the linear prediction: {found.error:.2g} (root mean square)\n"
+        f"by Lemma 1 it is decoded right with probability {found.bound:.2g} or more; were every "
+        f"margin the median one, {found.bound_at_median:.2g}"
+    )
+
+
+@takes_options
 def published_command(
     output: Output,
     without: Annotated[

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test architectures check lint coverage doctest bench fuzz gpu-check clean
+.PHONY: install demo test architectures check lint coverage doctest bench chaos fuzz gpu-check clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -33,6 +33,9 @@ bench: $(STAMP)  ## ratios against the bare forward pass and against the literal
 
 gpu-check: $(STAMP)  ## whether all works on a graphics card, and what it costs: five minutes
 	$(BIN)/python scripts/gpu_check.py --out build/gpu-check
+
+chaos: $(STAMP)  ## kills at every file operation, two runs at once, full disks: a quarter of an hour
+	OMP_NUM_THREADS=1 $(BIN)/python -m scripts.chaos
 
 FUZZ_SECONDS ?= 20
 fuzz: $(STAMP)  ## damaged files to every reader, FUZZ_SECONDS=20 each; what fails is kept

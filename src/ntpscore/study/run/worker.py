@@ -94,6 +94,7 @@ def run_job(job: Job) -> int:
 def _run_held(job: Job, folder: Path) -> int:
     cell = job.cell
     if cell_path(job.results, cell).exists():
+        _clear(job, folder)
         return DONE
     try:
         result, rescored = _run(cell, folder)
@@ -102,9 +103,13 @@ def _run_held(job: Job, folder: Path) -> int:
     except Exception as error:  # noqa: BLE001 - the other cells go on
         return _fail(job, f"this is a bug: {type(error).__name__}: {error}")
     write_cell(job.results, cell, result, rescored)
+    _clear(job, folder)
+    return DONE
+
+
+def _clear(job: Job, folder: Path) -> None:
     if not job.keep_work:
         shutil.rmtree(folder)
-    return DONE
 
 
 def _fail(job: Job, error: str) -> int:

@@ -469,7 +469,8 @@ def main() -> None:
             map(chaos.full_disk, starved),
         )]  # fmt: skip
     seconds = time.monotonic() - start
-    tables.append(f"\n`make chaos`: {seconds:.0f} seconds, {len(chaos.wrong)} did not hold.")
+    command = " ".join(["python -m scripts.chaos", *sys.argv[1:]])
+    tables.append(f"\n`{command}`: {seconds:.0f} seconds, {len(chaos.wrong)} did not hold.")
     print("\n".join(tables))
     if not options.no_page:
         write_page("\n".join(tables))

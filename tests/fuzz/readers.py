@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from tests.support.adapt_results import make_adapt_result
 from tests.support.score_results import make_moments, make_result
 from tests.support.studies import write_study
 
@@ -192,6 +193,32 @@ def _read_calibration(path: Path) -> object:
     return Evidence.load(path).forecast(0.5)
 
 
+def _score(folder: Path) -> Path:
+    return make_result(make_moments()).save(folder / "a", keep_moments=True)
+
+
+def _read_score(path: Path) -> object:
+    from ntpscore.cli.tables import print_result
+    from ntpscore.progress import PlainConsole
+    from ntpscore.scoring.result import load_result
+
+    result = load_result(path)
+    print_result(result, path, PlainConsole(file=io.StringIO()), scores=True)
+    return result.moments.n_texts, result.table(), result.accuracy, result.advice
+
+
+def _adapted(folder: Path) -> Path:
+    return make_adapt_result().save(folder / "a")
+
+
+def _read_adapted(path: Path) -> object:
+    from ntpscore.adapt.result import load_adapt_result
+    from ntpscore.cli.adapt_table import print_adapt_result
+    from ntpscore.progress import PlainConsole
+
+    return print_adapt_result(load_adapt_result(path), path, PlainConsole(file=io.StringIO()))
+
+
 def readers(tiny: Path) -> dict[str, Reader]:
     """All readers by name.
 
@@ -210,6 +237,8 @@ def readers(tiny: Path) -> dict[str, Reader]:
         "moments": Reader(_moments, _read_moments),
         "features": Reader(_features, _read_features),
         "head": Reader(_head, _read_head),
+        "score result": Reader(_score, _read_score),
+        "adapt result": Reader(_adapted, _read_adapted),
         "study": Reader(_study, _read_study),
         "cell": Reader(_cell, _read_cell),
         "calibration": Reader(_calibration, _read_calibration),

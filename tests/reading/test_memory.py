@@ -15,6 +15,10 @@ def test_moments_that_do_not_fit_are_refused_beforehand(monkeypatch: pytest.Monk
     assert needed == Moments.n_bytes(4, 32, 3, 2) + 40 * 8 * 32**2
     folded = check_memory(4, 32, 3, 2, torch.device("cpu"), folds=5)
     assert folded == needed + 5 * Moments.n_bytes(1, 32, 3, 0)
+    # Held-out accuracy is told when the layers are solved: the larger of the two counts.
+    assert check_memory(4, 32, 3, 2, torch.device("cpu"), judging=10) == needed
+    judged = check_memory(4, 32, 3, 2, torch.device("cpu"), judging=10**6)
+    assert judged == Moments.n_bytes(4, 32, 3, 2) + 10**6
 
     class Little:
         available = 420_000

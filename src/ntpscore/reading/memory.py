@@ -33,8 +33,9 @@ def check_memory(
     copies: int = 1,
     folds: int = 0,
     published: bool = False,
+    judging: int = 0,
 ) -> int:
-    """The bytes that the sums of a run and the solving of a layer will take, if they fit.
+    """The bytes that the sums of a run and what comes after the pass will take, if they fit.
 
     Args:
         n_layers: of the moments.
@@ -45,8 +46,11 @@ def check_memory(
         copies: how many threads add sums of their own.
         folds: further moments of one layer, without shuffles.
         published: whether the sums of the released code are wanted, too.
+        judging: bytes that held-out accuracy takes on the processor, after a layer was solved.
     """
     solving = solve_bytes(width) + folds * Moments.n_bytes(1, width, n_outputs, 0)
+    if device.type == "cpu":
+        solving = max(solving, judging)
     needed = copies * Moments.n_bytes(n_layers, width, n_outputs, n_shuffles, published) + solving
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
@@ -61,7 +65,7 @@ def check_memory(
             else "not even one layer fits: use a machine with more"
         )
         raise ModelError(
-            f"the moments of {n_layers} layers of width {width}, and solving them, need "
+            f"the moments of {n_layers} layers of width {width}, solving and judging them, need "
             f"{needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free: {advice}"
         )
     return needed

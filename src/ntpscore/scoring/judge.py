@@ -7,10 +7,13 @@ import numpy as np
 from ntpscore.errors import MomentsError
 from ntpscore.progress import Progress
 from ntpscore.reading.features import Features, Place
-from ntpscore.scoring.accuracy import Folded, judge_readouts
+from ntpscore.scoring.accuracy import WORDS_TEXTS, Folded, judge_readouts
 from ntpscore.scoring.learning_curve import DRAWS, SHARES, trace_learning_curve
 from ntpscore.scoring.measures import Array
 from ntpscore.text import LabelledText
+
+# Matrices of words by words, and copies of a layer's features, that live at the same time.
+_KERNELS, _COPIES = 8, 6
 
 
 class Judged(NamedTuple):
@@ -26,6 +29,12 @@ class Judged(NamedTuple):
     accuracy: dict[str, Any]
     learning_curve: dict[str, Any] | None
     held_out: dict[int, float]
+
+
+def judge_bytes(n_texts: int, width: int) -> int:
+    """Bytes that `judge_features` takes at its peak, as measured, what is mapped not counted."""
+    words = min(n_texts, WORDS_TEXTS)
+    return 8 * (_KERNELS * words**2 + _COPIES * n_texts * width)
 
 
 def judge_features(

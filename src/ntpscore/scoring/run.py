@@ -42,7 +42,7 @@ from ntpscore.scoring.advice import write_advice
 from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
 from ntpscore.scoring.best import find_best
 from ntpscore.scoring.config import ScoreConfig
-from ntpscore.scoring.judge import judge_features
+from ntpscore.scoring.judge import judge_bytes, judge_features
 from ntpscore.scoring.result import KIND, MOMENTS, SCHEMA_VERSION, ScoreResult
 from ntpscore.scoring.tables import layer_record, without_scores
 from ntpscore.text import LabelledText
@@ -291,6 +291,7 @@ def _check_memory(
         copies=copies,
         folds=0 if config.until is None else MOST_FOLDS + copies,
         published=published,
+        judging=judge_bytes(min(len(text), config.feature_texts), language_model.width),
     )
     return needed, batch_tokens
 

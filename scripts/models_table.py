@@ -36,6 +36,9 @@ padding, at every layer; a probe and LoRA are trained on them. This table is wri
 |---|---|---|
 """
 _ENCODERS_HEAD = """
+Checkpoints packed by compressed-tensors and torchao are read where these packages are there
+(`tests/models/test_quantized.py`); of others the message names the package.
+
 ## Encoders
 
 Models that read a text both ways have no next token: `score` refuses them, and the six scores and

@@ -64,6 +64,8 @@ def test_command_in_the_documentation_is_understood(
             (tmp_path / "results" / study / cells.name).symlink_to(cells)
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command.split(" | ", maxsplit=1)[0].split(" > ", maxsplit=1)[0])
+    if words[1] in ("show", "predict"):
+        Path(words[2]).mkdir(parents=True, exist_ok=True)
     assert run_cli(*words[1:]) == 0
 
 

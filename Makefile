@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test architectures check lint coverage doctest bench chaos fuzz gpu-check clean
+.PHONY: install demo test slow architectures check lint coverage doctest bench chaos fuzz gpu-check clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -24,6 +24,9 @@ demo: $(STAMP)  ## score a real model on the built-in data set
 
 test: $(STAMP)  ## the default test suite
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term
+
+slow: $(STAMP)  ## the tests that the default suite leaves out, but for the architectures
+	$(BIN)/python -m pytest --numprocesses 2 -m 'slow and not architectures' --cov --cov-append --cov-report=term
 
 architectures: $(STAMP)  ## every architecture of transformers as a tiny model: slow
 	$(BIN)/python -m pytest -q --numprocesses 2 -m architectures tests/models/test_architectures.py
@@ -47,9 +50,9 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint doctest test coverage  ## format, lint, types, import contracts, tests, examples
+check: lint doctest test slow coverage  ## format, lint, types, import contracts, tests, examples
 
-coverage: $(STAMP)  ## what `make test` covered: all of the mathematics, nearly all of the rest
+coverage: $(STAMP)  ## what `make test slow` covered: all of the mathematics, nearly all of the rest
 	$(BIN)/python scripts/check_coverage.py
 
 doctest: $(STAMP)  ## the examples in docstrings

@@ -1,8 +1,10 @@
 """The `ntpscore` command."""
 
 import errno
+import os
 import sys
 import traceback
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 
 import typer
@@ -62,6 +64,22 @@ def common(
     """What a causal language model knows about your labels, before any training."""
 
 
+def _as_one(arguments: list[str]) -> AbstractContextManager[None]:
+    """Processes that a launcher started together tell an error once."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return nullcontext()
+    if arguments[:1] == ["score"]:
+        from ntpscore.reading.ranks import Ranks
+
+        return Ranks.of_environment().as_one()
+    if os.environ.get("RANK", "0") != "0":
+        sys.exit(2)
+    raise NtpscoreError(
+        "this is one of several processes, as torchrun or accelerate start them: only `score` "
+        "shares its work out to them; start the other commands as one process"
+    )
+
+
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line, or these arguments; bad input ends with one message and exit code 2."""
     if arguments is None:
@@ -70,7 +88,8 @@ def run(arguments: list[str] | None = None) -> None:
         arguments = sys.argv[1:]
     debug = "--debug" in arguments
     try:
-        app([argument for argument in arguments if argument != "--debug"])
+        with _as_one(arguments):
+            app([argument for argument in arguments if argument != "--debug"])
     except NtpscoreError as error:
         if debug:
             traceback.print_exc()

@@ -32,6 +32,8 @@ Score a causal language model on labelled text: one forward pass, no training.
   ntpscore score Qwen/Qwen2-0.5B pairs.csv --pair-column question2 --label-column same
 
   ntpscore score ./my-model reviews.parquet --label-column stars --task regression --json
+
+  torchrun --nproc-per-node 4 -m ntpscore score Qwen/Qwen2-0.5B reviews.parquet --out results
 """
 
 
@@ -59,6 +61,7 @@ def score_command(
 ) -> None:
     """Parse, score, print."""
     from ntpscore.cli.tables import print_result
+    from ntpscore.reading.ranks import Ranks
     from ntpscore.scoring.run import score
 
     result = score(
@@ -72,6 +75,7 @@ def score_command(
         keep_moments=keep_moments,
         calibration=calibration,
         progress=True,
+        ranks=Ranks.of_environment(),
     )
     output.show(
         lambda console: print_result(result, out, console, scores=scores), record=result.record

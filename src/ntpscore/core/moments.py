@@ -266,6 +266,11 @@ class Moments:
         """The device that the sums live on."""
         return self.sum_N.device
 
+    @property
+    def sums(self) -> list[Tensor]:
+        """All of the sums, to be added to in place."""
+        return [getattr(self, name) for name in self._shapes()]
+
     # -- accumulating ---------------------------------------------------------------------------
 
     def update(

@@ -4,7 +4,7 @@ One factorisation V = QR nests all subspaces span(V_k): with `T = Qᵀ K` (K an 
 basis) every projection norm that a score needs is a sum over a leading block of squares.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
@@ -256,12 +256,17 @@ class ScoreTable:
         return tuple(self.by_layer[0].values)
 
 
-def score_moments(moments: Moments, on_layer: Callable[[int], None] | None = None) -> ScoreTable:
+def score_moments(
+    moments: Moments,
+    on_layer: Callable[[int], None] | None = None,
+    layers: Sequence[int] | None = None,
+) -> ScoreTable:
     """All six scores of every layer in `moments`, for every k.
 
     Args:
         moments: accumulated sums of at least one text.
         on_layer: called with the hidden-state index of each layer when it is solved.
+        layers: only these of them.
 
     Raises:
         MomentsError: no text was added, or a layer's moments can't be solved; the message names
@@ -277,11 +282,25 @@ def score_moments(moments: Moments, on_layer: Callable[[int], None] | None = Non
             on_layer(layer)
         return scores
 
-    by_layer = map_layers(moments, solve)
-    return ScoreTable(moments.layers, moments.width, tuple(by_layer))
+    layers = moments.layers if layers is None else tuple(layers)
+    by_layer = map_layers(moments, solve, layers)
+    return ScoreTable(layers, moments.width, tuple(by_layer))
 
 
-def map_layers(moments: Moments, solve: Callable[[int], Solved]) -> list[Solved]:
+def join_tables(tables: Sequence[ScoreTable]) -> ScoreTable:
+    """One table of the layers of several, in rising order."""
+    by_layer = {
+        layer: scores
+        for table in tables
+        for layer, scores in zip(table.layers, table.by_layer, strict=True)
+    }
+    layers = tuple(sorted(by_layer))
+    return ScoreTable(layers, tables[0].width, tuple(by_layer[layer] for layer in layers))
+
+
+def map_layers(
+    moments: Moments, solve: Callable[[int], Solved], layers: Sequence[int] | None = None
+) -> list[Solved]:
     """What a function makes of each layer in `moments`, by hidden-state index.
 
     Layers are independent: on a processor several are solved at once, one thread each, since the
@@ -289,12 +308,13 @@ def map_layers(moments: Moments, solve: Callable[[int], Solved]) -> list[Solved]
     """
     threads = torch.get_num_threads()
     fitting = _SOLVE_BYTES // solve_bytes(moments.width)
-    workers = min(threads, len(moments.layers), fitting)
+    layers = moments.layers if layers is None else layers
+    workers = min(threads, len(layers), fitting)
     if workers < 2 or moments.device.type != "cpu":
-        return [solve(layer) for layer in moments.layers]
+        return [solve(layer) for layer in layers]
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(solve, moments.layers))
+            return list(pool.map(solve, layers))
     finally:
         torch.set_num_threads(threads)
 

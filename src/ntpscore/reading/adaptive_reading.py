@@ -13,6 +13,7 @@ from ntpscore.core.grouping import Grouping
 from ntpscore.core.moments import Moments, Pooling
 from ntpscore.errors import MomentsError
 from ntpscore.files import as_output_error
+from ntpscore.reading.ranks import Ranks
 from ntpscore.reading.tokens import plan_shares
 
 # With fewer texts than so many times the width, least squares says more of the texts than of the
@@ -32,7 +33,7 @@ class AdaptiveReading:
         groups: (n,) numbers from 0 on, equal for texts that are read one after the other, since
             they are no independent ones.
         batch_tokens: tokens per batch, padding included.
-        n_shares: how many passes run at once.
+        n_shares: how many passes run at once in each process.
         seed: of the order.
         half_width: what the intervals must reach.
         names: whose intervals, of `ntpscore.core.folds.ESTIMATED`.
@@ -42,9 +43,10 @@ class AdaptiveReading:
         grouping: the same, for the moments.
         pooling: of the moments.
         device: of the sums.
+        ranks: the processes that read together.
 
     Attributes:
-        rounds: batches of each share, for one round after the other.
+        rounds: batches of each share of all processes, for one round after the other.
         added: moments of the layer that each pass adds to, of this round.
         k: of the scores, half the width.
         layer: as given.
@@ -67,9 +69,10 @@ class AdaptiveReading:
         n_outputs: int,
         grouping: Grouping | None,
         device: torch.device,
+        ranks: Ranks,
         pooling: Pooling = "mean",
     ) -> None:
-        self._n = len(lengths)
+        self._n, self._ranks = len(lengths), ranks
         self._half_width, self._names = half_width, names
         self._width, self._n_outputs, self._device = width, n_outputs, device
         self._grouping, self._pooling = grouping, pooling
@@ -81,13 +84,20 @@ class AdaptiveReading:
         order = np.argsort(places[groups], kind="stable")
         self.rounds = [
             plan_shares(
-                lengths, batch_tokens, n_shares, order[start : start + self._round].tolist()
+                lengths,
+                batch_tokens,
+                n_shares * ranks.size,
+                order[start : start + self._round].tolist(),
             )
             for start in range(0, self._n, self._round)
         ]
-        self._folds = Folds(layer, self._empty)
         self.added = [self._empty() for _ in range(n_shares)]
         self.estimates: dict[str, Estimate] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was read."""
+        self._folds = Folds(self.layer, self._empty)
         self.next_look = 0
 
     def _empty(self) -> Moments:
@@ -96,10 +106,24 @@ class AdaptiveReading:
             grouping=self._grouping, pooling=self._pooling,
         )  # fmt: skip
 
-    def end_round(self, number: int) -> bool:
-        """Say that a round was read; returns whether reading can stop."""
-        self._folds.current = sum(self.added, start=self._folds.current)
+    def collect(self) -> None:
+        """Add up what all passes, and all processes, have read of a round."""
+        total = sum(self.added[1:], start=self.added[0])
+        self._ranks.add(total)
+        self._folds.current = self._folds.current + total
         self.added = [self._empty() for _ in self.added]
+
+    def end_round(self, number: int) -> bool:
+        """Say that a round was read and collected; returns whether reading can stop.
+
+        Args:
+            number: of the round.
+        """
+        stop = self._ranks.is_first and self._look(number)
+        stop, self.next_look = self._ranks.agree((stop, self.next_look))
+        return bool(stop)
+
+    def _look(self, number: int) -> bool:
         n = (number + 1) * self._round
         if n > self._n or not self._folds.end_round() or n < self.next_look:
             return False
@@ -116,7 +140,9 @@ class AdaptiveReading:
     # -- checkpoints ----------------------------------------------------------------------------
 
     def save(self, folder: Path, name: str) -> None:
-        """Write the folds beside the checkpoint of this name; see `forget`."""
+        """Write the folds, which the first process has, beside the checkpoint of this name."""
+        if not self._ranks.is_first:
+            return
         into = folder / f"{_FOLDER}{name}"
         with as_output_error(into):
             into.mkdir(exist_ok=True)
@@ -126,6 +152,8 @@ class AdaptiveReading:
 
     def load(self, folder: Path, name: str, rounds: int) -> None:
         """Take over the folds that were written beside the checkpoint of this name."""
+        if not self._ranks.is_first:
+            return
         paths = list((folder / f"{_FOLDER}{name}").glob("*.safetensors"))
         parts = [
             Moments.load(path, self._device) for path in sorted(paths, key=lambda p: int(p.stem))

@@ -21,6 +21,7 @@ from ntpscore.errors import MomentsError, OutputError
 from ntpscore.files import TemporaryFolder, as_output_error, make_folder
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
+from ntpscore.reading.ranks import Ranks
 from ntpscore.reading.reader import BatchReader, passes_at_once
 from ntpscore.reading.tokens import TokenizedText, plan_shares, tokens_per_batch
 from ntpscore.result_folder import hold
@@ -255,6 +256,21 @@ class KeepFeatures:
         """Take over what is known, of all the texts."""
         for place in features.places:
             self._tensors[place].copy_(features.get(*place))
+
+    def gather(self, own: Features, ranks: Ranks) -> None:
+        """Take over the features of all processes, each of which has those of other texts.
+
+        Args:
+            own: of this process.
+            ranks: the processes; only the first has begun this.
+        """
+        rows = torch.from_numpy(self._rows[own.texts])
+        for place in self._places:
+            block = torch.zeros(len(self._texts), self._width, dtype=self._dtype)
+            block[rows] = own.get(*place)
+            ranks.add_to_first(block.view(torch.uint8))
+            if ranks.is_first:
+                self._tensors[place].copy_(block)
 
     def finish(self, read: Iterable[int] | None = None) -> Features:
         """Give the file its name.

@@ -4,7 +4,8 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,13 @@ from ntpscore.core.grouping import Grouping
 from ntpscore.core.moments import Moments, Pooling, read_note
 from ntpscore.core.prefix_products import Precision
 from ntpscore.errors import MomentsError
+from ntpscore.files import replacing
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
 from ntpscore.reading.adaptive_reading import AdaptiveReading
 from ntpscore.reading.consumers import AddMoments, Consumer, InOrder
 from ntpscore.reading.features import (
+    FEATURES,
     POOLINGS,
     Features,
     KeepFeatures,
@@ -28,11 +31,14 @@ from ntpscore.reading.features import (
     choose_texts,
 )
 from ntpscore.reading.memory import sums_device
+from ntpscore.reading.ranks import Ranks
 from ntpscore.reading.reader import BatchReader, passes_at_once
 from ntpscore.reading.tokens import TokenizedText, plan_shares, tokens_per_batch
 from ntpscore.text import LabelledText
 
 CHECKPOINT = "checkpoint.safetensors"
+# Of this process's texts, until those of all are gathered.
+_OWN_FEATURES = "own-features.safetensors"
 # Writing checkpoints may take at most this share of the time between them.
 _CHECKPOINT_SHARE = 0.05
 
@@ -71,6 +77,7 @@ class MomentsPass:
         feature_texts: most texts whose features are kept; 0 keeps none.
         published: sum the moments as the released code does, too.
         pooling: of the moments.
+        ranks: the processes that read together, each its share of the texts.
 
     Attributes:
         adaptive: where `until` is given.
@@ -97,16 +104,13 @@ class MomentsPass:
         feature_texts: int = 0,
         published: bool = False,
         pooling: Pooling = "mean",
+        ranks: Ranks | None = None,
     ) -> None:
+        self._ranks = ranks = ranks or Ranks()
         width, n_outputs = language_model.width, len(text.classes)
         self._layers = layers
         self._folder, self._checkpoint_seconds = folder, checkpoint_seconds
         self._clock, self._bar = clock, bar
-        self._features: KeepFeatures | None = None
-        if feature_texts:
-            places = [Place(layer, pooling) for layer in layers for pooling in POOLINGS]
-            chosen = choose_texts(text, feature_texts, seed)
-            self._features = KeepFeatures(folder, language_model, tokens, places, chosen)
         device = sums_device(language_model.device)
         batch_tokens = tokens_per_batch(batch_tokens, language_model.device)
         self._labels = torch.from_numpy(np.ascontiguousarray(text.labels)).to(device)
@@ -119,14 +123,26 @@ class MomentsPass:
         lengths = [len(ids) for ids in tokens.ids]
         self.adaptive: AdaptiveReading | None = None
         if until is None:
-            self._rounds = [plan_shares(lengths, batch_tokens, n_shares)]
+            rounds = [plan_shares(lengths, batch_tokens, n_shares * ranks.size)]
         else:
             self.adaptive = AdaptiveReading(
                 lengths, text.groups, batch_tokens=batch_tokens, n_shares=n_shares, seed=seed,
                 half_width=until, names=until_scores, layer=layers[-1], width=width,
                 n_outputs=n_outputs, grouping=grouping, device=device, pooling=pooling,
+                ranks=ranks,
             )  # fmt: skip
-            self._rounds = self.adaptive.rounds
+            rounds = self.adaptive.rounds
+        self._all_rounds = rounds
+        self._rounds = [ranks.own(shares) for shares in rounds]
+        self._keep = partial(KeepFeatures, folder, language_model, tokens)
+        self._features: KeepFeatures | None = None
+        if feature_texts:
+            self._places = [Place(layer, pooling) for layer in layers for pooling in POOLINGS]
+            self._chosen = choose_texts(text, feature_texts, seed)
+            own = set(_texts_of(self._rounds))
+            kept = [one for one in self._chosen if one in own]
+            name = FEATURES if ranks.size == 1 else _OWN_FEATURES
+            self._features = self._keep(self._places, kept, name=name)
         self._reader = BatchReader(language_model, text.texts, tokens.ids, clock, "moments")
         self._sums = [
             Moments(
@@ -148,7 +164,8 @@ class MomentsPass:
         # since a changed tokenizer changes them, whatever else stays the same.
         run = [language_model.identity, text.source.content_hash, text.task, text.classes, layers,
                tokens.ids, text.labels.tolist(), text.groups.tolist(), shuffles, seed, batch_tokens,
-               precision, until, until_scores, n_shares, published, pooling]  # fmt: skip
+               precision, until, until_scores, n_shares, ranks.size, published,
+               pooling]  # fmt: skip
         self._fingerprint = hashlib.sha256(json.dumps(run).encode()).hexdigest()
         self.warnings: list[str] = []
 
@@ -159,7 +176,7 @@ class MomentsPass:
             MomentsError: a hidden state is NaN or infinite.
             ModelError: a single text is too large for the memory.
         """
-        n = len(self._labels)
+        n = len(_texts_of(self._rounds))
         if self._folder is not None and self._resume(self._folder):
             self.warnings.append(
                 f"went on from a checkpoint after {self._sums[0].n_texts} of {n} texts"
@@ -171,6 +188,11 @@ class MomentsPass:
         for number in range(self._round, len(self._rounds)):
             self._read_round(number)
             if self.adaptive is not None:
+                self.adaptive.collect()
+                # Processes that read round by round must go on from the same one.
+                due = self._ranks.size > 1 and self._ranks.agree(self._is_due())
+                if self._folder is not None and due:
+                    self._checkpoint(self._folder)
                 with self._clock("solve"):
                     if self.adaptive.end_round(number):
                         break
@@ -182,16 +204,22 @@ class MomentsPass:
         for others in self._sums[1:]:
             moments.add(others)
         del self._sums[1:]
+        self._ranks.add(moments)
         return moments
 
     def keep_features(self) -> Features | None:
         """The features of those texts that were read, in their file, if any were to be kept."""
         if self._features is None:
             return None
-        read = self._rounds[: self._round + 1]
-        return self._features.finish(
-            text for shares in read for share in shares for batch in share for text in batch
-        )
+        own = self._features.finish(_texts_of(self._rounds[: self._round + 1]))
+        if self._ranks.size == 1:
+            return own
+        read = set(_texts_of(self._all_rounds[: self._round + 1]))
+        whole = self._keep(self._places, [text for text in self._chosen if text in read])
+        if self._ranks.is_first:
+            whole.start()
+        whole.gather(own, self._ranks)
+        return whole.finish() if self._ranks.is_first else None
 
     def _read_round(self, number: int) -> None:
         shares = self._rounds[number]
@@ -203,11 +231,16 @@ class MomentsPass:
                 self._layers,
                 self._pass_on(),
                 on_batch=self._bar.advance,
-                go_on=lambda: self._folder is None or time.perf_counter() < self._next_checkpoint,
+                go_on=lambda: not self._stops_for_checkpoint(),
             )
-            if self._folder is not None and time.perf_counter() >= self._next_checkpoint:
-                with self._clock("write"):
-                    self._checkpoint(self._folder)
+            if self._folder is not None and self._stops_for_checkpoint():
+                self._checkpoint(self._folder)
+
+    def _stops_for_checkpoint(self) -> bool:
+        return self._is_due() and (self._ranks.size == 1 or self.adaptive is None)
+
+    def _is_due(self) -> bool:
+        return self._folder is not None and time.perf_counter() >= self._next_checkpoint
 
     def _pass_on(self) -> list[Consumer]:
         """A consumer for each share."""
@@ -222,39 +255,62 @@ class MomentsPass:
 
     def _checkpoint(self, folder: Path) -> None:
         start, name = time.perf_counter(), f"{self._round}-{self._done}"
-        note = {
-            "run": self._fingerprint,
-            "round": str(self._round),
-            "done": str(self._done),
-            "seconds": json.dumps(self._clock.seconds()),
-        }
-        if self.adaptive is not None:
-            note["next_look"] = str(self.adaptive.next_look)
-            self.adaptive.save(folder, name)
-        sum(self._sums[1:], start=self._sums[0]).save(folder / CHECKPOINT, note)
-        AdaptiveReading.forget(folder, but=name)
+        with self._clock("write"):
+            note = {
+                "run": self._fingerprint,
+                "round": str(self._round),
+                "done": str(self._done),
+                "seconds": json.dumps(self._clock.seconds()),
+            }
+            if self.adaptive is not None:
+                note["next_look"] = str(self.adaptive.next_look)
+                self.adaptive.save(folder, name)
+            with replacing(folder / CHECKPOINT, kind=MomentsError) as temporary:
+                sum(self._sums[1:], start=self._sums[0]).save(temporary, note)
+                if self.adaptive is not None:  # of one round, whichever process is killed when
+                    self._ranks.collect(None)
+            if self._ranks.is_first:
+                AdaptiveReading.forget(folder, but=name)
         now = time.perf_counter()
         wait = max(self._checkpoint_seconds, (now - start) / _CHECKPOINT_SHARE)
         self._next_checkpoint = now + wait
 
     def _resume(self, folder: Path) -> bool:
         """Take over the sums of an interrupted run of the same kind, if there are any."""
-        try:
-            note = read_note(folder / CHECKPOINT)
-            if note.get("run") != self._fingerprint:
-                return False
-            moments = Moments.load(folder / CHECKPOINT, self._sums[0].device)
-            number, done = int(note["round"]), int(note["done"])
-            if self.adaptive is not None:
-                self.adaptive.load(folder, f"{number}-{done}", number)
-                self.adaptive.next_look = int(note["next_look"])
-            if self._features is not None and not self._features.start(resume=True):
-                return False
-        except MomentsError:
+        found = self._load_checkpoint(folder)
+        if self.adaptive is not None:
+            rounds = self._ranks.collect(found and found[0]["round"])
+            if None in rounds or len(set(rounds)) > 1:
+                self.adaptive.restart()
+                found = None
+        if found is None:
             return False
+        note, moments = found
         moments.precision = self._sums[0].precision
-        self._sums[0], self._round, self._done = moments, number, done
+        self._sums[0], self._round, self._done = moments, int(note["round"]), int(note["done"])
         for stage, seconds in json.loads(note["seconds"]).items():
             if stage not in ("load_data", "load_model", "sanity_check", "tokenize"):
                 self._clock.add(stage, seconds)
         return True
+
+    def _load_checkpoint(self, folder: Path) -> tuple[dict[str, str], Moments] | None:
+        """Note and sums of this process, its folds and features taken over."""
+        path = folder / CHECKPOINT
+        try:
+            note = read_note(path)
+            if note.get("run") != self._fingerprint:
+                return None
+            moments = Moments.load(path, self._sums[0].device)
+            if self.adaptive is not None:
+                self.adaptive.load(folder, f"{note['round']}-{note['done']}", int(note["round"]))
+                self.adaptive.next_look = int(note["next_look"])
+            if self._features is not None and not self._features.start(resume=True):
+                return None
+        except MomentsError:
+            return None
+        return note, moments
+
+
+def _texts_of(rounds: Iterable[Iterable[Iterable[Iterable[int]]]]) -> list[int]:
+    """Numbers of the texts in the batches of the shares of some rounds."""
+    return [text for shares in rounds for share in shares for batch in share for text in batch]

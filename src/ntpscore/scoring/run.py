@@ -1,6 +1,5 @@
 """From a language model and labelled text to a result: one forward pass, then closed forms."""
 
-import shlex
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -12,9 +11,10 @@ import torch
 from ntpscore.clock import Clock
 from ntpscore.core.controls import share_kept
 from ntpscore.core.folds import COVERAGE, MOST_FOLDS
+from ntpscore.core.moments import Moments
 from ntpscore.core.precision import choose_precision
 from ntpscore.core.prefix_products import SAFE_CONDITION
-from ntpscore.core.scores import ScoreTable, score_moments
+from ntpscore.core.scores import ScoreTable, join_tables, score_moments
 from ntpscore.errors import DataError, ModelError
 from ntpscore.files import without_nan
 from ntpscore.forecast.evidence import Evidence
@@ -35,6 +35,7 @@ from ntpscore.reading.provenance import (
     describe_versions,
     peak_memory,
 )
+from ntpscore.reading.ranks import Ranks
 from ntpscore.reading.reader import check_layers
 from ntpscore.reading.tokens import TokenizedText, tokenize, tokens_per_batch
 from ntpscore.result_folder import UNFINISHED, hold_folder, holds_folder
@@ -69,6 +70,7 @@ def score(
     keep_moments: bool = False,
     calibration: str | Path | None = None,
     progress: bool | None = None,
+    ranks: Ranks | None = None,
     **keywords: Any,
 ) -> ScoreResult:
     """Score a causal language model on labelled text: one forward pass, no training.
@@ -88,6 +90,8 @@ def score(
         calibration: forecast the LoRA gain by a file of `ntpscore study forecast --out`; None means
             ntpscore's own study.
         progress: show progress bars on standard error; None means if it is a terminal.
+        ranks: processes that make this run together, each of which calls this; the others end when
+            only the first has something left to do.
         keywords: any option of `ScoreConfig`, `TextOptions` or `ModelOptions` by its name, such as
             `label_column="stars"`.
 
@@ -108,15 +112,17 @@ def score(
         model_options or ModelOptions(),
     )
     config, text_options, model_options = chosen
+    ranks = ranks or Ranks()
+    progress = progress if ranks.is_first else False
     check_order([model], data, "model, then data")
     evidence = Evidence.load(calibration)  # a file that can't be read is told before the pass
     clock = Clock(STAGES)
-    with nullcontext() if out is None else hold_folder(out) as folder:
+    with nullcontext() if out is None else hold_folder(ranks.own_folder(out)) as folder:
         text = read_text(data, text_options, seed=config.seed, clock=clock, progress=progress)
         with take_model(model, model_options, clock=clock, progress=progress) as language_model:
             return score_text(
                 language_model, text, folder=folder, config=config, clock=clock, every_k=every_k,
-                keep_moments=keep_moments, evidence=evidence, progress=progress,
+                keep_moments=keep_moments, evidence=evidence, progress=progress, ranks=ranks,
                 options={**options_record(text_options, model_options), "every_k": every_k},
             )  # fmt: skip
 
@@ -135,6 +141,7 @@ def score_text(
     progress: bool | None = None,
     options: dict[str, Any] | None = None,
     encoders: bool = False,
+    ranks: Ranks | None = None,
 ) -> ScoreResult:
     """`score` for a model that is loaded and text that is read.
 
@@ -151,9 +158,11 @@ def score_text(
         options: how model and text were asked for, to be recorded among the settings.
         encoders: take a model that reads both ways too, without the six scores and without a
             forecast of LoRA, whose evidence is of causal models.
+        ranks: as `score`.
     """
     config = config or ScoreConfig()
     clock = clock or Clock(STAGES)
+    ranks = ranks or Ranks()
     has_scores = not language_model.reads_both_ways
     with clock("sanity_check"):
         loss = _check_model(language_model, text, config) if has_scores or not encoders else None
@@ -183,19 +192,18 @@ def score_text(
             until_scores=config.until_scores,
             folder=work, checkpoint_seconds=config.checkpoint_seconds, clock=clock, bar=bar,
             feature_texts=config.feature_texts, published="published" in config.further_scores,
-            pooling=config.pooling,
+            pooling=config.pooling, ranks=ranks,
         )  # fmt: skip
         moments = reading.read()
         features = reading.keep_features()
         # Writing the moments waits for the disk, solving for the processor.
         with clock("solve"), ThreadPoolExecutor(1) as background:
-            saving = (
-                background.submit(moments.save, work / MOMENTS) if work and keep_moments else None
-            )
-            bar.start("solving", len(layers), unit="layers")
-            table = score_moments(moments, lambda _layer: bar.advance(1))
+            keep = work if keep_moments and ranks.is_first else None
+            saving = background.submit(moments.save, keep / MOMENTS) if keep else None
+            table = _solve(moments, ranks, bar)
             if saving is not None:
                 saving.result()
+        ranks.leave_to_first()
         with clock("accuracy"):
             judged = judge_features(features, text, config.seed, bar)
         table = table if has_scores else without_scores(table)
@@ -247,17 +255,22 @@ def score_text(
     return result
 
 
+def _solve(moments: Moments, ranks: Ranks, bar: Progress) -> ScoreTable:
+    """The scores of all layers, of which each process solves some."""
+    own = ranks.own(moments.layers)
+    bar.start("solving", len(own), unit="layers")
+    return join_tables(ranks.collect(score_moments(moments, lambda _: bar.advance(1), own)))
+
+
 def _check_model(
     language_model: LanguageModel, text: LabelledText, config: ScoreConfig
 ) -> NextTokenLoss:
     """The loss on plain English, if the model is one that works."""
     if language_model.reads_both_ways:
         name, data = language_model.id, text.source.id
-        data = "DATA" if data.startswith("in-memory ") else data
         raise ModelError(
             f"{name} is an encoder, which reads a text both ways: {UNSCORED}. For its held-out "
-            f"accuracy: {shlex.join(['ntpscore', 'rank', data, name])}; for a classifier: "
-            + shlex.join(["ntpscore", "adapt", name, data])
+            f"accuracy: ntpscore rank {data} {name}; for a classifier: ntpscore adapt {name} {data}"
         )
     loss = check_next_token_loss(language_model)
     if loss.verdict == "refuse" and not config.skip_sanity_check:

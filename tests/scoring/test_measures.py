@@ -14,7 +14,8 @@ ROUNDING = 1e-12  # sums in another order
 
 def measures(task, targets, groups=None):
     groups = np.arange(len(targets)) if groups is None else groups
-    return Measures.of(task, targets, groups, seed=0)
+    means = np.tile(targets.mean(0), (len(targets), 1))
+    return Measures.of(task, targets, groups, means, seed=0)
 
 
 @pytest.fixture
@@ -26,9 +27,7 @@ def test_figures_of_classes_are_those_of_scikit_learn(rng):
     labels = rng.integers(0, 4, N)
     scores = np.eye(4)[labels] + rng.normal(size=(N, 4))
     targets = np.eye(4)[labels]
-    rated = measures("classification", targets).rate(
-        scores, scores, np.tile(targets.mean(0), (N, 1))
-    )
+    rated = measures("classification", targets).rate(scores, scores)
     predicted = scores.argmax(1)
     assert rated["accuracy"] == pytest.approx((predicted == labels).mean(), rel=ROUNDING)
     assert rated["macro_f1"] == pytest.approx(
@@ -42,7 +41,7 @@ def test_figures_of_classes_are_those_of_scikit_learn(rng):
 def test_figures_of_labels_and_targets_are_those_of_scikit_learn_and_scipy(rng):
     labels = (rng.random((N, 3)) < 0.4).astype(float)
     scores = labels + rng.normal(size=(N, 3)) / 2
-    rated = measures("multilabel", labels).rate(scores, scores, np.tile(labels.mean(0), (N, 1)))
+    rated = measures("multilabel", labels).rate(scores, scores)
     assigned = scores > 0.5
     assert rated["accuracy"] == pytest.approx((assigned == labels).mean(), rel=ROUNDING)
     assert rated["macro_f1"] == pytest.approx(
@@ -50,7 +49,7 @@ def test_figures_of_labels_and_targets_are_those_of_scikit_learn_and_scipy(rng):
     )
     targets = rng.normal(size=(N, 2))
     scores = targets + rng.normal(size=(N, 2))
-    rated = measures("regression", targets).rate(scores, scores, np.tile(targets.mean(0), (N, 1)))
+    rated = measures("regression", targets).rate(scores, scores)
     assert rated["mse"] == pytest.approx(mean_squared_error(targets, scores), rel=ROUNDING)
     assert rated["spearman"] == pytest.approx(
         np.mean([spearmanr(targets[:, i], scores[:, i])[0] for i in range(2)]), rel=1e-9
@@ -74,7 +73,7 @@ def test_resamples_draw_whole_groups_and_give_the_intervals_of_a_loop(rng):
     found = measures("classification", targets, groups)
     assert (found.weights[:, ::2] == found.weights[:, 1::2]).all()
     assert (found.weights[:, ::2].sum(1) == N // 2).all()
-    rated = found.rate(scores, scores, np.tile(targets.mean(0), (N, 1)))
+    rated = found.rate(scores, scores)
     right = scores.argmax(1) == labels
     loop, f1 = [], []
     for weights in found.weights:
@@ -92,7 +91,7 @@ def test_standard_error_of_paired_differences_counts_groups(rng):
     mean, se = measures("regression", np.zeros((N, 1))).difference(a, b)
     assert mean == pytest.approx((a - b).mean())
     assert se == pytest.approx((a - b).std(ddof=1) / np.sqrt(N), rel=ROUNDING)
-    twice = Measures.of("regression", np.zeros((2 * N, 1)), np.tile(np.arange(N), 2), seed=0)
+    twice = measures("regression", np.zeros((2 * N, 1)), np.tile(np.arange(N), 2))
     assert twice.difference(np.tile(a, 2), np.tile(b, 2)) == pytest.approx((mean, se))
 
 

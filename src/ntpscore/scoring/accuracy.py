@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -58,15 +59,13 @@ class Folded:
         is_classes = text.task == "classification"
         self.classes = torch.from_numpy(text.labels.astype(np.int64)) if is_classes else None
         self.folds = stratified_folds(self.classes, torch.from_numpy(self.groups), seed=seed)
-        self.measures = Measures.of(text.task, self.targets, self.groups, seed)
+        means = _means_of_others(self.targets, self.folds.numpy())
+        self.measures = Measures.of(text.task, self.targets, self.groups, means, seed)
 
     def rate(self, held_out: HeldOut) -> dict[str, float]:
         """The penalty and every measure of one readout."""
-        means = self.targets.mean(0) - to_array(held_out.mean_shifts)
-        figures = self.measures.rate(
-            to_array(held_out.predictions), to_array(held_out.class_scores), means
-        )
-        return {"penalty": held_out.penalty, **figures}
+        estimates, class_scores = to_array(held_out.predictions), to_array(held_out.class_scores)
+        return {"penalty": held_out.penalty, **self.measures.rate(estimates, class_scores)}
 
     def sample(self, size: int, seed: int) -> list[int]:
         """So many of the texts, of each class in proportion."""
@@ -144,7 +143,7 @@ def judge_readouts(
     tied = [row for row, (mean, se) in zip(rows, apart, strict=True) if mean <= TIED * se]
     cheap = [row for row, (mean, se) in zip(rows, apart, strict=True) if mean <= _ONE_ERROR * se]
     inside, scores = to_array(choice.predictions), to_array(choice.predictions + shifts)
-    frozen = measures.rate(inside, scores, folded.targets.mean(0) - to_array(shifts))
+    frozen = measures.rate(inside, scores)
     return {
         "measure": HEADLINES[folded.text.task],
         "n_texts": len(folded.text),
@@ -194,6 +193,12 @@ def rate_words(folded: Folded) -> dict[str, Any]:
     except MomentsError:
         return failed
     return {"n_texts": len(texts), **folded.rate(held_out)}
+
+
+def _means_of_others(targets: Array, folds: npt.NDArray[np.int64]) -> Array:
+    """(n, c) for each text the mean of the targets of the other folds."""
+    each = np.stack([targets[folds != fold].mean(0) for fold in range(folds.max() + 1)])
+    return each[folds]
 
 
 def _name(row: dict[str, Any]) -> dict[str, Any]:

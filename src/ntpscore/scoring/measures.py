@@ -1,6 +1,7 @@
 """How good held-out estimates are, with 95 % intervals over texts."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ class Measures:
         task: what the labels are for.
         targets: (n, c) see `target_columns`.
         groups: (n,) equal for texts that are drawn together.
+        spread: (n,) squared errors of the mean of the labels of the other folds.
         weights: (b, n) how often each text is drawn in each resample of groups.
         alone: whether every text is a group of its own.
     """
@@ -47,16 +49,45 @@ class Measures:
     task: Task
     targets: Array
     groups: npt.NDArray[np.int64]
+    spread: Array
     weights: Array
     alone: bool
 
     @classmethod
-    def of(cls, task: Task, targets: Array, groups: npt.NDArray[np.int64], seed: int) -> "Measures":
-        """Draws the resamples."""
+    def of(
+        cls, task: Task, targets: Array, groups: npt.NDArray[np.int64], means: Array, seed: int
+    ) -> "Measures":
+        """Draws the resamples.
+
+        Args:
+            task: what the labels are for.
+            targets: (n, c).
+            groups: (n,) 0 … m − 1.
+            means: (n, c) what the labels of the other folds predict of each text: their mean.
+            seed: of the resamples.
+        """
         m = int(groups.max()) + 1
         rng = np.random.default_rng(seed)
         counts = rng.multinomial(m, np.full(m, 1 / m), size=BOOTSTRAP).astype(np.float64)
-        return cls(task, targets, groups, counts[:, groups], m == len(groups))
+        spread = np.square(targets - means).sum(1)
+        return cls(task, targets, groups, spread, counts[:, groups], m == len(groups))
+
+    @cached_property
+    def _drawn_spread(self) -> Array:
+        drawn: Array = self.weights @ self.spread
+        return drawn
+
+    @cached_property
+    def _counts(self) -> npt.NDArray[np.float32]:
+        """`weights` to count with: sums of whole numbers up to 2²⁴ are exact."""
+        return self.weights.astype(np.float32)
+
+    @cached_property
+    def _drawn_true(self) -> Array:
+        return self._count(self.targets)
+
+    def _count(self, indicators: Array) -> Array:
+        return (self._counts @ indicators.astype(np.float32)).astype(np.float64)
 
     def errors(self, estimates: Array) -> Array:
         """(n,) squared errors, summed over columns."""
@@ -75,16 +106,15 @@ class Measures:
             return self.errors(estimates)
         return 1 - self.right(class_scores)
 
-    def rate(self, estimates: Array, class_scores: Array, means: Array) -> dict[str, float]:
+    def rate(self, estimates: Array, class_scores: Array) -> dict[str, float]:
         """Every measure of the task, `NAME`, `NAME_low` and `NAME_high`.
 
         Args:
             estimates: (n, c) held out.
             class_scores: (n, c) to read classes off, see `HeldOut`.
-            means: (n, c) what the labels of the other folds predict of each text: their mean.
         """
-        errors, spread = self.errors(estimates), self.errors(means)
-        found = {"r2": self._ratio(errors, spread)}
+        errors = self.errors(estimates)
+        found = {"r2": self._r2(errors)}
         if self.task == "regression":
             found["mse"] = self._mean(errors / self.targets.shape[1])
             found["spearman"] = self._spearman(estimates)
@@ -108,7 +138,7 @@ class Measures:
         said = np.broadcast_to((share > 0.5).astype(np.float64), self.targets.shape)
         return {
             "accuracy": float((said == self.targets).mean()),
-            "macro_f1": float(self._macro_f1(said)[0]),
+            "macro_f1": self._macro_f1(said)[0],
         }
 
     def difference(self, errors: Array, others: Array) -> tuple[float, float]:
@@ -121,12 +151,11 @@ class Measures:
             return classes
         return (class_scores > 0.5).astype(np.float64)
 
-    def _ratio(self, errors: Array, spread: Array) -> tuple[float, float, float]:
+    def _r2(self, errors: Array) -> tuple[float, float, float]:
         """1 − Σ errors / Σ spread."""
-        total = spread.sum()
+        total, drawn = self.spread.sum(), self._drawn_spread
         if total == 0:
             return (np.nan, np.nan, np.nan)
-        drawn = self.weights @ spread
         values = 1 - (self.weights @ errors)[drawn > 0] / drawn[drawn > 0]
         return (1 - errors.sum() / total, *_interval(values))
 
@@ -139,15 +168,10 @@ class Measures:
         return self._mean(right)
 
     def _macro_f1(self, assigned: Array) -> tuple[float, float, float]:
-        columns = [assigned * self.targets, assigned, self.targets]
-
-        def mean(hits: Array, said: Array, true: Array) -> Any:
-            occurs = said + true > 0
-            each = np.divide(2 * hits, said + true, out=np.zeros_like(hits), where=occurs)
-            return each.sum(-1) / np.maximum(occurs.sum(-1), 1)
-
-        whole = mean(*(column.sum(0) for column in columns))
-        return (float(whole), *_interval(mean(*(self.weights @ column for column in columns))))
+        hits = assigned * self.targets
+        whole = _mean_f1(hits.sum(0), assigned.sum(0), self.targets.sum(0))
+        drawn = _mean_f1(self._count(hits), self._count(assigned), self._drawn_true)
+        return (float(whole), *_interval(drawn))
 
     def _spearman(self, estimates: Array) -> tuple[float, float, float]:
         """Of ranks among all texts, averaged over targets."""
@@ -163,6 +187,14 @@ class Measures:
 
         values = mean(self.weights)
         return (float(mean(np.ones(len(a)))), *_interval(values[np.isfinite(values)]))
+
+
+def _mean_f1(hits: Array, said: Array, true: Array) -> Array:
+    """F1 averaged over the classes that occur: (…, c) counts to (…)."""
+    both = said + true
+    each = 2 * hits / np.maximum(both, 1)
+    found: Array = each.sum(-1) / np.maximum((both > 0).sum(-1), 1)
+    return found
 
 
 def paired_difference(

@@ -25,7 +25,11 @@ _RATES = np.linspace(0.1, 2.0, 39)
 
 
 def trace_learning_curve(
-    features: Tensor, folded: Folded, on_draw: Callable[[], None] = lambda: None
+    features: Tensor,
+    folded: Folded,
+    on_draw: Callable[[], None] = lambda: None,
+    *,
+    more: int | None = None,
 ) -> dict[str, Any]:
     """Held-out accuracy (of targets, R²) on parts of the texts, and what more would add.
 
@@ -33,6 +37,8 @@ def trace_learning_curve(
         features: (n, d) of one layer and pooling.
         folded: the n texts.
         on_draw: called after each fit.
+        more: how many labels more are asked about; None means the most of 100, 200, 500 and 1,000
+            that are not more than there are.
 
     Returns:
         `measure`; `points`: texts and value, averaged over draws; `more`: how many labels more;
@@ -76,7 +82,7 @@ def trace_learning_curve(
     resampled = np.column_stack(
         [(weights @ e)[known] / s[known] for e, s in zip(errors, drawn, strict=True)]
     )
-    more = max((one for one in _MORE if one <= n), default=_MORE[0])
+    more = more or max((one for one in _MORE if one <= n), default=_MORE[0])
     curves = fit_power_laws(np.array(sizes), np.concatenate([whole, resampled]))
     gains = _errors_at(curves, n) - _errors_at(curves, n + more)
     tail = (1 - COVERAGE) / 2

@@ -48,7 +48,11 @@ def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
 
 
 # Those whose output is quoted are run where that is compared.
-UNQUOTED = [c for c in commands("ntpscore ") if c not in {quoted for quoted, _ in quotations()}]
+UNQUOTED = [
+    pytest.param(command, marks=[pytest.mark.slow] * ("--write" in command), id=command)
+    for command in commands("ntpscore ")
+    if command not in {quoted for quoted, _ in quotations()}
+]
 
 
 @pytest.mark.parametrize("command", UNQUOTED)

@@ -237,6 +237,7 @@ def two_words(kind: str, folder: Path) -> Splits:
     return load_splits(write_rows(folder / "two_words.jsonl", rows))
 
 
+@pytest.mark.slow
 def test_lora_gains_where_a_probe_fails_and_nothing_where_it_is_enough(
     tiny: LanguageModel, tmp_path: Path
 ) -> None:

@@ -211,6 +211,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
     assert not (tmp_path / UNFINISHED / CHECKPOINT).exists()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(tiny_model_dir: Path, tmp_path: Path) -> None:
     from tests.support.labelled_texts import make_rows, write_rows
 

@@ -264,7 +264,7 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
 def test_score_command_offers_every_option_of_score() -> None:
     """An option of the function that the command line lacks would be hard to miss."""
     offered = set(inspect.signature(score_module.score_command).parameters)
-    own = {"config", "text_options", "model_options", "keywords", "progress"}
+    own = {"config", "text_options", "model_options", "keywords", "progress", "ranks"}
     function = set(inspect.signature(ntpscore.score).parameters) - own
     for kind in (ScoreConfig, TextOptions, ModelOptions):
         function |= {field.name for field in fields(kind)}

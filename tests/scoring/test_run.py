@@ -253,6 +253,7 @@ class TestCheckpoints:
         result = score(tiny, data, out=tmp_path, config=CONFIG)
         assert result.moments.n_texts == 120
 
+    @pytest.mark.slow
     def test_a_killed_process_goes_on(self, tiny_model_dir: Path, tmp_path: Path) -> None:
         data = write_rows(tmp_path / "data.jsonl", make_rows(400))
         out = tmp_path / "out"
@@ -342,6 +343,7 @@ class TestFeatures:
         result.save(tmp_path)
         self.assert_same(load_result(tmp_path).features, result.features)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("until", [None, 0.05])
     @pytest.mark.parametrize("stop", ["pass", "solve", "write"])
     def test_those_from_before_a_kill_are_not_lost(

@@ -12,6 +12,7 @@ from tests.support.paths import ROOT
 from tests.support.studies import patch_records
 
 
+@pytest.mark.slow
 def test_the_figures_command_names_what_it_wrote(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -34,6 +35,7 @@ def test_the_words_command_draws_and_prints(
     assert capsys.readouterr().out.startswith("word,count,emotion")
 
 
+@pytest.mark.slow
 def test_command_prints_a_table_json_and_csv(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli("study", "published") == 0
     table = capsys.readouterr().out
@@ -48,6 +50,7 @@ def test_command_prints_a_table_json_and_csv(capsys: pytest.CaptureFixture[str])
     assert "give one of them" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_figure_is_drawn_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "published.png"
     assert run_cli("study", "published", "--json", "--figure", str(picture)) == 0
@@ -58,6 +61,7 @@ def test_figure_is_drawn_or_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert [path.name for path in tmp_path.iterdir()] == ["published.png"]
 
 
+@pytest.mark.slow
 def test_numbers_in_the_documentation_are_those_of_the_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

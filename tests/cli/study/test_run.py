@@ -12,6 +12,7 @@ from tests.support.cli_run import run_cli
 from tests.support.studies import run_cells_in_this_process, write_study
 
 
+@pytest.mark.slow
 def test_the_study_commands(
     tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -15,6 +15,7 @@ from tests.support.summaries import read_summary
 WRITTEN = sorted((ROOT / "results").glob(f"*/{FILE}"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.parent.name)
 def test_a_committed_page_is_what_its_command_writes(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

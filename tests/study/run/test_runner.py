@@ -162,6 +162,7 @@ def test_a_process_that_dies_is_recorded(
     assert [message in error for error in status.cells["error"]] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on(tiny_model_dir: Path, tmp_path: Path) -> None:
     runs = '[[runs]]\nmethods = ["score"]\nbatch_tokens = 16\ncheckpoint_seconds = 0.0\n'
     path = write_study(tmp_path, tiny_model_dir, runs=runs, n=400)

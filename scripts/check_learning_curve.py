@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ntpscore import LabelledText, LanguageModel, load_model
 from ntpscore.clock import Clock
-from ntpscore.core.cross_validation import fit_ridge, held_out_ridge
+from ntpscore.core.cross_validation import held_out_ridge, solve_ridge
 from ntpscore.reading.features import Features, Place, collect_features
 from ntpscore.reading.tokens import tokenize
 from ntpscore.scoring.accuracy import Folded, judge_readouts
@@ -36,8 +36,9 @@ def features_of(model: LanguageModel, text: LabelledText, places: list[Place]) -
 def is_right(X: Tensor, folded: Folded, X_test: Tensor, labels: np.ndarray) -> np.ndarray:
     """Which test texts a readout puts into their class, its penalty chosen on the fitted ones."""
     Y = torch.from_numpy(folded.targets)
-    W, b = fit_ridge(X, Y, held_out_ridge(X, Y, folded.folds).penalty)
-    return ((X_test.double() @ W + b).argmax(1).numpy() == labels).astype(float)
+    W, mean, scale = solve_ridge(X, Y, held_out_ridge(X, Y, folded.folds).penalty)
+    scores = (X_test.double() - mean) / scale @ W + Y.mean(0)
+    return (scores.argmax(1).numpy() == labels).astype(float)
 
 
 def check(model: LanguageModel, file: str) -> str:

@@ -1,5 +1,6 @@
 """From a language model and labelled text to a result: one forward pass, then closed forms."""
 
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -268,9 +269,11 @@ def _check_model(
     """The loss on plain English, if the model is one that works."""
     if language_model.reads_both_ways:
         name, data = language_model.id, text.source.id
+        data = "DATA" if data.startswith("in-memory ") else data
         raise ModelError(
             f"{name} is an encoder, which reads a text both ways: {UNSCORED}. For its held-out "
-            f"accuracy: ntpscore rank {data} {name}; for a classifier: ntpscore adapt {name} {data}"
+            f"accuracy: {shlex.join(['ntpscore', 'rank', data, name])}; for a classifier: "
+            + shlex.join(["ntpscore", "adapt", name, data])
         )
     loss = check_next_token_loss(language_model)
     if loss.verdict == "refuse" and not config.skip_sanity_check:

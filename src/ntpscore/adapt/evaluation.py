@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score
 from ntpscore.errors import DataError
 from ntpscore.text import LabelledText, Task
 
-Outputs = Literal["logits", "targets"]
+OutputKind = Literal["logits", "targets"]
 Interval = tuple[float, float]
 _COVERAGE = 0.95
 BOOTSTRAP = 1000
@@ -69,7 +69,7 @@ def evaluate(
     split: str,
     train_labels: npt.NDArray[Any],
     groups: npt.NDArray[np.int64] | None = None,
-    kind: Outputs = "logits",
+    kind: OutputKind = "logits",
     seed: int = 0,
     bootstrap: int = BOOTSTRAP,
 ) -> Evaluation:
@@ -143,7 +143,7 @@ def evaluate_split(
 
 
 def predictions(
-    outputs: npt.NDArray[np.floating[Any]], task: Task, kind: Outputs = "logits"
+    outputs: npt.NDArray[np.floating[Any]], task: Task, kind: OutputKind = "logits"
 ) -> npt.NDArray[Any]:
     """What outputs say: (n,) class indices, (n, c) labels of 0 and 1, or the (n, t) targets."""
     if task == "classification":

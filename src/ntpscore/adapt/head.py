@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ntpscore.adapt.evaluation import Outputs
+from ntpscore.adapt.evaluation import OutputKind
 from ntpscore.models.failures import as_model_error
 from ntpscore.reading.features import Place, Pooling, mean_tokens
 from ntpscore.text import Task
@@ -38,7 +38,7 @@ class LinearHead:
     layer: int
     weights: Float[Tensor, "d c"]
     intercept: Float[Tensor, " c"]
-    kind: Outputs = "logits"
+    kind: OutputKind = "logits"
     pooling: Pooling = "mean"
     mean: Float[Tensor, " d"] | None = None
     scale: Float[Tensor, " d"] | None = None

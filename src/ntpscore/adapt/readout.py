@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from scipy.special import expit, softmax
 
-from ntpscore.adapt.evaluation import Outputs, predictions
+from ntpscore.adapt.evaluation import OutputKind, predictions
 from ntpscore.adapt.head import LinearHead
 from ntpscore.errors import NtpscoreError, OutputError
 from ntpscore.files import write_tensors
@@ -157,7 +157,7 @@ def _check(readout: Readout) -> None:
     allowed = {
         "task": readout.task in TASKS,
         "classes": c > 0 and all(isinstance(name, str) for name in readout.classes),
-        "kind": head.kind in get_args(Outputs),
+        "kind": head.kind in get_args(OutputKind),
         "pooling": head.pooling in POOLINGS,
         "layer": type(head.layer) is int and 0 <= head.layer <= model["layers"],
         "scale": head.scale is None or bool((head.scale > 0).all()),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ntpscore.adapt.evaluation import Evaluation, Outputs, predictions
+from ntpscore.adapt.evaluation import Evaluation, OutputKind, predictions
 from ntpscore.adapt.readout import HEAD, Readout
 from ntpscore.clock import Clock
 from ntpscore.errors import OutputError
@@ -267,7 +267,7 @@ def tabulate_predictions(
     outputs: npt.NDArray[np.floating[Any]],
     text: LabelledText,
     *,
-    kind: Outputs = "logits",
+    kind: OutputKind = "logits",
 ) -> "pd.DataFrame":
     """Labels and predictions of each text, in words of the data.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ntpscore.metrics import METRICS
-from ntpscore.rank.values import RANKED_BY, Place, Value
+from ntpscore.rank.values import RANKED_BY, LayerRole, Value
 from ntpscore.scoring.measures import TIED, paired_difference
 from ntpscore.text.groups import number_groups
 
@@ -57,7 +57,7 @@ def _tied(one: Mapping[int, float], other: Mapping[int, float], groups: Sequence
 
 
 def rank_values(
-    at: Place, by_model: dict[str, dict[Place, dict[str, Value]]], sort_by: str
+    at: LayerRole, by_model: dict[str, dict[LayerRole, dict[str, Value]]], sort_by: str
 ) -> list[dict[str, Any]]:
     """The rows of one place, models in order of their rank by `sort_by`."""
     table = {name: dict(by_place[at]) for name, by_place in by_model.items()}

@@ -27,7 +27,7 @@ from ntpscore.rank.values import (
     FAILURES,
     RANKED_BY,
     LayerChoice,
-    Place,
+    LayerRole,
     Value,
     compute_values,
     explain_failure,
@@ -61,8 +61,8 @@ class _Ranked:
     """
 
     entry: dict[str, Any]
-    layer_at: dict[Place, int | None]
-    values: dict[Place, dict[str, Value]]
+    layer_at: dict[LayerRole, int | None]
+    values: dict[LayerRole, dict[str, Value]]
     result: ScoreResult
 
 
@@ -280,8 +280,8 @@ class _OneModel:
             encoders=True,
         )  # fmt: skip
         start = time.perf_counter()
-        values: dict[Place, dict[str, Value]] = {}
-        layer_at: dict[Place, int | None] = {}
+        values: dict[LayerRole, dict[str, Value]] = {}
+        layer_at: dict[LayerRole, int | None] = {}
         if self.settings["all_metrics"]:
             values, layer_at = compute_values(
                 language_model, result, self.text, layer, self.progress

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # The next-token scores first, as in score's tables; then the rivals, and the trivial baselines.
 RANKED_BY = (*SCORES, *METRICS)
-Place = Literal["last", "best", "chosen"]
+LayerRole = Literal["last", "best", "chosen"]
 LayerChoice = Literal["both", "last", "best"] | int
 # What `explain_failure` may find to be no bug.
 FAILURES = (NtpscoreError, RuntimeError, MemoryError, np.linalg.LinAlgError)
@@ -56,7 +56,7 @@ def compute_values(
     text: LabelledText,
     layer: LayerChoice,
     progress: bool | None,
-) -> tuple[dict[Place, dict[str, Value]], dict[Place, int | None]]:
+) -> tuple[dict[LayerRole, dict[str, Value]], dict[LayerRole, int | None]]:
     """Every metric and score of one model, by place; and the layer of each place.
 
     Args:
@@ -81,7 +81,7 @@ def compute_values(
         elif metric.needs == "next_token":
             compute = partial(_from_next_token, metric, language_model, result, labels)
             whole[metric.name] = _value_of(metric, last, compute)
-    values: dict[Place, dict[str, Value]] = {}
+    values: dict[LayerRole, dict[str, Value]] = {}
     with Progress(progress) as bar:
         on_layers = [m for m in METRICS.values() if m.needs in {"moments", "features"}]
         distinct = {index for index in layer_of.values() if index is not None}
@@ -109,7 +109,7 @@ def _score(result: ScoreResult, name: str) -> Value:
 
 
 def _layer_at(
-    at: Place,
+    at: LayerRole,
     layer: LayerChoice,
     last: int,
     result: ScoreResult,
@@ -197,7 +197,7 @@ def explain_failure(error: Exception) -> str:
     raise error
 
 
-def places_of(layer: LayerChoice) -> tuple[Place, ...]:
+def places_of(layer: LayerChoice) -> tuple[LayerRole, ...]:
     """Where metrics are computed."""
     if layer == "both":
         return ("last", "best")

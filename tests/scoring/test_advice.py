@@ -59,3 +59,10 @@ def test_the_next_command_repeats_what_was_asked_for() -> None:
 def test_data_in_memory_have_no_next_command() -> None:
     assert next_command(record(data={"id": "in-memory DataFrame"})) is None
     assert next_command(record(accuracy={"frozen": None, "best": None})) is None
+
+
+@pytest.mark.parametrize(("gain", "advised"), [(-0.14, False), (0.0, False), (0.01, True)])
+def test_lora_is_not_advised_where_its_forecast_gains_nothing(gain: float, advised: bool) -> None:
+    no_use = record(accuracy=frozen(0.4, 0.3), forecast={"gain": gain})
+    assert ("train with LoRA:" in write_advice(no_use)) is advised
+    assert (next_command(no_use) is not None) is advised

@@ -32,6 +32,12 @@ def _choose(record: Mapping[str, Any]) -> Choice:
     return "words" if words is not None and words >= frozen[measure] else "frozen"
 
 
+def _lora_may_help(record: Mapping[str, Any]) -> bool:
+    """Whether no forecast says that LoRA would gain nothing."""
+    gain = (record.get("forecast") or {}).get("gain")
+    return gain is None or gain > 0
+
+
 def write_advice(record: Mapping[str, Any]) -> str:
     """What to do next, from what was found."""
     accuracy, choice = record["accuracy"], _choose(record)
@@ -41,7 +47,8 @@ def write_advice(record: Mapping[str, Any]) -> str:
     if choice == "no_use":
         return (
             "Don't use this model frozen: what it knows of these labels can't be told from "
-            f"{GUESS[accuracy['measure']]}. Check the labels, add texts, or train with LoRA:"
+            f"{GUESS[accuracy['measure']]}. Check the labels"
+            + (", add texts, or train with LoRA:" if _lora_may_help(record) else " or add texts.")
         )
     if choice == "lora":
         return (
@@ -64,10 +71,13 @@ GUESS = {
 
 
 def next_command(record: Mapping[str, Any]) -> str | None:
-    """The command that does what the advice says; None where data came from memory."""
+    """The command that does what the advice says; None without one, or of data in memory."""
     best = record["accuracy"]["best"]
     data = str(record["data"]["id"])
     if best is None or data.startswith("in-memory "):
+        return None
+    choice = _choose(record)
+    if choice == "no_use" and not _lora_may_help(record):
         return None
     words = ["ntpscore", "adapt", str(record["model"]["id"]), data]
     settings = record["settings"]
@@ -77,7 +87,7 @@ def next_command(record: Mapping[str, Any]) -> str | None:
             if value != field.default and field.name != "max_texts":
                 flag = field.metadata["flag"] or "--" + field.name.replace("_", "-")
                 words += [flag] if value is True else [flag, str(value)]
-    if _choose(record) in ("lora", "no_use"):
+    if choice in ("lora", "no_use"):
         words += ["--method", "lora", "--out", "lora"]
     else:
         words += ["--layer", str(best["layer"]), "--pooling", best["pooling"]]

@@ -1,5 +1,6 @@
 """What docs/study.md says of our own study is what the commands print, and what the pages hold."""
 
+import importlib.util
 import re
 import shlex
 
@@ -137,10 +138,45 @@ def test_rules_that_the_argument_names_are_those_of_the_page() -> None:
     assert f"({min(retained)[1:]} to {max(retained)[1:]}, against" in said()
     peaks = [rule_row(rules, f"probe_accuracy: {m}", "z peak") for m in (GEMMA, SMOLLM)]
     assert f"({peaks[1]['retained'][1:]} and {peaks[0]['retained'][1:]})" in said()
+    at_last = [
+        rule_row(rules, f"probe_accuracy: {m}", "last layer, k/d 0.5")["subspace"]
+        for m in (GEMMA, SMOLLM)
+    ]
+    assert f"({at_last[0][1:]} with Gemma, {at_last[1][1:]} with SmolLM2, p" in said()
+
+
+def test_what_is_left_of_the_gain_and_of_float32_is_what_the_pages_hold() -> None:
+    gain = "lora_gain"
+    pairs = [(score, model) for score in ("published", "algorithm1") for model in (SMOLLM, GEMMA)]
+    p, fixed = ([r(gain, m, score, column) for score, m in pairs] for column in ("best_p", "fixed"))
+    page = said()
     assert (
-        f"z peak ({peaks[0]['smallest_first'][1:]} and {peaks[1]['smallest_first'][1:]}, p"
-        in said()
+        f"p of `published` with the gain is {p[0]} (SmolLM2) and {p[1]} (Gemma), of `algorithm1` "
+        f"{p[2]} and {p[3]}; at the configuration fixed in advance their r is {fixed[0]} and "
+        f"{fixed[1]}, and {fixed[2]} and {fixed[3]}"
+    ) in page
+    assert f"(corrected p {min(p)} at the least for" in page
+    fit = "logistic_accuracy"
+    assert (
+        f"the training accuracy of the other an r of {r(fit, TOGETHER, 'published', 'model_out')} "
+        f"(corrected p over both {r(fit, TOGETHER, 'published', 'best_p')},"
+    ) in page
+    accuracies = ("probe_accuracy", "lora_accuracy", fit)
+    of_both = [float(r(one, m, "published")) for one in accuracies for m in (SMOLLM, GEMMA)]
+    assert f"(r between {min(of_both):.2f} and {max(of_both):.2f} with the accuracies)" in page
+
+
+def test_the_table_of_float32_is_what_its_script_prints() -> None:
+    spec = importlib.util.spec_from_file_location(
+        "published_noise", ROOT / "scripts" / "published_noise.py"
     )
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    lines = [line.rstrip() for line in script.table(str(ROOT / "results/smollm2")).splitlines()]
+    assert len(lines) == 1 + 2 * 6
+    assert "\n".join(lines).strip("\n") in PAGE.read_text(encoding="utf-8")
 
 
 def test_lora_raises_the_published_score_as_often_as_the_page_says() -> None:
@@ -198,13 +234,21 @@ def test_numbers_of_the_forecasts_argument_are_those_of_its_table() -> None:
         f"the constant gain over the probe, by {100 * float(constant[1]):.1f}"
     ) in page
     assert rule[0] == "8"
-    assert (rule[2], rule[3], constant[3], rule[4]) == ("1.00", "0.88", "0.62", "1.00")
+    assert (rule[3], constant[3], rule[4]) == ("0.88", "0.62", "1.00")
+    assert f"(r = {rule[2]}, as the constant's)" in page
+    assert rule[2] == constant[2]
     before, of_constant = numbers(known, "mean_token"), numbers(known, "constant")
     assert (
         f"it misses by {100 * float(before[1]):.1f} points, the constant by "
         f"{100 * float(of_constant[1]):.1f}; its intervals, made without the data set, hold "
         f"{100 * float(before[4]):.0f} %"
     ) in page
+    for name in ("last_token", "kernels"):
+        old, new_ones = (numbers(part, name) for part in (known, new))
+        assert (old[0], new_ones[0]) == ("10", "3")
+        errors = (f"{100 * float(old[1]):.1f}", f"{100 * float(new_ones[1]):.1f}")
+        between = " points on ten known cells and by " if name == "last_token" else " and "
+        assert f"{errors[0]}{between}{errors[1]}" in page
     beyond = Evidence.load().points.assign(beyond=Evidence.load().beyond())
     found = beyond.set_index(["model", "data"])["beyond"]
     pairs = [(GEMMA, "emotion"), (GEMMA, "medical"), (SMOLLM, "emotion"), (SMOLLM, "medical")]

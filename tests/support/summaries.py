@@ -37,9 +37,12 @@ def rule_row(section: str, title: str, rule: str) -> dict[str, str]:
         section: of a page.
         title: the beginning of the table's.
         rule: its name.
+
+    Returns:
+        By score; "" where a rule has none.
     """
     table = re.split(rf"^ *{re.escape(title)}.*\n", section, flags=re.MULTILINE)[1]
     table = table.split("\n\n\n")[0]
     (head,) = re.findall(r"^ rule .*", table, re.MULTILINE)[:1]
     (line,) = re.findall(rf"^ {re.escape(rule)} .*", table, re.MULTILINE)[:1]
-    return dict(zip(head.split()[1:], re.findall(r"([+-]\d\.\d\d) \(", line), strict=True))
+    return dict(zip(head.split()[1:], re.findall(r"([+-]\d\.\d\d) \(|–", line), strict=True))

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from torch import Tensor
 
 from ntpscore.core.factored_metric import FactoredMetric, factor_metric, relative_cutoff
-from ntpscore.core.geneig import generalized_eigen, label_directions
+from ntpscore.core.geneig import generalized_eigen, label_directions, lapack_vectors
 from ntpscore.core.label_sets import LabelSets
 from ntpscore.core.probe import Centring
 from ntpscore.errors import MomentsError
@@ -340,3 +341,22 @@ def test_a_covariance_without_an_inverse_is_not_centred_so(case: Case) -> None:
         assert N.rank == factor_metric(covariance).rank == case.d
     if factor_metric(covariance).rank < case.d:
         assert centring is None
+
+
+def test_where_lapack_refuses_the_problem_is_solved_on_the_range(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    N = random_metric(torch.linspace(1.0, 3.0, 6, dtype=torch.float64))
+    M = torch.randn(6, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    expected = lapack_vectors(M, factor_metric(N))[:, :2]
+
+    def refuse(*_: object) -> None:
+        raise scipy.linalg.LinAlgError("not positive definite")
+
+    monkeypatch.setattr(scipy.linalg, "eigh", refuse)
+    found = lapack_vectors(M, factor_metric(N))
+    # Both are N-orthonormal, and the same up to sign where eigenvalues differ; condition 3.
+    torch.testing.assert_close(
+        found.T @ N @ found, torch.eye(6, dtype=torch.float64), rtol=0, atol=1e-12
+    )
+    torch.testing.assert_close(found[:, :2].abs(), expected.abs(), rtol=0, atol=1e-10)

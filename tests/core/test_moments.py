@@ -605,3 +605,11 @@ def test_pooling_is_kept_in_files(tmp_path: Path) -> None:
     Moments(1, 3, 2, pooling="sum").save(tmp_path / "sums")
     assert Moments.load(tmp_path / "sums").pooling == "sum"
     assert (Moments(1, 3, 2, pooling="sum") + Moments(1, 3, 2, pooling="sum")).pooling == "sum"
+
+
+def test_sums_are_added_to_in_place() -> None:
+    moments, twice = feed(CASE), feed(CASE) + feed(CASE)
+    for total in moments.sums:
+        total.mul_(2)
+    for name in SUMS:
+        torch.testing.assert_close(getattr(moments, name), getattr(twice, name), rtol=0, atol=0)

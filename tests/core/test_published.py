@@ -113,3 +113,10 @@ def test_a_number_that_is_not_finite_is_refused() -> None:
     bad.C0[0, 0] = float("inf")
     with pytest.raises(MomentsError, match="float32 is NaN or infinite"):
         score_published(bad)
+
+
+def test_where_nothing_is_above_the_cut_off_there_is_no_score() -> None:
+    zeros = torch.zeros(4, 4, dtype=torch.float32)
+    values, share = score_published(PublishedMoments(zeros, zeros[:, :2], zeros, zeros))
+    assert values.isnan().all()
+    assert (share == 0).all()

@@ -293,6 +293,19 @@ def stratified_folds(
     return fold_of[members]
 
 
+def mean_shifts(Y: Float[Tensor, "n c"], folds: Int[Tensor, " n"]) -> Float[Tensor, "n c"]:
+    """For each text the mean of all labels less that of the labels of the other folds.
+
+    Args:
+        Y: (n, c).
+        folds: (n,) 0 … K − 1, none of them empty.
+    """
+    deviations = Y - Y.mean(0)
+    sizes = torch.bincount(folds)
+    sums = torch.stack([deviations[folds == fold].sum(0) for fold in range(len(sizes))])
+    return (sums / (len(Y) - sizes)[:, None])[folds]
+
+
 def _check_finite(values: Tensor, what: str) -> None:
     if not bool(values.sum().isfinite()):
         raise MomentsError(f"the {what} of a ridge regression are NaN or infinite")
@@ -354,17 +367,13 @@ def _hold_out(
     weighted = (weights[:, :, None] * coordinates).permute(1, 0, 2).reshape(-1, g * c)
     residuals = Y - mean - (scores @ weighted).view(n, g, c).transpose(0, 1)  # (g, n, c)
     fold_errors = residuals.new_empty(g, K)
-    mean_error = 0.0
-    mean_shifts = torch.empty_like(Y)
-    for fold, size in enumerate(sizes.tolist()):
+    for fold in range(K):
         rows = (folds == fold).nonzero()[:, 0]
         held_out = _without_fold(scores[rows], weights, residuals[:, rows], n)
         residuals[:, rows] = held_out
         fold_errors[:, fold] = held_out.square().sum((1, 2))
-        deviations = Y[rows] - mean
-        shift = deviations.sum(0) / (n - size)
-        mean_error += float((deviations + shift).square().sum()) / n
-        mean_shifts[rows] = shift
+    shifts = mean_shifts(Y, folds)
+    mean_error = float((Y - mean + shifts).square().sum()) / n
     errors = fold_errors.sum(1) / n
     others = fold_errors.sum(1, keepdim=True) - fold_errors  # (g, K)
     nested = others.argmin(0)
@@ -382,7 +391,7 @@ def _hold_out(
         nested_errors=fold_errors[nested, every_fold],
         other_errors=others[nested, every_fold],
         mean_error=mean_error,
-        mean_shifts=mean_shifts,
+        mean_shifts=shifts,
         folds=folds,
     )
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from ntpscore.core.cross_validation import (
     NestedChoice,
     held_out_kernel_ridge,
     held_out_ridge,
+    mean_shifts,
     stratified_folds,
 )
 from ntpscore.errors import MomentsError
@@ -59,7 +59,8 @@ class Folded:
         is_classes = text.task == "classification"
         self.classes = torch.from_numpy(text.labels.astype(np.int64)) if is_classes else None
         self.folds = stratified_folds(self.classes, torch.from_numpy(self.groups), seed=seed)
-        means = _means_of_others(self.targets, self.folds.numpy())
+        self.mean_shifts = mean_shifts(torch.from_numpy(self.targets), self.folds)
+        means = self.targets.mean(0) - to_array(self.mean_shifts)
         self.measures = Measures.of(text.task, self.targets, self.groups, means, seed)
 
     def rate(self, held_out: HeldOut) -> dict[str, float]:
@@ -133,7 +134,6 @@ def judge_readouts(
             rows.append({**place._asdict(), **folded.rate(held_out)})
             errors.append(measures.errors(to_array(held_out.predictions)))
             choice.offer(held_out)
-            shifts = held_out.mean_shifts
         on_place(place)
     if not rows:
         raise failure
@@ -142,7 +142,8 @@ def judge_readouts(
     apart = [measures.difference(one, errors[best]) for one in errors]
     tied = [row for row, (mean, se) in zip(rows, apart, strict=True) if mean <= TIED * se]
     cheap = [row for row, (mean, se) in zip(rows, apart, strict=True) if mean <= _ONE_ERROR * se]
-    inside, scores = to_array(choice.predictions), to_array(choice.predictions + shifts)
+    inside = to_array(choice.predictions)
+    scores = to_array(choice.predictions + folded.mean_shifts)
     frozen = measures.rate(inside, scores)
     return {
         "measure": HEADLINES[folded.text.task],
@@ -193,12 +194,6 @@ def rate_words(folded: Folded) -> dict[str, Any]:
     except MomentsError:
         return failed
     return {"n_texts": len(texts), **folded.rate(held_out)}
-
-
-def _means_of_others(targets: Array, folds: npt.NDArray[np.int64]) -> Array:
-    """(n, c) for each text the mean of the targets of the other folds."""
-    each = np.stack([targets[folds != fold].mean(0) for fold in range(folds.max() + 1)])
-    return each[folds]
 
 
 def _name(row: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ntpscore.cli.study import app as study_app
 from ntpscore.errors import NtpscoreError
 from ntpscore.interrupt import INTERRUPTED, tell_interrupted, watch_interrupts
 from ntpscore.plain_text import plain
+from ntpscore.reading.ranks import Ranks, started_together
 
 # What no program can mend: full disks, missing permissions, limits.
 _REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
@@ -66,11 +67,9 @@ def common(
 
 def _as_one(arguments: list[str]) -> AbstractContextManager[None]:
     """Processes that a launcher started together tell an error once."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if not started_together():
         return nullcontext()
     if arguments[:1] == ["score"]:
-        from ntpscore.reading.ranks import Ranks
-
         return Ranks.of_environment().as_one()
     if os.environ.get("RANK", "0") != "0":
         sys.exit(2)

@@ -20,6 +20,11 @@ _FAILED = "ntpscore-failed"
 Part = TypeVar("Part")
 
 
+def started_together() -> bool:
+    """Whether a launcher started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 class Ranks:
     """One of the processes of a run, and what it does together with the others.
 
@@ -47,7 +52,7 @@ class Ranks:
         Raises:
             NtpscoreError: the others can't be reached.
         """
-        if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        if not started_together():
             return cls()
         import torch
         import torch.distributed as dist

@@ -20,7 +20,7 @@ from ntpscore.scoring.config import ScoreConfig
 from ntpscore.scoring.result import load_result
 from ntpscore.scoring.tables import COLUMNS
 from ntpscore.text.options import TextOptions
-from tests.support.cli_run import run_cli
+from tests.support.cli_run import refusal, run_cli
 from tests.support.forecasts import make_evidence
 from tests.support.labelled_texts import make_rows, write_rows
 
@@ -164,12 +164,8 @@ def test_bad_input_ends_with_one_message_and_code_2(
     message: str,
 ) -> None:
     named = {"MODEL": str(tiny_model_dir), "DATA": str(data)}
-    assert run_cli("score", *(named.get(part, part) for part in arguments)) == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert message in printed.err
-    assert "Traceback" not in printed.err
-    assert printed.err.count("ntpscore: error:") == 1
+    given = [named.get(part, part) for part in arguments]
+    assert message in refusal(capsys, "score", *given)
 
 
 def test_unknown_option_ends_with_code_2(capsys: pytest.CaptureFixture[str]) -> None:

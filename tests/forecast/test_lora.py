@@ -49,7 +49,7 @@ def test_how_far_sizes_are_outside_of_the_evidence_is_told_and_still_forecast() 
 @pytest.mark.parametrize(
     ("last", "beginning"),
     [
-        (0.99, "a probe is enough: LoRA is likely to add at most 0 points"),
+        (0.99, "a probe is enough: LoRA is likely to add nothing"),
         (0.5, "too close to call: LoRA is likely to add -"),
         (0.3, "LoRA is likely to add "),
     ],

@@ -26,6 +26,10 @@ def _frame(*names):
             {"text": "Question1", "pair": "question2", "label": "class"},
         ),
         (
+            ("id", "qid1", "question1", "question2", "is_duplicate"),
+            {"text": "question1", "pair": "question2", "label": "is_duplicate"},
+        ),
+        (
             ("text", "text_pair", "title", "label"),
             {"text": "text", "pair": "text_pair", "label": "label"},
         ),

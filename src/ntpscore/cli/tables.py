@@ -43,7 +43,8 @@ def print_result(
         if not record["model"].get("reads_both_ways"):
             console.print(best_table(result))
             console.print(layer_map(result))
-            console.print(theory_table(result))
+            if not record["unsaid"]:  # with so few texts the losses are rounding
+                console.print(theory_table(result))
             console.print(Text(_TERMS, style="dim"))
         for line in record["unsaid"]:
             console.print(Text(line))

@@ -73,7 +73,8 @@ def forecast_lora(record: Mapping[str, Any], evidence: Evidence | None = None) -
 def _verdict(low: float, high: float) -> str:
     """Whether LoRA pays beside the best frozen readout."""
     if high < _SMALL_GAIN:
-        return f"a probe is enough: LoRA is likely to add at most {max(100 * high, 0):.0f} points"
+        at_most = f"at most {100 * high:.0f} points" if round(100 * high) > 0 else "nothing"
+        return f"a probe is enough: LoRA is likely to add {at_most}"
     if low >= _SMALL_GAIN:
         return f"LoRA is likely to add {100 * low:.0f} to {100 * high:.0f} points"
     return f"too close to call: LoRA is likely to add {100 * low:+.0f} to {100 * high:+.0f} points"

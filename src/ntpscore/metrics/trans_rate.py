@@ -28,9 +28,8 @@ def trans_rate(
 
     Source:
         Huang et al. 2022, "Frustratingly Easy Transferability Estimation". Its printed listing
-        weighs classes equally and does not scale Z; the definition and the authors' code weigh them
-        by their shares, as here. That code scales each row of Z to length one, where here one
-        factor for all rows keeps long and short features apart.
+        weighs classes equally and does not scale Z; the definition weighs them by their shares, as
+        here, and scaling by one factor for all rows keeps long and short features apart.
     """
     X = check_varied(features)
     codes = check_classes(labels, len(X), "trans_rate")

@@ -11,6 +11,7 @@ from ntpscore.scoring.advice import next_command
 WIDTH, LINES = 80, 25
 NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "r2": "share of variance (R²)"}
 _MAJORITY = {"accuracy": "most frequent class", "macro_f1": "most frequent", "r2": "the mean"}
+_COLUMNS = {"regression": "targets", "multilabel": "labels"}
 _LABEL = 38
 
 
@@ -127,17 +128,18 @@ def describe_more_labels(record: Mapping[str, Any]) -> str:
 def describe_layers(accuracy: Mapping[str, Any], n_layers: int) -> str:
     """Which layers can't be told from the best, and the first that is as good."""
     best, cheapest = accuracy["best"], accuracy["cheapest"]
-    same = [one["layer"] for one in accuracy["tied"] if one["pooling"] == best["pooling"]]
-    told = []
-    if len(same) > 1:
-        told.append(f"Layers {join_ranges(same)} can't be told apart")
+    tied = [place["layer"] for place in accuracy["tied"] if place["pooling"] == best["pooling"]]
+    parts = []
+    if len(tied) > 1:
+        parts.append(f"Layers {join_ranges(tied)} can't be told apart")
     if cheapest["layer"] < best["layer"]:
         other = "" if cheapest["pooling"] == best["pooling"] else f" ({cheapest['pooling']} token)"
-        told.append(
-            f"layer {cheapest['layer']}{other} is as good as {best['layer']} and needs "
-            f"{cheapest['layer']} of the {n_layers} blocks"
+        parts.append(
+            f"the first within one standard error of {best['layer']} is layer "
+            f"{cheapest['layer']}{other}, which needs {cheapest['layer']} of the {n_layers} blocks"
         )
-    return "; ".join(told) + "." if told else ""
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def join_ranges(numbers: Sequence[int]) -> str:
@@ -153,7 +155,7 @@ def join_ranges(numbers: Sequence[int]) -> str:
 
 def _run(record: Mapping[str, Any]) -> str:
     model, data = record["model"], record["data"]
-    kinds = f"{len(data['classes'])} " + ("targets" if data["task"] == "regression" else "classes")
+    kinds = f"{len(data['classes'])} {_COLUMNS.get(data['task'], 'classes')}"
     read = ""
     if record.get("until", {}).get("stopped"):
         read = f", {record['until']['n_texts']:,} of them read"

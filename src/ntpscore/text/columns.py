@@ -29,7 +29,7 @@ TEXT_NAMES = (
 LABEL_NAMES = (
     "label", "labels", "target", "targets", "class", "category", "categories", "intent", "score",
     "emotion", "sentiment", "topic", "rating", "stars", "coarse_label", "fine_label",
-    "label_coarse", "label_fine",
+    "label_coarse", "label_fine", "gold_label", "is_duplicate",
 )  # fmt: skip
 # Words in names such as `commentText` or `review_body`, and those that say it is no text itself.
 _TEXT_WORDS = ("texts", "sentences", "comments", "reviews", "tweets", "messages", "selftext")

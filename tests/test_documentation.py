@@ -2,6 +2,7 @@
 
 import shlex
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -35,6 +36,8 @@ def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
     monkeypatch.setattr("ntpscore.load_predictor", lambda *_, **__: labeller, raising=False)
     monkeypatch.setattr("ntpscore.adapt.label_file.write_labels", lambda *_, **__: 0)
     monkeypatch.setattr("ntpscore.text.unlabelled.load_unlabelled", lambda *_, **__: [])
+    lent = nullcontext(MagicMock())
+    monkeypatch.setattr("ntpscore.load_adapter", lambda *_: lent, raising=False)
     monkeypatch.setattr("ntpscore.text.load_splits", lambda *_, **__: Splits(None, None))
     monkeypatch.setattr("ntpscore.text.describe_reading", lambda _: [], raising=False)
     monkeypatch.setattr("ntpscore.models.locate.check_model_exists", lambda *_, **__: None)

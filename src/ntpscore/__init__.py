@@ -10,6 +10,7 @@ from ntpscore.lazy import load_lazily
 from ntpscore.version import VERSION
 
 if TYPE_CHECKING:
+    from ntpscore.adapt.lora import load_adapter as load_adapter
     from ntpscore.adapt.predictor import load_predictor as load_predictor
     from ntpscore.core.moments import Moments as Moments
     from ntpscore.core.scores import ScoreTable as ScoreTable

@@ -25,6 +25,8 @@ from ntpscore.files import expand, make_folder, read_record, to_json, write_text
 
 UNFINISHED = "unfinished"
 RECORD = "result.json"
+# Written with a result for people to go on writing in: neither size nor hash is held against it.
+CARD = "README.md"
 # Every name that a record has; a folder holds one result.
 _RECORDS = (RECORD, "rank.json")
 _LOCK = ".lock"
@@ -171,7 +173,8 @@ def complete(
             paths = [work / one] if (work / one).is_file() else sorted((work / one).rglob("*"))
             for path in paths:
                 if path.is_file():
-                    listed[path.relative_to(work).as_posix()] = _describe(path)
+                    name_of_path = path.relative_to(work).as_posix()
+                    listed[name_of_path] = {} if path.name == CARD else _describe(path)
     except OSError as error:
         raise OutputError(f"can't read {error.filename}: {error.strerror or error}") from error
     write_text(work / name, to_json(seal({**record, "files": listed})))
@@ -220,7 +223,7 @@ class SavedResult:
     Attributes:
         folder: where.
         record: what was found.
-        files: size and hash of each file, by name.
+        files: size and hash of each file, by name; nothing of those that people may change.
     """
 
     folder: Path
@@ -246,7 +249,7 @@ class SavedResult:
             raise OutputError(f"{self.folder} has no complete result: {name} is missing") from error
         except OSError as error:
             raise OutputError(f"{path} can't be read: {error.strerror or error}") from error
-        if found.items() - self.files[name].items():
+        if any(self.files[name].get(key, value) != value for key, value in found.items()):
             raise OutputError(
                 f"{path} is not the file that was written with the result: it was changed, damaged "
                 "or is of another run. Make the result anew"
@@ -310,6 +313,11 @@ def read_sealed(path: Path, kind: str, version: int, what: str) -> dict[str, Any
 def checksum(record: dict[str, Any]) -> str:
     """SHA-256 (hex) of a record, however it is spaced."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def is_foreign(folder: Path, name: str) -> bool:
+    """Whether a file is there that no result of this folder brought along."""
+    return (folder / name).exists() and not any(name in _listed(folder / r) for r in _RECORDS)
 
 
 def _describe(path: Path) -> dict[str, Any]:

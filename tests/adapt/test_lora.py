@@ -13,7 +13,7 @@ import transformers
 from safetensors.torch import load_file
 from torch import nn
 
-from ntpscore import LanguageModel, load_model
+from ntpscore import LanguageModel, load_adapter, load_model
 from ntpscore.adapt import (
     LogisticConfig,
     LoraConfig,
@@ -22,7 +22,7 @@ from ntpscore.adapt import (
     fit_lora,
     fit_scratch,
 )
-from ntpscore.adapt.lora import ADAPTER, load_adapter
+from ntpscore.adapt.lora import ADAPTER
 from ntpscore.adapt.lora_targets import find_lora_targets
 from ntpscore.adapt.readout import HEAD
 from ntpscore.adapt.training import predict
@@ -182,7 +182,7 @@ def test_a_new_result_replaces_the_old_adapter(
     for seed in (0, 1):
         fit_lora(tiny, splits.train, config=LoraConfig(steps=2, rank=2, seed=seed), folder=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "adapter", "head.safetensors", "loss_curve.csv", "result.json"
+        "README.md", "adapter", "head.safetensors", "loss_curve.csv", "result.json"
     ]  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def test_record_says_how_it_was_made(result: AdaptResult, splits: Splits) -> Non
 def test_folder_reads_back(result: AdaptResult, tmp_path: Path) -> None:
     result.save(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
-        "result.json", "loss_curve.csv", "predictions.csv", "head.safetensors",
+        "result.json", "loss_curve.csv", "predictions.csv", "head.safetensors", "README.md",
     }  # fmt: skip
     loaded = load_adapt_result(tmp_path)
     assert loaded.record == result.record

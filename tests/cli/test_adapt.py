@@ -43,7 +43,7 @@ def test_adapt_prints_a_table_and_show_prints_it_again(
     assert run_cli("show", out) == 0
     assert capsys.readouterr().out == printed
     assert {path.name for path in out.iterdir() if "features" not in path.name} == {
-        "result.json", "loss_curve.csv", "predictions.csv", "head.safetensors",
+        "result.json", "loss_curve.csv", "predictions.csv", "head.safetensors", "README.md",
     }  # fmt: skip
     assert len([path for path in out.iterdir() if "features" in path.name]) == 2
 

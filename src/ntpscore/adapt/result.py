@@ -24,10 +24,12 @@ from ntpscore.reading.provenance import (
 )
 from ntpscore.reading.tokens import TokenizedText, tokenize
 from ntpscore.result_folder import (
+    CARD,
     UNFINISHED,
     SavedResult,
     complete,
     hold_folder,
+    is_foreign,
     read_result,
 )
 from ntpscore.text import LabelledText, recode_labels
@@ -90,7 +92,7 @@ class AdaptResult:
         return None if record is None else Evaluation.from_record(record)
 
     def save(self, folder: str | Path) -> Path:
-        """Write `result.json`, tables and, if there is one, the head into a folder.
+        """Write `result.json`, tables and, if there is one, the head with its card into a folder.
 
         Args:
             folder: made if it is missing; files of an earlier result are replaced.
@@ -116,7 +118,16 @@ class AdaptResult:
         work, files = folder / UNFINISHED, [*files, LOSS_CURVE]
         write_text(work / LOSS_CURVE, to_csv(self.loss_curve))
         if self.readout is not None:
+            from ntpscore.adapt.model_card import make_card
+
             self.readout.save(work)
+            # A folder of weights has the card too, where peft leaves a form to be filled in.
+            cards = [f"{one}/{CARD}" for one in files if (work / one).is_dir()]
+            if not is_foreign(folder, CARD):
+                cards.append(CARD)
+                files.append(CARD)
+            for card in cards:
+                write_text(work / card, make_card(self.record))
             files.append(HEAD)
         if self.predictions is not None:
             write_text(work / PREDICTIONS, to_csv(self.predictions))

@@ -38,8 +38,9 @@ from ntpscore.errors import NtpscoreError
 from ntpscore.rank.result import load_ranking
 from ntpscore.scoring.result import load_result
 from ntpscore.study.run.cells import load_records
+from ntpscore.study.run.job import Job
 from ntpscore.study.run.plan import load_plan
-from ntpscore.study.run.worker import Job, run_job
+from ntpscore.study.run.worker import run_job
 
 ROOT = Path(__file__).parents[1]
 torch.set_num_threads(1)

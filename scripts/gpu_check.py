@@ -547,7 +547,8 @@ def _compare_passes(model: Any, tokens: int) -> dict[str, Any]:
 def _errors(model: Any, *, small: bool) -> dict[str, Any]:
     """Scores of a few layers from sums in each precision, against sums in float64."""
     from ntpscore import Moments
-    from ntpscore.core.scores import SCORES, score_moments
+    from ntpscore.core.score_names import SCORES
+    from ntpscore.core.scores import score_moments
 
     last = model.n_layers
     layers = [last] if model.width > 2048 else [0, last // 2, last]

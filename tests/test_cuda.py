@@ -29,7 +29,8 @@ from ntpscore.core.prefix_products import (
     prepare_prefix_products,
     symmetric,
 )
-from ntpscore.core.scores import SCORES, score_moments
+from ntpscore.core.score_names import SCORES
+from ntpscore.core.scores import score_moments
 from ntpscore.errors import ModelError, MomentsError
 from ntpscore.reading import reader
 from ntpscore.reading.moments_pass import CHECKPOINT

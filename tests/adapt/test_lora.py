@@ -24,7 +24,7 @@ from ntpscore.adapt import (
 )
 from ntpscore.adapt.lora import ADAPTER
 from ntpscore.adapt.lora_targets import find_lora_targets
-from ntpscore.adapt.readout import HEAD
+from ntpscore.adapt.result import HEAD
 from ntpscore.adapt.training import predict
 from ntpscore.errors import DataError, ModelError, OutputError
 from ntpscore.reading.tokens import tokenize

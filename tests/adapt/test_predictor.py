@@ -32,7 +32,8 @@ from ntpscore.adapt import (
     predictor,
 )
 from ntpscore.adapt.predictor import Predictor
-from ntpscore.adapt.readout import HEAD, load_readout
+from ntpscore.adapt.readout import load_readout
+from ntpscore.adapt.result import HEAD
 from ntpscore.errors import DataError, ModelError, NtpscoreError, OutputError
 from ntpscore.text import Splits, load_splits, load_text
 from tests.support.labelled_texts import make_rows, write_rows

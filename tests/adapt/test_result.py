@@ -8,7 +8,8 @@ import pytest
 
 from ntpscore import LanguageModel, adapt
 from ntpscore.adapt import AdaptResult, OlsConfig, fit_ols, load_adapt_result
-from ntpscore.adapt.result import LOSS_COLUMNS, tabulate_predictions
+from ntpscore.adapt.record import tabulate_predictions
+from ntpscore.adapt.result import LOSS_COLUMNS
 from ntpscore.errors import OutputError
 from ntpscore.scoring.result import read_kind
 from ntpscore.text import Splits

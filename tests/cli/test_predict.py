@@ -11,7 +11,7 @@ import pytest
 
 from ntpscore.adapt import label_file as label_file_module
 from ntpscore.adapt import load_adapt_result
-from ntpscore.adapt.readout import HEAD
+from ntpscore.adapt.result import HEAD
 from tests.support.cli_run import run_cli
 from tests.support.labelled_texts import make_rows, write_rows
 

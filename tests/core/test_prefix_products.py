@@ -26,7 +26,8 @@ from ntpscore.core.prefix_products import (
     prepare_prefix_products,
     symmetric,
 )
-from ntpscore.core.scores import SCORES, LayerScores, score_layer
+from ntpscore.core.score_names import SCORES
+from ntpscore.core.scores import LayerScores, score_layer
 from tests.reference import cases
 from tests.support.feeding import pad_texts
 from tests.tolerances import MOMENTS_FLOAT64

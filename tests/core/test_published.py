@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ntpscore.core.grid import columns_at, grid_of_k
+from ntpscore.core.grid import grid_of_k
+from ntpscore.core.leading_blocks import columns_at
 from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.core.published import PublishedMoments, score_published
 from ntpscore.core.scores import score_layer

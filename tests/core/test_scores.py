@@ -16,8 +16,8 @@ from torch import Tensor
 from ntpscore.core.controls import shuffled_labels
 from ntpscore.core.factored_metric import factor_metric
 from ntpscore.core.geneig import lapack_vectors
-from ntpscore.core.grid import columns_at
 from ntpscore.core.label_sets import CompletedBasis, LabelSets
+from ntpscore.core.leading_blocks import columns_at
 from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.core.scores import (
     SCORES,

@@ -16,7 +16,7 @@ from ntpscore.adapt.head import MeanTokenClassifier
 from ntpscore.adapt.methods import METHODS
 from ntpscore.adapt.training import predict
 from ntpscore.clock import Clock
-from ntpscore.core.scores import SCORES
+from ntpscore.core.score_names import SCORES
 from ntpscore.errors import ModelError
 from ntpscore.metrics import METRICS
 from ntpscore.models import LanguageModel

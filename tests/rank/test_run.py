@@ -20,8 +20,8 @@ from ntpscore.core.moments import Moments
 from ntpscore.errors import NtpscoreError
 from ntpscore.metrics import METRICS
 from ntpscore.metrics.inputs import deal_out
-from ntpscore.rank.order import CONSENSUS, rank_with_ties
-from ntpscore.rank.result import COLUMNS, SCHEMA_VERSION, RankResult, load_ranking
+from ntpscore.rank.order import rank_with_ties
+from ntpscore.rank.result import COLUMNS, CONSENSUS, SCHEMA_VERSION, RankResult, load_ranking
 from ntpscore.rank.values import RANKED_BY
 from ntpscore.scoring.run import score_text
 from tests.reference import metrics as reference

@@ -12,7 +12,8 @@ import torch
 from ntpscore import Moments, ScoreResult, load_result
 from ntpscore.core.controls import shuffled_labels
 from ntpscore.core.grid import grid_of_k
-from ntpscore.core.scores import SCORES, ScoreTable, score_moments
+from ntpscore.core.score_names import SCORES
+from ntpscore.core.scores import ScoreTable, score_moments
 from ntpscore.errors import OutputError
 from ntpscore.scoring.best import find_best
 from ntpscore.scoring.tables import COLUMNS, scores_frame

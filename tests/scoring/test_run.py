@@ -25,7 +25,7 @@ from ntpscore import (
 )
 from ntpscore.core.folds import ESTIMATED
 from ntpscore.core.moments import Moments
-from ntpscore.core.scores import SCORES
+from ntpscore.core.score_names import SCORES
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError, OutputError
 from ntpscore.reading import moments_pass, reader
 from ntpscore.reading.features import FEATURES, Features

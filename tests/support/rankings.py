@@ -1,6 +1,6 @@
 """A ranking of one made-up model."""
 
-from ntpscore.rank.result import RankResult
+from ntpscore.rank.result import KIND, SCHEMA_VERSION, RankResult
 from ntpscore.rank.values import RANKED_BY
 
 
@@ -20,6 +20,8 @@ def make_ranking() -> RankResult:
     by_name["retained"] |= {"layer": 7}
     return RankResult(
         {
+            "schema_version": SCHEMA_VERSION,
+            "kind": KIND,
             "data": {"id": "[i]d", "n_texts": 9},
             "models": [{"name": "[b]m", "error": None, "layer_at": {"best": None}}],
             "standings": [

@@ -6,7 +6,8 @@ import torch
 
 from ntpscore import Moments, ScoreResult
 from ntpscore.core.controls import shuffled_labels
-from ntpscore.core.scores import SCORES, score_moments
+from ntpscore.core.score_names import SCORES
+from ntpscore.core.scores import score_moments
 from ntpscore.files import without_nan
 from ntpscore.scoring.advice import write_advice
 from ntpscore.scoring.best import find_best

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ntpscore.core.scores import SCORES
+from ntpscore.core.score_names import SCORES
 from ntpscore.study.run import runner
-from ntpscore.study.run.worker import Job, run_job
+from ntpscore.study.run.job import Job
+from ntpscore.study.run.worker import run_job
 from tests.support.labelled_texts import make_rows, write_rows
 
 FAST = """

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_expit, log_softmax
-from sklearn.metrics import f1_score
 
 from ntpscore.errors import DataError
-from ntpscore.text import LabelledText, Task
+
+if TYPE_CHECKING:
+    from ntpscore.text import LabelledText, Task
 
 OutputKind = Literal["logits", "targets"]
 Interval = tuple[float, float]
@@ -65,7 +65,7 @@ def evaluate(
     outputs: npt.NDArray[np.floating[Any]],
     labels: npt.NDArray[Any],
     *,
-    task: Task,
+    task: "Task",
     split: str,
     train_labels: npt.NDArray[Any],
     groups: npt.NDArray[np.int64] | None = None,
@@ -102,6 +102,8 @@ def evaluate(
         raise DataError(
             f"the output for text {int(np.argmin(finite))} of split {split!r} is NaN or infinite"
         )
+    from scipy.special import log_expit, log_softmax
+
     targets = target_rows(labels, task, outputs.shape[1])
     figures: dict[str, Any] = {}
     groups = np.arange(n) if groups is None else groups
@@ -128,7 +130,7 @@ def evaluate(
 
 
 def evaluate_split(
-    outputs: npt.NDArray[np.floating[Any]], text: LabelledText, train: LabelledText, **how: Any
+    outputs: npt.NDArray[np.floating[Any]], text: "LabelledText", train: "LabelledText", **how: Any
 ) -> Evaluation:
     """`evaluate` of the texts of one split, coded as the train split, which tells the majority."""
     return evaluate(
@@ -143,7 +145,7 @@ def evaluate_split(
 
 
 def predictions(
-    outputs: npt.NDArray[np.floating[Any]], task: Task, kind: OutputKind = "logits"
+    outputs: npt.NDArray[np.floating[Any]], task: "Task", kind: OutputKind = "logits"
 ) -> npt.NDArray[Any]:
     """What outputs say: (n,) class indices, (n, c) labels of 0 and 1, or the (n, t) targets."""
     if task == "classification":
@@ -153,7 +155,7 @@ def predictions(
     return outputs
 
 
-def target_rows(labels: npt.NDArray[Any], task: Task, n_outputs: int) -> npt.NDArray[np.float64]:
+def target_rows(labels: npt.NDArray[Any], task: "Task", n_outputs: int) -> npt.NDArray[np.float64]:
     """(n, c) float64 rows that least squares fits: one-hot of classes, else the labels."""
     if task == "classification":
         if len(labels) and not 0 <= labels.min() <= labels.max() < n_outputs:
@@ -168,14 +170,16 @@ def target_rows(labels: npt.NDArray[Any], task: Task, n_outputs: int) -> npt.NDA
 
 
 def _majority_accuracy(
-    labels: npt.NDArray[Any], train_labels: npt.NDArray[Any], task: Task
+    labels: npt.NDArray[Any], train_labels: npt.NDArray[Any], task: "Task"
 ) -> float:
     if task == "classification":
         return float((labels == np.bincount(train_labels.astype(np.int64)).argmax()).mean())
     return float((labels == (train_labels.mean(axis=0) > 0.5)).mean())
 
 
-def _macro_f1(predicted: npt.NDArray[Any], labels: npt.NDArray[Any], task: Task) -> float | None:
+def _macro_f1(predicted: npt.NDArray[Any], labels: npt.NDArray[Any], task: "Task") -> float | None:
+    from sklearn.metrics import f1_score
+
     if task == "classification":
         return float(f1_score(labels, predicted, average="macro"))
     occurring = np.flatnonzero((labels + predicted).any(axis=0))

@@ -15,15 +15,14 @@ from ntpscore.adapt.config import FrozenConfig
 from ntpscore.adapt.evaluation import BOOTSTRAP, Evaluation, evaluate_split
 from ntpscore.adapt.head import LinearHead
 from ntpscore.adapt.readout import Readout
-from ntpscore.adapt.result import (
-    STAGES,
-    AdaptResult,
+from ntpscore.adapt.record import (
     Split,
     describe_evaluations,
     make_record,
     tabulate_predictions,
     tokenize_splits,
 )
+from ntpscore.adapt.result import STAGES, AdaptResult
 from ntpscore.clock import Clock
 from ntpscore.models import LanguageModel
 from ntpscore.reading.features import Features, Place, collect_features

@@ -12,8 +12,8 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import ClassifierTags, RegressorTags, Tags
 
-from ntpscore.adapt.readout import HEAD, Readout, load_readout
-from ntpscore.adapt.result import STAGES, read_adapt_folder
+from ntpscore.adapt.readout import Readout, load_readout
+from ntpscore.adapt.result import HEAD, STAGES, read_adapt_folder
 from ntpscore.clock import Clock
 from ntpscore.errors import DataError, ModelError, OutputError
 from ntpscore.models import LanguageModel, load_model

@@ -14,6 +14,7 @@ from scipy.special import expit, softmax
 
 from ntpscore.adapt.evaluation import OutputKind, predictions
 from ntpscore.adapt.head import LinearHead
+from ntpscore.adapt.result import HEAD
 from ntpscore.errors import NtpscoreError, OutputError
 from ntpscore.files import write_tensors
 from ntpscore.models import LanguageModel
@@ -21,7 +22,6 @@ from ntpscore.reading.features import POOLINGS
 from ntpscore.reading.provenance import describe_model
 from ntpscore.text import TASKS, LabelledText, Task
 
-HEAD = "head.safetensors"
 SCHEMA_VERSION = 1
 _TENSORS = ("weights", "intercept", "mean", "scale")
 

@@ -28,14 +28,8 @@ from ntpscore.adapt.config import TrainingConfig
 from ntpscore.adapt.evaluation import evaluate_split
 from ntpscore.adapt.head import LinearHead, MeanTokenClassifier, label_tensor, loss_of
 from ntpscore.adapt.readout import Readout
-from ntpscore.adapt.result import (
-    LOSS_COLUMNS,
-    STAGES,
-    AdaptResult,
-    make_record,
-    tabulate_predictions,
-    tokenize_splits,
-)
+from ntpscore.adapt.record import make_record, tabulate_predictions, tokenize_splits
+from ntpscore.adapt.result import LOSS_COLUMNS, STAGES, AdaptResult
 from ntpscore.clock import Clock
 from ntpscore.errors import OutputError, TrainingError
 from ntpscore.files import write_tensors

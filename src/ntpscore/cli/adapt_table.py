@@ -9,8 +9,7 @@ from rich.table import Table
 
 from ntpscore.adapt.evaluation import Evaluation, Interval
 from ntpscore.adapt.methods import METHODS
-from ntpscore.adapt.readout import HEAD
-from ntpscore.adapt.result import AdaptResult
+from ntpscore.adapt.result import HEAD, AdaptResult
 from ntpscore.cli.tables import (
     describe_seconds,
     number,

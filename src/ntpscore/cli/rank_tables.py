@@ -9,11 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ntpscore.cli.tables import LAYOUT, number, print_costs
-from ntpscore.core.scores import SCORES
+from ntpscore.core.score_names import SCORES
 from ntpscore.metrics import METRICS
 from ntpscore.plain_text import plain_record
-from ntpscore.rank.order import CONSENSUS
-from ntpscore.rank.result import RankResult
+from ntpscore.rank.result import CONSENSUS, RankResult
 from ntpscore.scoring.summary import NAMES, show
 
 _HEADINGS = {

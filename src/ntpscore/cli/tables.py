@@ -5,7 +5,6 @@ from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -212,7 +211,7 @@ def theory_table(result: "ScoreResult") -> Table:
     )
 
 
-def heat_line(values: np.ndarray) -> Text:
+def heat_line(values: Iterable[float]) -> Text:
     """Values in [0, 1] as a line of shaded blocks, coloured where the terminal has colours."""
     line = Text()
     for value in values:

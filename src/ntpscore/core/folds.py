@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ntpscore.core.moments import Moments
-from ntpscore.core.scores import SCORES, score_layer
+from ntpscore.core.score_names import SCORES
+from ntpscore.core.scores import score_layer
 from ntpscore.errors import MomentsError
 
 FEWEST_FOLDS = 10

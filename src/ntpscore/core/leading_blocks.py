@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ntpscore.core.grid import GRID_STEPS
+
 
 def leading_block_sums(
     T: Float[Tensor, "v m"],
@@ -43,6 +45,22 @@ def leading_block_sums(
         )
         sums.append(plain - 2 * mixed + last)
     return torch.cat(sums, 1).T
+
+
+def columns_at(width: int, rank: int) -> Int[Tensor, " d"]:
+    """(d,) how many of a basis' columns the share of it that each k = 1 … d stands for has.
+
+    A k of the grid, which is rounded down, stands for its step, as in the released code; any other
+    for k/d.
+
+    Args:
+        width: d.
+        rank: how many columns there are in all.
+    """
+    k = torch.arange(1, width + 1)
+    step = (GRID_STEPS * k + width - 1) // width
+    on_grid = step * width // GRID_STEPS == k
+    return torch.where(on_grid, step * rank // GRID_STEPS, k * rank // width)
 
 
 def leading_sums(

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ntpscore.core.grid import columns_at
+from ntpscore.core.leading_blocks import columns_at
 from ntpscore.errors import MomentsError
 
 _CUT_OFF = 1e-8

@@ -7,7 +7,7 @@ basis) every projection norm that a score needs is a sum over a leading block of
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,11 +15,12 @@ from torch import Tensor
 
 from ntpscore.core.controls import retained_chance
 from ntpscore.core.geneig import lapack_vectors
-from ntpscore.core.grid import columns_at
 from ntpscore.core.label_sets import CompletedBasis, LabelSets, orthonormalised
+from ntpscore.core.leading_blocks import columns_at
 from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.core.probe import LeastSquares
 from ntpscore.core.published import score_published
+from ntpscore.core.score_names import SCORES, ScoreName
 from ntpscore.core.subspaces import Subspaces, solve_subspaces
 from ntpscore.core.theory import Losses, solve_losses
 from ntpscore.errors import MomentsError
@@ -28,12 +29,6 @@ from ntpscore.errors import MomentsError
 # far as this much memory goes.
 _SOLVE_MATRICES = 40
 _SOLVE_BYTES = 4 * 10**9
-ScoreName = Literal[
-    "algorithm1", "smallest_first", "expected", "supervised", "subspace", "retained", "published"
-]
-# The six that the moments always give, and what is computed only if it was asked for.
-SCORES: tuple[ScoreName, ...] = get_args(ScoreName)[:-1]
-FURTHER_SCORES: tuple[ScoreName, ...] = get_args(ScoreName)[-1:]
 Solved = TypeVar("Solved")
 
 

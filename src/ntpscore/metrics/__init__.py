@@ -9,28 +9,9 @@ class; where it needs a spread, for features that never differ.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from inspect import signature
 from typing import Literal
-
-from ntpscore.metrics.alpha_req import alpha_req
-from ntpscore.metrics.baselines import (
-    majority_share,
-    model_size,
-    n_classes,
-    ridge_accuracy,
-    ridge_error,
-)
-from ntpscore.metrics.gbc import gbc
-from ntpscore.metrics.h_score import h_score, h_score_shrunk
-from ntpscore.metrics.lda import lda
-from ntpscore.metrics.leep import leep
-from ntpscore.metrics.log_me import log_me
-from ntpscore.metrics.n_leep import n_leep
-from ntpscore.metrics.nearest_neighbours import nearest_neighbours
-from ntpscore.metrics.ols_r2 import r2, r2_adjusted
-from ntpscore.metrics.rank_me import rank_me
-from ntpscore.metrics.ridge_cv import ridge_cv
-from ntpscore.metrics.trans_rate import trans_rate
 
 __all__ = ["METRICS", "Metric", "Needs"]
 
@@ -43,7 +24,7 @@ class Metric:
 
     Attributes:
         name: of the metric, its function and its column.
-        function: takes what `needs` says and returns a float, or raises `MetricError`.
+        module: the file that its function is in.
         higher_is_better: None where the value nearest to 1 is best.
         needs: `moments`: the moments of one layer. `features`: (n, d) mean-token features of one
             layer, and the labels. `next_token`: chunks of next-token distributions, and the labels.
@@ -53,11 +34,19 @@ class Metric:
     """
 
     name: str
-    function: Callable[..., float]
+    module: str
     higher_is_better: bool | None
     needs: Needs
     reference: str
     baseline: bool = False
+
+    @property
+    def function(self) -> Callable[..., float]:
+        """Takes what `needs` says and returns a float, or raises `MetricError`."""
+        function: Callable[..., float] = getattr(
+            import_module(f"{__name__}.{self.module}"), self.name
+        )
+        return function
 
     @property
     def in_folds(self) -> bool:
@@ -74,24 +63,24 @@ class Metric:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("r2", r2, True, "moments", "least squares"),
-        Metric("r2_adjusted", r2_adjusted, True, "moments", "Ezekiel 1930"),
-        Metric("ridge_cv", ridge_cv, True, "features", "Golub et al. 1979"),
-        Metric("h_score", h_score, True, "moments", "Bao et al. 2019"),
-        Metric("h_score_shrunk", h_score_shrunk, True, "features", "Ibrahim et al. 2021"),
-        Metric("log_me", log_me, True, "moments", "You et al. 2021"),
-        Metric("leep", leep, True, "next_token", "Nguyen et al. 2020"),
-        Metric("n_leep", n_leep, True, "features", "Li et al. 2021"),
-        Metric("trans_rate", trans_rate, True, "features", "Huang et al. 2022"),
-        Metric("gbc", gbc, True, "features", "Pándy et al. 2022"),
-        Metric("nearest_neighbours", nearest_neighbours, True, "features", "Cover and Hart 1967"),
-        Metric("lda", lda, True, "features", "Fisher 1936"),
-        Metric("rank_me", rank_me, True, "moments", "Garrido et al. 2023"),
-        Metric("alpha_req", alpha_req, None, "moments", "Agrawal et al. 2022"),
-        Metric("ridge_accuracy", ridge_accuracy, True, "features", "ridge probe", baseline=True),
-        Metric("ridge_error", ridge_error, True, "features", "ridge probe", baseline=True),
-        Metric("model_size", model_size, True, "model", "parameters", baseline=True),
-        Metric("n_classes", n_classes, False, "labels", "the data", baseline=True),
-        Metric("majority_share", majority_share, True, "labels", "the data", baseline=True),
+        Metric("r2", "ols_r2", True, "moments", "least squares"),
+        Metric("r2_adjusted", "ols_r2", True, "moments", "Ezekiel 1930"),
+        Metric("ridge_cv", "ridge_cv", True, "features", "Golub et al. 1979"),
+        Metric("h_score", "h_score", True, "moments", "Bao et al. 2019"),
+        Metric("h_score_shrunk", "h_score", True, "features", "Ibrahim et al. 2021"),
+        Metric("log_me", "log_me", True, "moments", "You et al. 2021"),
+        Metric("leep", "leep", True, "next_token", "Nguyen et al. 2020"),
+        Metric("n_leep", "n_leep", True, "features", "Li et al. 2021"),
+        Metric("trans_rate", "trans_rate", True, "features", "Huang et al. 2022"),
+        Metric("gbc", "gbc", True, "features", "Pándy et al. 2022"),
+        Metric("nearest_neighbours", "nearest_neighbours", True, "features", "Cover and Hart 1967"),
+        Metric("lda", "lda", True, "features", "Fisher 1936"),
+        Metric("rank_me", "rank_me", True, "moments", "Garrido et al. 2023"),
+        Metric("alpha_req", "alpha_req", None, "moments", "Agrawal et al. 2022"),
+        Metric("ridge_accuracy", "baselines", True, "features", "ridge probe", baseline=True),
+        Metric("ridge_error", "baselines", True, "features", "ridge probe", baseline=True),
+        Metric("model_size", "baselines", True, "model", "parameters", baseline=True),
+        Metric("n_classes", "baselines", False, "labels", "the data", baseline=True),
+        Metric("majority_share", "baselines", True, "labels", "the data", baseline=True),
     )
 }

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from ntpscore.metrics import METRICS
+from ntpscore.rank.result import CONSENSUS
 from ntpscore.rank.values import RANKED_BY, LayerRole, Value
 from ntpscore.scoring.measures import TIED, paired_difference
 from ntpscore.text.groups import number_groups
 
-ACCURACY, CONSENSUS = "accuracy", "consensus"
 # Values closer than this, relative to the larger, are one value: what the rounding of a pass in
 # float32 leaves apart.
 _TIE = 1e-6

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 3
 KIND = "rank"
+# What the rows can be in the order of, beside each metric.
+ACCURACY, CONSENSUS = "accuracy", "consensus"
 RECORD = "rank.json"
 COLUMNS = ("at", "model", "metric", "layer", "k", "value", "rank", "tied", "reason")
 

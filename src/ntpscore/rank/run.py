@@ -21,8 +21,8 @@ from ntpscore.metrics import METRICS
 from ntpscore.models import LanguageModel
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import refuse_late, with_keywords
-from ntpscore.rank.order import ACCURACY, CONSENSUS, rank_held_out, rank_values
-from ntpscore.rank.result import KIND, SCHEMA_VERSION, RankResult
+from ntpscore.rank.order import rank_held_out, rank_values
+from ntpscore.rank.result import ACCURACY, CONSENSUS, KIND, SCHEMA_VERSION, RankResult
 from ntpscore.rank.values import (
     FAILURES,
     RANKED_BY,

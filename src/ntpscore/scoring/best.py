@@ -2,11 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ntpscore.core.grid import grid_of_k
-from ntpscore.core.scores import ScoreName, ScoreTable
+from ntpscore.core.score_names import ScoreName
+
+if TYPE_CHECKING:
+    from ntpscore.core.scores import ScoreTable
 
 # Shuffles that differ by less than this differ by rounding: z would be a ratio of two roundings.
 NO_SPREAD = 1e-9
@@ -56,7 +60,7 @@ class Best:
     basis_dependent: bool
 
 
-def find_best(table: ScoreTable, name: ScoreName) -> Best | None:
+def find_best(table: "ScoreTable", name: ScoreName) -> Best | None:
     """The layer and k at which a score says most; None where it is defined nowhere."""
     k = np.array(grid_of_k(table.width))
     values = np.stack([s.values[name][k - 1].cpu().numpy() for s in table.by_layer])

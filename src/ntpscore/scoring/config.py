@@ -111,7 +111,7 @@ class ScoreConfig:
             self._check_further_scores()
 
     def _check_further_scores(self) -> None:
-        from ntpscore.core.scores import FURTHER_SCORES
+        from ntpscore.core.score_names import FURTHER_SCORES
 
         for name in self.further_scores:
             if name not in FURTHER_SCORES:

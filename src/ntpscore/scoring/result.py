@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ntpscore.core.grid import grid_of_k
-from ntpscore.core.scores import ScoreTable
 from ntpscore.errors import OutputError
 from ntpscore.files import to_csv, write_figure, write_text
 from ntpscore.result_folder import (
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ntpscore.core.moments import Moments
+    from ntpscore.core.scores import ScoreTable
     from ntpscore.reading.features import Features
 
 SCHEMA_VERSION = 3
@@ -48,7 +48,7 @@ class ScoreResult:
         self,
         record: dict[str, Any],
         *,
-        table: ScoreTable | None = None,
+        table: "ScoreTable | None" = None,
         frame: "pd.DataFrame | None" = None,
         held_out: dict[int, float] | None = None,
         moments: "Moments | None" = None,

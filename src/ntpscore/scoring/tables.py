@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ntpscore.core.grid import grid_of_k
-from ntpscore.core.scores import ScoreTable
 from ntpscore.scoring.best import mean_and_sd
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ntpscore.core.scores import ScoreTable
 
 COLUMNS = (
     "score",
@@ -32,7 +33,7 @@ _OF_NEXT_TOKEN = (
 )  # fmt: skip
 
 
-def scores_frame(table: ScoreTable, *, every_k: bool = False) -> "pd.DataFrame":
+def scores_frame(table: "ScoreTable", *, every_k: bool = False) -> "pd.DataFrame":
     """The scores as a table with the columns of `scores.csv`, one row per score, layer and k.
 
     Args:
@@ -66,13 +67,13 @@ def scores_frame(table: ScoreTable, *, every_k: bool = False) -> "pd.DataFrame":
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
 
 
-def without_scores(table: ScoreTable) -> ScoreTable:
+def without_scores(table: "ScoreTable") -> "ScoreTable":
     """The table of a model without next tokens: the fits alone."""
     nothing: dict[str, Any] = {"values": {}, "chance": {}, "shuffled": {}, "basis_dependent": {}}
     return replace(table, by_layer=tuple(replace(one, **nothing) for one in table.by_layer))
 
 
-def layer_record(table: ScoreTable, *, with_scores: bool = True) -> list[dict[str, Any]]:
+def layer_record(table: "ScoreTable", *, with_scores: bool = True) -> list[dict[str, Any]]:
     """What is known of each layer besides the scores, as rows for `result.json`.
 
     Args:

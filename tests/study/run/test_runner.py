@@ -15,9 +15,10 @@ from filelock import FileLock
 from ntpscore.errors import StudyError
 from ntpscore.study.run import runner, worker
 from ntpscore.study.run.cells import cell_path, read_cell, write_failure
+from ntpscore.study.run.job import Job, lock_path
 from ntpscore.study.run.plan import Plan, load_plan
 from ntpscore.study.run.runner import Folders, run_study, study_status
-from ntpscore.study.run.worker import Job, lock_path, run_job
+from ntpscore.study.run.worker import run_job
 from tests.support.studies import run_cells_in_this_process, write_study
 
 

@@ -10,9 +10,10 @@ import pytest
 from ntpscore.errors import StudyError
 from ntpscore.study.run import worker
 from ntpscore.study.run.cells import load_records
+from ntpscore.study.run.job import Job
 from ntpscore.study.run.plan import load_plan
 from ntpscore.study.run.runner import Folders
-from ntpscore.study.run.worker import Job, run_job
+from ntpscore.study.run.worker import run_job
 from ntpscore.study.statistics.tables import (
     StudyTables,
     outcomes_table,

@@ -8,7 +8,7 @@ from typing import Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ntpscore.core.scores import FURTHER_SCORES, SCORES
+from ntpscore.core.score_names import FURTHER_SCORES, SCORES
 from ntpscore.errors import DataError, StudyError
 from ntpscore.files import make_folder, write_figure, write_text
 from ntpscore.study.paper.loss_plot import plot_training_losses

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ntpscore.core.scores import FURTHER_SCORES, SCORES
+from ntpscore.core.score_names import FURTHER_SCORES, SCORES
 from ntpscore.errors import DataError
 from ntpscore.study.paper.published import published_r
 from ntpscore.study.statistics.correlation import partial_spearman, spearman

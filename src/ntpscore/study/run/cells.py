@@ -11,7 +11,7 @@ import pandas as pd
 
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.core.grid import GRID_STEPS
-from ntpscore.core.scores import SCORES
+from ntpscore.core.score_names import SCORES
 from ntpscore.errors import StudyError
 from ntpscore.files import make_folder, read_record, without_nan, write_text
 from ntpscore.rank.result import RankResult

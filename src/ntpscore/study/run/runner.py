@@ -15,8 +15,8 @@ import pandas as pd
 from ntpscore.errors import StudyError
 from ntpscore.result_folder import InUseError, hold
 from ntpscore.study.run.cells import cell_path, describe_cell, read_cell, write_failure
+from ntpscore.study.run.job import DONE, FAILED, LOCKED, Job, lock_path
 from ntpscore.study.run.plan import Cell, Plan
-from ntpscore.study.run.worker import DONE, FAILED, LOCKED, Job, lock_path
 
 State = Literal["done", "running", "failed", "missing"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "missing")

@@ -4,13 +4,10 @@
 standard input.
 """
 
-import dataclasses
 import json
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ntpscore.adapt.methods import METHODS
 from ntpscore.adapt.rescore import rescore_adapter
@@ -21,59 +18,17 @@ from ntpscore.files import make_folder, write_text
 from ntpscore.interrupt import INTERRUPTED, tell_interrupted, watch_interrupts
 from ntpscore.models import LanguageModel, load_model
 from ntpscore.progress import Progress
-from ntpscore.rank.order import CONSENSUS
-from ntpscore.rank.result import RankResult
+from ntpscore.rank.result import CONSENSUS, RankResult
 from ntpscore.rank.run import rank_models
 from ntpscore.result_folder import InUseError, hold
 from ntpscore.scoring.result import ScoreResult, load_result
 from ntpscore.scoring.run import score_text
 from ntpscore.study.run.cells import cell_path, describe_cell, write_cell, write_failure
+from ntpscore.study.run.job import DONE, FAILED, LOCKED, Job, lock_path
 from ntpscore.study.run.plan import Cell
 from ntpscore.text import LabelledText, Splits, load_splits, load_text, split_rule
 
-# Exit codes that the runner understands.
-DONE, FAILED, LOCKED = 0, 3, 4
 _CELL_FILE = "cell.json"
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker is to do.
-
-    Attributes:
-        cell: which.
-        results: the study's folder of results.
-        work: the study's folder of checkpoints and cached features.
-        command: the command line that asked for it.
-        keep_work: leave the cell's own checkpoints and tables when it is done.
-    """
-
-    cell: Cell
-    results: Path
-    work: Path
-    command: tuple[str, ...]
-    keep_work: bool = False
-
-    def to_json(self) -> str:
-        """For the worker's standard input."""
-        return json.dumps(dataclasses.asdict(self), default=str)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Job":
-        """What `to_json` wrote."""
-        fields: dict[str, Any] = json.loads(text)
-        return cls(
-            cell=Cell(**fields["cell"]),
-            results=Path(fields["results"]),
-            work=Path(fields["work"]),
-            command=tuple(fields["command"]),
-            keep_work=fields["keep_work"],
-        )
-
-
-def lock_path(work: Path, cell: Cell) -> Path:
-    """The file that the process which runs a cell holds locked."""
-    return work / f"{cell.name}.lock"
 
 
 def run_job(job: Job) -> int:

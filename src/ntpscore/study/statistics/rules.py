@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ntpscore.core.grid import GRID_STEPS
-from ntpscore.core.scores import FURTHER_SCORES, SCORES
+from ntpscore.core.score_names import FURTHER_SCORES, SCORES
 from ntpscore.errors import DataError
 from ntpscore.study.run.cells import nominal_k_fraction
 from ntpscore.study.statistics.selection import (

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from ntpscore.core.scores import FURTHER_SCORES, SCORES
+from ntpscore.core.score_names import FURTHER_SCORES, SCORES
 from ntpscore.errors import DataError, StudyError
 from ntpscore.metrics import METRICS
 from ntpscore.study.run.cells import load_records, select_records

@@ -326,7 +326,7 @@ def test_a_metric_that_fails_on_a_model_has_a_reason_and_the_others_stand(
             raise failure
         return lda(features, labels, groups)
 
-    monkeypatch.setitem(METRICS, "lda", replace(METRICS["lda"], function=fail_when_narrow))
+    monkeypatch.setattr("ntpscore.metrics.lda.lda", fail_when_narrow)
     ranking = rank_models(data, models, config=CONFIG, metric=CONSENSUS, layer="last")
     assert not ranking.failures
     wide, narrow = (rows_of(ranking, "last", model) for model in models)
@@ -343,8 +343,7 @@ def test_a_metric_that_fails_on_a_model_has_a_reason_and_the_others_stand(
 def test_an_infinite_evidence_ranks_first_with_its_reason(
     models: tuple[LanguageModel, LanguageModel], data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endless = replace(METRICS["log_me"], function=lambda _: math.inf)
-    monkeypatch.setitem(METRICS, "log_me", endless)
+    monkeypatch.setattr("ntpscore.metrics.log_me.log_me", lambda _: math.inf)
     ranking = rank_models(data, models[1:], config=CONFIG, metric=CONSENSUS, layer="last")
     row = rows_of(ranking, "last", models[1]).loc["log_me"]
     assert row["rank"] == 1
@@ -475,7 +474,7 @@ def test_values_that_differ_by_rounding_are_shown_as_ties(
     for name, value in (("alpha_req", 1.0001), ("rank_me", 7.0)):
         found = iter((value, value * (1 + 1e-7)))
         function = lambda _, found=found: next(found)  # noqa: E731
-        monkeypatch.setitem(METRICS, name, replace(METRICS[name], function=function))
+        monkeypatch.setattr(f"ntpscore.metrics.{name}.{name}", function)
     ranking = rank_models(data, models, config=CONFIG, metric=CONSENSUS, layer="last")
     for model in models:
         rows = rows_of(ranking, "last", model)

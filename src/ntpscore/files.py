@@ -91,8 +91,8 @@ def read_record(
         )
     if is_other or "kind" not in record:
         raise error(f"{path} is no {what}")
-    found: dict[str, Any] = record
-    return found
+    checked: dict[str, Any] = record
+    return checked
 
 
 def expand(path: str | Path) -> Path:

@@ -40,10 +40,10 @@ def _wait(reading: int) -> None:
 
 def tell_interrupted() -> None:
     """Say on standard error what the same command would go on from."""
-    found = [str(path) for folder in held_folders() for path in checkpoints(folder)]
+    paths = [str(path) for folder in held_folders() for path in checkpoints(folder)]
     where = (
-        f"the same command goes on from {', '.join(found)}"
-        if found
+        f"the same command goes on from {', '.join(paths)}"
+        if paths
         else "there is no checkpoint to go on from"
         + ("" if held_folders() else ": they are kept with --out")
     )

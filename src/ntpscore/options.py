@@ -40,9 +40,9 @@ def option(
         typed: its type on the command line, where that is not the field's.
         read: turns what was typed into the field's value.
     """
-    told = {"help": help, "panel": panel, "flag": flag, "least": least, "choices": choices,
+    metadata = {"help": help, "panel": panel, "flag": flag, "least": least, "choices": choices,
             "check": check, "typed": typed, "read": read}  # fmt: skip
-    return field(default=default, metadata=told)
+    return field(default=default, metadata=metadata)
 
 
 def check_options(options: Any, error: type[NtpscoreError] = NtpscoreError) -> None:
@@ -51,16 +51,16 @@ def check_options(options: Any, error: type[NtpscoreError] = NtpscoreError) -> N
     Raises:
         NtpscoreError: a value is too small or none of the choices.
     """
-    for one in fields(options):
-        value, told = getattr(options, one.name), one.metadata
-        if value is None or not told:
+    for option_field in fields(options):
+        value, rules = getattr(options, option_field.name), option_field.metadata
+        if value is None or not rules:
             continue
-        if told["least"] is not None and not value >= told["least"]:
-            raise error(f"{one.name} must be at least {told['least']}, got {value}")
-        if told["choices"] and value not in told["choices"]:
-            choices = ", ".join(told["choices"])
-            raise error(f"there is no {one.name} {value!r}: choose from {choices}")
-        if told["check"] is not None and (wrong := told["check"](one.name, value)):
+        if rules["least"] is not None and not value >= rules["least"]:
+            raise error(f"{option_field.name} must be at least {rules['least']}, got {value}")
+        if rules["choices"] and value not in rules["choices"]:
+            choices = ", ".join(rules["choices"])
+            raise error(f"there is no {option_field.name} {value!r}: choose from {choices}")
+        if rules["check"] is not None and (wrong := rules["check"](option_field.name, value)):
             raise error(wrong)
 
 
@@ -72,11 +72,11 @@ def with_keywords(keywords: Mapping[str, Any], *options: *_Kinds) -> tuple[*_Kin
     """
     left = dict(keywords)
     changed: list[Any] = []
-    for one in options:
-        own = {f.name: left.pop(f.name) for f in fields(one) if f.name in left}  # type: ignore[arg-type]
-        changed.append(replace(one, **own) if own else one)  # type: ignore[type-var]
+    for group in options:
+        own = {f.name: left.pop(f.name) for f in fields(group) if f.name in left}  # type: ignore[arg-type]
+        changed.append(replace(group, **own) if own else group)  # type: ignore[type-var]
     if left:
-        known = [f.name for one in options for f in fields(one)]  # type: ignore[arg-type]
+        known = [f.name for group in options for f in fields(group)]  # type: ignore[arg-type]
         name = next(iter(left))
         near = get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"

@@ -174,7 +174,7 @@ def _group(annotation: Any) -> _Group | None:
     for mark in marks:
         if isinstance(mark, Only | Without):
             is_kept = isinstance(mark, Only)
-            chosen = {n: one for n, one in chosen.items() if (n in mark.names) == is_kept}
+            chosen = {n: chosen_field for n, chosen_field in chosen.items() if (n in mark.names) == is_kept}
     return _Group(kind, chosen)
 
 
@@ -185,12 +185,12 @@ def _fields(kind: Any) -> tuple[Field[Any], ...]:
 def _flags(group: _Group) -> Iterator[inspect.Parameter]:
     """What typer makes a flag of, for each field."""
     for name, (kind, field) in group.fields.items():
-        told = field.metadata
-        typed = told["typed"] or get_type_hints(kind)[name]
-        default = None if told["typed"] is not None or group.kind is None else field.default
+        metadata = field.metadata
+        typed = metadata["typed"] or get_type_hints(kind)[name]
+        default = None if metadata["typed"] is not None or group.kind is None else field.default
         if group.kind is None and default is None:
             typed = typed | None
-        flag = told["flag"]
+        flag = metadata["flag"]
         if flag is None and typed in (bool, bool | None):
             flag = "--" + name.replace("_", "-")  # else typer offers --no-… too
         yield inspect.Parameter(
@@ -201,9 +201,9 @@ def _flags(group: _Group) -> Iterator[inspect.Parameter]:
                 typed,
                 typer.Option(
                     *([] if flag is None else [flag]),
-                    help=told["help"],
-                    rich_help_panel=told["panel"],
-                    min=told["least"],
+                    help=metadata["help"],
+                    rich_help_panel=metadata["panel"],
+                    min=metadata["least"],
                 ),
             ],
         )

@@ -50,8 +50,8 @@ class Output:
         from ntpscore.progress import PlainConsole
 
         if self.json:
-            found = rows().to_dict(orient="records") if record is None and rows else record
-            typer.echo(to_json(without_nan(found)), nl=False)
+            content = rows().to_dict(orient="records") if record is None and rows else record
+            typer.echo(to_json(without_nan(content)), nl=False)
         elif self.csv and rows is not None:
             typer.echo(rows().to_csv(index=False, lineterminator="\n"), nl=False)
         else:

@@ -106,8 +106,8 @@ def shuffled_labels(
 def share_kept(groups: Int[Tensor, " n"], labels: Tensor) -> float:
     """The share of texts that keep their labels in all of `shuffled_labels`."""
     blocks = _exchangeable(groups.cpu(), labels)
-    kept = sum(block.numel() for block in blocks or [] if len(block) == 1)
-    return kept / len(groups)
+    n_kept = sum(block.numel() for block in blocks or [] if len(block) == 1)
+    return n_kept / len(groups)
 
 
 def _members(

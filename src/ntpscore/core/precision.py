@@ -23,13 +23,13 @@ def choose_precision(asked: str, device: torch.device | str, width: int) -> Prec
         device: where the sums live.
         width: d, the width of the hidden states.
     """
-    for one in PRECISIONS:
-        if one == asked:
-            return one
+    for precision in PRECISIONS:
+        if precision == asked:
+            return precision
     device = torch.device(device)
     if device.type != "cuda":
         return "float64"
-    float64, exact = (_seconds(one, device, width) for one in ("float64", "exact-int8"))
+    float64, exact = (_seconds(precision, device, width) for precision in ("float64", "exact-int8"))
     return "exact-int8" if exact < _WORTH * float64 else "float64"
 
 

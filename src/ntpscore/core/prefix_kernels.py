@@ -163,12 +163,12 @@ def survey(hidden_states: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tens
         prefix sums S_1 … S_{ℓ−1}, and of the tokens after them.
     """
     b, t, d = hidden_states.shape
-    found = torch.empty(4, b, d, dtype=torch.float64, device=hidden_states.device)
+    surveyed = torch.empty(4, b, d, dtype=torch.float64, device=hidden_states.device)
     _survey[(b, triton.cdiv(d, _COLUMNS))](
-        hidden_states, lengths, found, b * d, t, d, *hidden_states.stride()[:2],
+        hidden_states, lengths, surveyed, b * d, t, d, *hidden_states.stride()[:2],
         TOKENS=_TOKENS, COLUMNS=_COLUMNS,
     )  # fmt: skip
-    total, power, largest_sum, largest_token = found
+    total, power, largest_sum, largest_token = surveyed
     return total, power, largest_sum, largest_token
 
 

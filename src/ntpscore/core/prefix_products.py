@@ -262,11 +262,11 @@ def _check_sums(width: int, *sums: Tensor) -> None:
     Raises:
         ValueError: it would write elsewhere than into a (width, width) float64 matrix.
     """
-    for one in sums:
-        if one.shape != (width, width) or one.dtype != DTYPE or not one.is_contiguous():
+    for matrix in sums:
+        if matrix.shape != (width, width) or matrix.dtype != DTYPE or not matrix.is_contiguous():
             raise ValueError(
-                f"sums must be contiguous float64 of shape {(width, width)}, got {one.dtype} of "
-                f"shape {tuple(one.shape)}"
+                f"sums must be contiguous float64 of shape {(width, width)}, got {matrix.dtype} of "
+                f"shape {tuple(matrix.shape)}"
             )
 
 

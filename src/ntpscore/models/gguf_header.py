@@ -74,8 +74,8 @@ def read_gguf_header(path: Path) -> GgufHeader:
     return GgufHeader(path, metadata)
 
 
-def _cut_short(path: Path, found: str) -> ModelError:
-    return ModelError(f"{path} is cut short: {found}. Download or copy it again.")
+def _cut_short(path: Path, reason: str) -> ModelError:
+    return ModelError(f"{path} is cut short: {reason}. Download or copy it again.")
 
 
 class _Cursor:

@@ -312,11 +312,11 @@ def _check_shapes(
         if states.shape != wanted
     }
     if other:
-        layer, found = next(iter(other.items()))
+        layer, given = next(iter(other.items()))
         kind = language_model.model.config.model_type
         raise ModelError(
             f"{language_model.id} is of an architecture ({kind}) that is not supported yet: layer "
-            f"{layer} has hidden states of shape {found}, expected {wanted} (texts, tokens, width)"
+            f"{layer} has hidden states of shape {given}, expected {wanted} (texts, tokens, width)"
         )
 
 

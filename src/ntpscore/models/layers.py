@@ -16,7 +16,7 @@ def read_layers(layers: str, last: int = MOST_LAYERS) -> tuple[int, ...]:
         layers: what was typed; `last` and `-1` both mean the last layer.
         last: its number.
     """
-    found: list[int] = []
+    numbers: list[int] = []
     for part in layers.split(","):
         match = _PART.fullmatch(part.strip())
         if match is None:
@@ -32,5 +32,5 @@ def read_layers(layers: str, last: int = MOST_LAYERS) -> tuple[int, ...]:
             raise NtpscoreError(
                 f"--layers {layers!r}: {part.strip()} runs backwards or past the end"
             )
-        found += range(first, end + 1)
-    return tuple(found)
+        numbers += range(first, end + 1)
+    return tuple(numbers)

@@ -132,7 +132,7 @@ def plan_memory(
     """
     text = config.get_text_config(decoder=True)
     d = text.hidden_size
-    inner = next((getattr(text, one) for one in _INNER_NAMES if getattr(text, one, None)), 4 * d)
+    inner = next((getattr(text, name) for name in _INNER_NAMES if getattr(text, name, None)), 4 * d)
     # Prefix sums and tokens side by side, and a copy; two products of the width, in float64.
     per_token = n_bytes * (_WIDE * d + _INNER * inner) + (16 + n_bytes) * d
     per_layer = Moments.n_bytes(1, d, n_outputs, n_shuffles, published)

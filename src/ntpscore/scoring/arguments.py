@@ -99,4 +99,4 @@ def _names_model(name: Any) -> bool:
 
 def options_record(*options: Any) -> dict[str, Any]:
     """Options by name, as a result records them."""
-    return {name: value for one in options for name, value in asdict(one).items()}
+    return {name: value for group in options for name, value in asdict(group).items()}

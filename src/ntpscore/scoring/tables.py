@@ -70,7 +70,7 @@ def scores_frame(table: "ScoreTable", *, every_k: bool = False) -> "pd.DataFrame
 def without_scores(table: "ScoreTable") -> "ScoreTable":
     """The table of a model without next tokens: the fits alone."""
     nothing: dict[str, Any] = {"values": {}, "chance": {}, "shuffled": {}, "basis_dependent": {}}
-    return replace(table, by_layer=tuple(replace(one, **nothing) for one in table.by_layer))
+    return replace(table, by_layer=tuple(replace(layer, **nothing) for layer in table.by_layer))
 
 
 def layer_record(table: "ScoreTable", *, with_scores: bool = True) -> list[dict[str, Any]]:

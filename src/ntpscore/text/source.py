@@ -47,8 +47,8 @@ class Notes:
 
     def reading(self) -> Reading:
         """What was gathered."""
-        told = vars(self) | {"guesses": tuple(self.guesses), "warnings": tuple(self.warnings)}
-        return Reading(**told)
+        values = vars(self) | {"guesses": tuple(self.guesses), "warnings": tuple(self.warnings)}
+        return Reading(**values)
 
 
 @dataclass(frozen=True)

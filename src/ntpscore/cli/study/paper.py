@@ -192,14 +192,14 @@ def margin_command(
     from ntpscore.text import load_text
 
     text = load_text(data, text_options, seed=config.seed)
-    found = decoding_margin(load_model(model, model_options), text, max_length=config.max_length)
+    margin = decoding_margin(load_model(model, model_options), text, max_length=config.max_length)
     typer.echo(
-        f"{found.n_tokens} next tokens, last layer\n"
-        f"margin: {found.smallest:.2g} at the least, {found.median:.2g} in the median\n"
-        f"rows of the vocabulary head: {found.diameter:.2g} apart or more\n"
-        f"error of the linear prediction: {found.error:.2g} (root mean square)\n"
-        f"by Lemma 1 it is decoded right with probability {found.bound:.2g} or more; were every "
-        f"margin the median one, {found.bound_at_median:.2g}"
+        f"{margin.n_tokens} next tokens, last layer\n"
+        f"margin: {margin.smallest:.2g} at the least, {margin.median:.2g} in the median\n"
+        f"rows of the vocabulary head: {margin.diameter:.2g} apart or more\n"
+        f"error of the linear prediction: {margin.error:.2g} (root mean square)\n"
+        f"by Lemma 1 it is decoded right with probability {margin.bound:.2g} or more; were every "
+        f"margin the median one, {margin.bound_at_median:.2g}"
     )
 
 

@@ -144,14 +144,14 @@ def _judge(predictor: str, part: pd.DataFrame, fitted: pd.DataFrame) -> dict[str
         forecast[data == name] = _fit(predictor, others)(part[data == name])
     reached = part["lora_accuracy"].to_numpy(dtype=np.float64)
     frozen = part["frozen"].to_numpy(dtype=np.float64)
-    told = (forecast - frozen >= _GAIN) == (reached - frozen >= _GAIN)
+    told_right = (forecast - frozen >= _GAIN) == (reached - frozen >= _GAIN)
     return {
         "predictor": predictor,
         "n": len(part),
         "data_sets": part["data"].nunique(),
         "mean_error": float(_weights(part) @ np.abs(reached - forecast)),
         "spearman": spearman(forecast, reached),
-        "gain_told": float(told.mean()),
+        "gain_told": float(told_right.mean()),
         "held": _held(predictor, part, fitted) if predictor in RULES else float("nan"),
     }
 

@@ -87,9 +87,9 @@ def hold(lock: Path, what: str, advice: str, *, seconds: float = 0) -> Iterator[
 
 def _holder(note: Path) -> str:
     try:
-        told = json.loads(note.read_text(encoding="utf-8"))
-        command = " ".join(map(str, told["command"]))
-        return f"process {told['process']} since {told['since']} ({command})"
+        holder = json.loads(note.read_text(encoding="utf-8"))
+        command = " ".join(map(str, holder["command"]))
+        return f"process {holder['process']} since {holder['since']} ({command})"
     except (OSError, ValueError, LookupError, TypeError):
         return "another process"
 
@@ -167,10 +167,10 @@ def complete(
     """
     work = folder / UNFINISHED
     before = _listed(folder / name)
-    listed = {one: before[one] for one in keep if one in before}
+    listed = {name: before[name] for name in keep if name in before}
     try:
-        for one in files:
-            paths = [work / one] if (work / one).is_file() else sorted((work / one).rglob("*"))
+        for start in (work / file for file in files):
+            paths = [start] if start.is_file() else sorted(start.rglob("*"))
             for path in paths:
                 if path.is_file():
                     name_of_path = path.relative_to(work).as_posix()
@@ -197,17 +197,18 @@ def _put_in_place(folder: Path) -> None:
 def _place(folder: Path, name: str) -> None:
     work = folder / UNFINISHED
     listed = _listed(work / name)
-    for one in listed:
-        if (work / one).exists():
-            (folder / one).parent.mkdir(parents=True, exist_ok=True)
-            (work / one).replace(folder / one)
+    for file_name in listed:
+        if (work / file_name).exists():
+            (folder / file_name).parent.mkdir(parents=True, exist_ok=True)
+            (work / file_name).replace(folder / file_name)
     others = [other for other in _RECORDS if other != name]
-    for one in {*others, *(one for other in _RECORDS for one in _listed(folder / other))} - {
-        *listed
-    }:
-        (folder / one).unlink(missing_ok=True)
+    for file_name in {
+        *others,
+        *(file_name for other in _RECORDS for file_name in _listed(folder / other)),
+    } - {*listed}:
+        (folder / file_name).unlink(missing_ok=True)
         with suppress(OSError):
-            (folder / one).parent.rmdir()
+            (folder / file_name).parent.rmdir()
     (work / name).replace(folder / name)
     for path in work.iterdir():
         if path.is_dir():
@@ -244,12 +245,12 @@ class SavedResult:
         if name not in self.files:
             raise OutputError(f"the result in {self.folder} has no {name}")
         try:
-            found = _describe(path) if hashed else {"bytes": path.stat().st_size}
+            actual = _describe(path) if hashed else {"bytes": path.stat().st_size}
         except FileNotFoundError as error:
             raise OutputError(f"{self.folder} has no complete result: {name} is missing") from error
         except OSError as error:
             raise OutputError(f"{path} can't be read: {error.strerror or error}") from error
-        if any(self.files[name].get(key, value) != value for key, value in found.items()):
+        if any(self.files[name].get(key, value) != value for key, value in actual.items()):
             raise OutputError(
                 f"{path} is not the file that was written with the result: it was changed, damaged "
                 "or is of another run. Make the result anew"
@@ -274,7 +275,9 @@ def read_result(
     """
     folder = expand(folder)
     work = folder / UNFINISHED
-    if any((work / one).exists() for one in _RECORDS):  # complete, but not yet in its place
+    if any(
+        (work / file_name).exists() for file_name in _RECORDS
+    ):  # complete, but not yet in its place
         with hold(work / _LOCK, str(folder), "wait for it", seconds=_PLACING_SECONDS):
             _put_in_place(folder)
         with suppress(OSError):
@@ -283,8 +286,8 @@ def read_result(
     files = record["files"]
     del record["files"]
     saved = SavedResult(folder, record, files)
-    for one in files:
-        saved.path(one, hashed=False)
+    for file_name in files:
+        saved.path(file_name, hashed=False)
     return saved
 
 
@@ -330,7 +333,7 @@ def _listed(path: Path) -> dict[str, dict[str, Any]]:
     """The files that a record lists; of none that would be outside its folder."""
     try:
         files = json.loads(path.read_text(encoding="utf-8"))["files"]
-        return {name: one for name, one in files.items() if _is_inside(name)}
+        return {name: entry for name, entry in files.items() if _is_inside(name)}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}
 

@@ -174,7 +174,11 @@ def _group(annotation: Any) -> _Group | None:
     for mark in marks:
         if isinstance(mark, Only | Without):
             is_kept = isinstance(mark, Only)
-            chosen = {n: chosen_field for n, chosen_field in chosen.items() if (n in mark.names) == is_kept}
+            chosen = {
+                n: chosen_field
+                for n, chosen_field in chosen.items()
+                if (n in mark.names) == is_kept
+            }
     return _Group(kind, chosen)
 
 

@@ -19,7 +19,7 @@ _WHOLE = {"name", *_NUMBERS}
 
 
 def print_registry(
-    entries: Iterable[Any], headings: Sequence[str], output: Output, **told: Callable[[Any], Any]
+    entries: Iterable[Any], headings: Sequence[str], output: Output, **cells: Callable[[Any], Any]
 ) -> None:
     """Print a table, or else records as JSON or CSV.
 
@@ -28,7 +28,7 @@ def print_registry(
         headings: which fields of an entry the table shows; None is shown as a dash. What stands
             under "note" is numbered and comes below the table, for it is long.
         output: the form.
-        told: what the table shows under a heading that is no field.
+        cells: what the table shows under a heading that is no field.
     """
 
     def frame() -> "pd.DataFrame":
@@ -36,7 +36,7 @@ def print_registry(
 
         return pd.DataFrame([entry.record() for entry in entries], dtype=object)
 
-    fields = {heading: attrgetter(heading.replace(" ", "_")) for heading in headings} | told
+    fields = {heading: attrgetter(heading.replace(" ", "_")) for heading in headings} | cells
     rows = [{heading: fields[heading](entry) for heading in headings} for entry in entries]
     output.show(lambda console: _print_table(rows, console), rows=frame)
 

@@ -18,7 +18,7 @@ _ENTRIES = 1024
 # None of these is compiled anew for batches of other lengths: that takes a second.
 @triton.jit(do_not_specialize=["size", "t"])
 def _survey(
-    states, lengths, found, size, t, d, stride_b, stride_t,
+    states, lengths, computed, size, t, d, stride_b, stride_t,
     TOKENS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     text = tl.program_id(0).to(tl.int64)
@@ -41,7 +41,7 @@ def _survey(
         power += tl.sum(following * following, 0)
         largest_sum = tl.maximum(largest_sum, tl.max(tl.where(paired, tl.abs(prefix), 0.0), 0))
         largest_token = tl.maximum(largest_token, tl.max(tl.abs(following), 0))
-    to = found + text * d + columns
+    to = computed + text * d + columns
     tl.store(to, total, mask=inside)
     tl.store(to + size, power, mask=inside)
     tl.store(to + 2 * size, largest_sum, mask=inside)
@@ -142,13 +142,13 @@ def try_kernels(device: torch.device) -> bool:
     sums, tokens = torch.zeros(2, d, 2, t - 1, dtype=torch.int8, device=device)
     write_digits(states, lengths, 0, t - 1, (sums, units), (tokens, units))
     parts = torch.full((2 * d, 2 * d), 3, dtype=torch.int32, device=device)
-    found = torch.stack([
+    computed = torch.stack([
         total.sum(), power.sum(), largest_sum.sum(), largest_token.sum(), both.sum(),
         sums[:, 1].sum(), tokens[:, 1].sum(), combine_digits(parts, (2, 2), units, units)[0, 0],
     ])  # fmt: skip
     # Tokens of ones: prefix sums 1 and 2, digits of which only the last is not zero.
     expected = [t * d, (t - 1) * d, (t - 1) * d, d, 5 * d, 3 * d, 2 * d, 3 * 257**2]
-    return found.tolist() == expected
+    return computed.tolist() == expected
 
 
 def survey(hidden_states: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

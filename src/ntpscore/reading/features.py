@@ -515,14 +515,14 @@ def _find(cache: Path, name: str, key: str, n_texts: int) -> tuple[Features | No
     warnings: list[str] = []
     for path in (cache / FEATURES, cache / name):
         try:
-            found = Features.open(path) if path.exists() else None
+            opened = Features.open(path) if path.exists() else None
         except OutputError as error:
             warnings.append(f"{error}; the features were computed again")
             continue
         # That of a score may be of other texts, or of some of them only.
-        if found and found.key == key and len(found.texts) == n_texts:
-            known = found
-        elif found and path.name == name:
+        if opened and opened.key == key and len(opened.texts) == n_texts:
+            known = opened
+        elif opened and path.name == name:
             warnings.append(
                 f"{path} is of other texts or another model; the features were computed again"
             )

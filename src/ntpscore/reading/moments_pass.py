@@ -140,9 +140,9 @@ class MomentsPass:
             self._places = [Place(layer, pooling) for layer in layers for pooling in POOLINGS]
             self._chosen = choose_texts(text, feature_texts, seed)
             own = set(_texts_of(self._rounds))
-            kept = [one for one in self._chosen if one in own]
+            chosen = [text for text in self._chosen if text in own]
             name = FEATURES if ranks.size == 1 else _OWN_FEATURES
-            self._features = self._keep(self._places, kept, name=name)
+            self._features = self._keep(self._places, chosen, name=name)
         self._reader = BatchReader(language_model, text.texts, tokens.ids, clock, "moments")
         self._sums = [
             Moments(
@@ -277,15 +277,15 @@ class MomentsPass:
 
     def _resume(self, folder: Path) -> bool:
         """Take over the sums of an interrupted run of the same kind, if there are any."""
-        found = self._load_checkpoint(folder)
+        loaded = self._load_checkpoint(folder)
         if self.adaptive is not None:
-            rounds = self._ranks.collect(found and found[0]["round"])
+            rounds = self._ranks.collect(loaded and loaded[0]["round"])
             if None in rounds or len(set(rounds)) > 1:
                 self.adaptive.restart()
-                found = None
-        if found is None:
+                loaded = None
+        if loaded is None:
             return False
-        note, moments = found
+        note, moments = loaded
         moments.precision = self._sums[0].precision
         self._sums[0], self._round, self._done = moments, int(note["round"]), int(note["done"])
         for stage, seconds in json.loads(note["seconds"]).items():

@@ -78,16 +78,16 @@ def trace_learning_curve(
     whole = np.array([[e.sum() / s.sum() for e, s in zip(errors, spreads, strict=True)]])
     weights = folded.measures.weights
     drawn = [weights @ spread for spread in spreads]
-    known = np.logical_and.reduce([one > 0 for one in drawn])
+    known = np.logical_and.reduce([counts > 0 for counts in drawn])
     resampled = np.column_stack(
         [(weights @ e)[known] / s[known] for e, s in zip(errors, drawn, strict=True)]
     )
-    more = more or max((one for one in _MORE if one <= n), default=_MORE[0])
+    more = more or max((step for step in _MORE if step <= n), default=_MORE[0])
     curves = fit_power_laws(np.array(sizes), np.concatenate([whole, resampled]))
     gains = _errors_at(curves, n) - _errors_at(curves, n + more)
     tail = (1 - COVERAGE) / 2
     low, high = np.quantile(gains[1:], [tail, 1 - tail])
-    a, b, c = (float(one) for one in curves[0])
+    a, b, c = (float(value) for value in curves[0])
     return {
         **record,
         "more": more,
@@ -125,8 +125,8 @@ def fit_power_laws(sizes: Array, errors: Array) -> Array:
 
 
 def _errors_at(curves: Array, n: float) -> Array:
-    found: Array = curves[:, 0] + curves[:, 1] * n ** -curves[:, 2]
-    return found
+    expected: Array = curves[:, 0] + curves[:, 1] * n ** -curves[:, 2]
+    return expected
 
 
 def _judge(

@@ -91,8 +91,8 @@ class Measures:
 
     def errors(self, estimates: Array) -> Array:
         """(n,) squared errors, summed over columns."""
-        found: Array = np.square(self.targets - estimates).sum(1)
-        return found
+        squared: Array = np.square(self.targets - estimates).sum(1)
+        return squared
 
     def right(self, class_scores: Array) -> Array:
         """(n,) 1 where a text is put into its class; multilabel: the share of its labels."""
@@ -114,17 +114,17 @@ class Measures:
             class_scores: (n, c) to read classes off, see `HeldOut`.
         """
         errors = self.errors(estimates)
-        found = {"r2": self._r2(errors)}
+        rated = {"r2": self._r2(errors)}
         if self.task == "regression":
-            found["mse"] = self._mean(errors / self.targets.shape[1])
-            found["spearman"] = self._spearman(estimates)
+            rated["mse"] = self._mean(errors / self.targets.shape[1])
+            rated["spearman"] = self._spearman(estimates)
         else:
             right = self.right(class_scores)
-            found["accuracy"] = self._share(right)
-            found["macro_f1"] = self._macro_f1(self._assigned(class_scores))
+            rated["accuracy"] = self._share(right)
+            rated["macro_f1"] = self._macro_f1(self._assigned(class_scores))
         return {
             f"{name}{end}": float(value)
-            for name, values in found.items()
+            for name, values in rated.items()
             for end, value in zip(("", "_low", "_high"), values, strict=True)
         }
 
@@ -193,8 +193,8 @@ def _mean_f1(hits: Array, said: Array, true: Array) -> Array:
     """F1 averaged over the classes that occur: (…, c) counts to (…)."""
     both = said + true
     each = 2 * hits / np.maximum(both, 1)
-    found: Array = each.sum(-1) / np.maximum((both > 0).sum(-1), 1)
-    return found
+    macro: Array = each.sum(-1) / np.maximum((both > 0).sum(-1), 1)
+    return macro
 
 
 def paired_difference(

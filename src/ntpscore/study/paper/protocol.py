@@ -93,13 +93,13 @@ def _best(
         sweep = make_sweep(scores, outcomes, score=score, outcome=outcome, models=[model])
         return sweep, best_configuration(correlations(sweep)[0])
     errors = _layer_errors(records)
-    found = []
+    sweeps = []
     for layer, of_layer in scores.groupby("layer"):
         reached = errors[errors["layer"] == layer].drop(columns="layer")
         sweep = make_sweep(of_layer, reached, score=score, outcome="ols_mse", models=[model])
         r = correlations(sweep)[0]
-        found.append((r.max(), sweep, best_configuration(r)))
-    return max(found, key=lambda one: one[0])[1:]
+        sweeps.append((r.max(), sweep, best_configuration(r)))
+    return max(sweeps, key=lambda sweep: sweep[0])[1:]
 
 
 def _layer_errors(records: Sequence[dict[str, Any]]) -> pd.DataFrame:

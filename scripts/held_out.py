@@ -1,11 +1,9 @@
 """Held-out accuracies of frozen features and words, for the cells of a study that have none.
 
-Usage: python scripts/held_out.py STUDY.toml DATA_FOLDER PATTERN [--quick], where PATTERN is one of
-the names of the study's `score` cells, such as '*/score-0'. Leaves a file held_out-SEED.json beside
-the cell's own: majority, words, every layer's mean and last token, and one regression on all three
-at the best layer. With --quick no model is run: of the layers it takes the last and that with the
-most `r2_adjusted`, with the leave-one-out accuracies of the `rank` cell; such a file is made anew
-without it.
+Usage: python scripts/held_out.py STUDY.toml DATA_FOLDER PATTERN, where PATTERN is one of the names
+of the study's `score` cells, such as '*/score-0'. Leaves a file held_out-SEED.json beside the
+cell's own: majority, words, every layer's mean and last token, and one regression on all three at
+the best layer.
 """
 
 import fnmatch
@@ -108,19 +106,6 @@ def judge(cell: Cell, text: LabelledText) -> dict[str, object]:
     }
 
 
-def look_up(results: Path, cell: Cell) -> dict[str, object]:
-    """The same but for `sum_of_kernels`, from the cell of `rank`, of mean tokens."""
-    ranked = Cell(cell.model, cell.data, "rank", 0, cell.options, cell.source)
-    rows = cells.read_cell(cells.cell_path(results, ranked))["record"]["rows"]
-    accuracies = {
-        row["at"]: {"layer": row["layer"], "pooling": "mean", "accuracy": row["value"]}
-        for row in rows
-        if row["metric"] == "probe_accuracy" and row["at"] in ("best", "last")
-    }
-    readouts = [{**accuracies["best"], "r2": 1.0}, {**accuracies["last"], "r2": 0.0}]
-    return {"best": {"layer": readouts[0]["layer"], "pooling": "mean"}, "readouts": readouts}
-
-
 def deal_out(text: LabelledText, seed: int) -> tuple[torch.Tensor, torch.Tensor, int]:
     """One-hot labels, folds that keep equal texts together, and how many texts differ."""
     labels = torch.from_numpy(text.labels.astype(np.int64))
@@ -130,7 +115,7 @@ def deal_out(text: LabelledText, seed: int) -> tuple[torch.Tensor, torch.Tensor,
     return torch.eye(len(text.classes), dtype=torch.float64)[labels], folds, len(numbers)
 
 
-def record_of(results: Path, cell: Cell, *, quick: bool) -> dict[str, object]:
+def record_of(results: Path, cell: Cell) -> dict[str, object]:
     """The record of a cell."""
     text = worker._load_text(cell).train  # noqa: SLF001
     Y, folds, n_groups = deal_out(text, cell.seed)
@@ -141,13 +126,12 @@ def record_of(results: Path, cell: Cell, *, quick: bool) -> dict[str, object]:
         "model": cells.read_cell(cells.cell_path(results, scored))["record"]["model"],
         "accuracy": {
             "measure": "accuracy",
-            "quick": quick,
             "n_texts": len(text),
             "n_groups": n_groups,
             "folds": int(folds.max()) + 1,
             "majority": {"accuracy": float(Y.mean(0).max())},
             "words": rate(held_out_kernel_ridge(words_kernel(text.texts), Y, folds), Y, folds),
-            **(look_up(results, cell) if quick else judge(cell, text)),
+            **judge(cell, text),
         },
         "seconds": {"total": time.perf_counter() - start},
     }
@@ -156,17 +140,14 @@ def record_of(results: Path, cell: Cell, *, quick: bool) -> dict[str, object]:
 def main() -> None:
     """Judge the cells that match and have no such file yet."""
     plan = load_plan(sys.argv[1], data_folder=sys.argv[2])
-    results, quick = Path("results", plan.name), "--quick" in sys.argv
+    results = Path("results", plan.name)
     for cell in plan.cells:
         if cell.method != "score" or not fnmatch.fnmatchcase(cell.name, sys.argv[3]):
             continue
         held_out = Cell(cell.model, cell.data, "held_out", cell.seed, cell.options, cell.source)
         path = cells.cell_path(results, held_out)
-        is_there = path.exists() and (
-            quick or not cells.read_cell(path)["record"]["accuracy"].get("quick")
-        )
-        if not is_there:
-            record = record_of(results, cell, quick=quick)
+        if not path.exists():
+            record = record_of(results, cell)
             cells._write(results, held_out, {"status": "done", "record": record})  # noqa: SLF001
             print(held_out.name, flush=True)
 

@@ -1,8 +1,9 @@
 """How far the scores of summed tokens order data sets as those of their mean do.
 
-Usage: python scripts/pooling_agreement.py RESULTS_OF_MEANS RESULTS_OF_SUMS, two studies with `score`
-cells of the same model and data sets. Prints for every score Spearman's r of the one with the other
-over the data sets, at k/d = 0.5: the mean, least and largest over layers, and the last layer's.
+Usage: python scripts/pooling_agreement.py RESULTS_OF_MEANS RESULTS_OF_SUMS, of two studies with
+`score` cells of the same model and data sets. Prints for every score Spearman's r of the one with
+the other over the data sets, at k/d = 0.5: the mean, least and largest over layers, and the last
+layer's.
 """
 
 import sys

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ntpscore.core.moments import Moments as Moments
     from ntpscore.core.scores import ScoreTable as ScoreTable
     from ntpscore.core.scores import score_moments as score_moments
+    from ntpscore.integrations.torchmetrics import (
+        NextTokenPerceptionScore as NextTokenPerceptionScore,
+    )
     from ntpscore.models.language_model import LanguageModel as LanguageModel
     from ntpscore.models.load import load_model as load_model
     from ntpscore.rank.run import rank_models as rank_models

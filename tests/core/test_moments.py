@@ -609,7 +609,7 @@ def test_pooling_is_kept_in_files(tmp_path: Path) -> None:
 
 def test_sums_are_added_to_in_place() -> None:
     moments, twice = feed(CASE), feed(CASE) + feed(CASE)
-    for total in moments.sums:
+    for total in moments.sums.values():
         total.mul_(2)
     for name in SUMS:
         torch.testing.assert_close(getattr(moments, name), getattr(twice, name), rtol=0, atol=0)

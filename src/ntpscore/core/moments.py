@@ -267,9 +267,9 @@ class Moments:
         return self.sum_N.device
 
     @property
-    def sums(self) -> list[Tensor]:
-        """All of the sums, to be added to in place."""
-        return [getattr(self, name) for name in self._shapes()]
+    def sums(self) -> dict[str, Tensor]:
+        """All of the sums by name, to be added to in place."""
+        return {name: getattr(self, name) for name in self._shapes()}
 
     # -- accumulating ---------------------------------------------------------------------------
 

@@ -89,7 +89,7 @@ class Ranks:
         import torch.distributed as dist
 
         with _told():
-            for total in moments.sums:
+            for total in moments.sums.values():
                 dist.all_reduce(total)
             counts = torch.tensor([moments.n_texts, moments.n_tokens])
             dist.all_reduce(counts)

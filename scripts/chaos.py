@@ -12,7 +12,6 @@ The counts are written to docs/reliability.md, between two marks.
 import argparse
 import json
 import os
-import re
 import resource
 import shutil
 import signal
@@ -29,6 +28,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scripts.page import ROOT, write_between
 from tests.conftest import tiny_model_dir
 from tests.support.labelled_texts import make_rows, write_rows
 
@@ -42,7 +42,6 @@ from ntpscore.study.run.job import Job
 from ntpscore.study.run.plan import load_plan
 from ntpscore.study.run.worker import run_job
 
-ROOT = Path(__file__).parents[1]
 torch.set_num_threads(1)
 PAGE = ROOT / "docs" / "reliability.md"
 MARKS = "<!-- counts -->", "<!-- end of counts -->"
@@ -398,14 +397,6 @@ def _settled(found: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if "unfinished/" not in name}
 
 
-def write_page(tables: str) -> None:
-    """Put the counts between the marks of the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    between = re.compile(f"{re.escape(MARKS[0])}.*{re.escape(MARKS[1])}", re.DOTALL)
-    new = f"{MARKS[0]}\n{tables}\n{MARKS[1]}"
-    PAGE.write_text(between.sub(lambda _: new, text), encoding="utf-8")
-
-
 def main() -> None:
     """Do it all, print and write the counts; exit code 1 if something did not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -474,7 +465,7 @@ def main() -> None:
     tables.append(f"\n`{command}`: {seconds:.0f} seconds, {len(chaos.wrong)} did not hold.")
     print("\n".join(tables))
     if not options.no_page:
-        write_page("\n".join(tables))
+        write_between(PAGE, MARKS, "\n".join(tables))
     if chaos.wrong:
         sys.exit("\n".join(chaos.wrong))
 

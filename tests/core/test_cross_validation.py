@@ -342,3 +342,35 @@ def test_a_single_group_can_not_be_dealt_out() -> None:
         stratified_folds(None, torch.zeros(5, dtype=torch.long))
     with pytest.raises(MomentsError, match="dealt out to 1"):
         stratified_folds(None, torch.arange(5), n_folds=1)
+
+
+@pytest.mark.parametrize(("n", "d"), [(120, 9), (60, 80)])
+def test_of_many_label_columns_the_best_penalties_are_judged(n, d) -> None:
+    X, few, folds = make_case(n, d, 4)
+    rng = np.random.default_rng(1)
+    Y = few @ rng.normal(size=(few.shape[1], 300)) + rng.normal(size=(n, 300))
+    found = hold_out(X, Y, folds)
+    # Squared errors add up over columns: those of parts that are few enough for all penalties.
+    parts = [hold_out(X, Y[:, start : start + 100], folds) for start in (0, 100, 200)]
+    errors = sum(part.errors for part in parts)
+    fold_errors = sum(part.fold_errors for part in parts)
+    assert len(found.penalties) < len(RELATIVE_PENALTIES) == len(parts[0].penalties)
+    assert found.penalty == parts[0].penalties[errors.argmin()]
+    places = torch.searchsorted(parts[0].penalties, found.penalties)
+    at = {"rtol": CROSS_VALIDATION, "atol": CROSS_VALIDATION}
+    torch.testing.assert_close(found.errors, errors[places], **at)
+    torch.testing.assert_close(found.fold_errors, fold_errors[places], **at)
+    again = hold_out(X, Y, folds, penalties=found.penalties[[found.chosen]])
+    torch.testing.assert_close(found.predictions, again.predictions, **at)
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 7), (20, 40)])
+def test_what_is_handed_in_stays_as_it_was(n, d) -> None:
+    X, Y, folds = (torch.as_tensor(one) for one in make_case(n, d, 4))
+    kernel = X @ X.T
+    before = X.clone(), Y.clone(), kernel.clone()
+    hold_out(X, Y, folds)
+    kept = held_out_kernel_ridge(kernel, Y, folds)
+    assert all(map(torch.equal, before, (X, Y, kernel)))
+    worked_in = held_out_kernel_ridge(kernel, Y, folds, overwrite=True)
+    assert torch.equal(kept.predictions, worked_in.predictions)

@@ -158,3 +158,15 @@ def test_coin_toss_labels_of_repeated_texts_are_at_chance_of_shuffles(consistent
     assert abs(np.mean(by_group)) < 0.6
     assert np.std(by_group) < 1.6
     assert np.mean(by_text) > 1.5
+
+
+def test_correlation_of_classes_is_that_of_their_indicators() -> None:
+    rng = torch.Generator().manual_seed(0)
+    groups = _groups(SIZES)
+    for classes in (1, 2, 7, 400):
+        labels = torch.randint(classes, (len(groups),), generator=rng)
+        labels = torch.where(torch.rand(len(groups), generator=rng) < 0.5, groups % classes, labels)
+        indicators = torch.nn.functional.one_hot(labels, classes).double()
+        found, expected = Grouping.of(groups, labels), Grouping.of(groups, indicators)
+        assert found.sizes == expected.sizes
+        assert found.correlation == pytest.approx(expected.correlation, rel=1e-12)  # rounding

@@ -1,6 +1,7 @@
 """Features against one text at a time; their file, what stops it, and the cache."""
 
 import gc
+import json
 import tempfile
 from collections import Counter
 from dataclasses import replace
@@ -354,3 +355,29 @@ def test_mean_tokens_does_not_see_the_padding(padding: float) -> None:
     hidden_states[1, 1:] = padding
     found = mean_tokens(hidden_states, torch.tensor([[1, 1, 1], [1, 0, 0]]))
     assert torch.equal(found, torch.ones(2, 4))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not tell")
+def test_memory_of_features_that_were_looked_at_can_be_given_back(
+    tiny: LanguageModel, text: LabelledText
+) -> None:
+    features = collect(tiny, text)
+
+    def resident() -> int:
+        """Of what is mapped from the file, in KiB."""
+        maps = Path("/proc/self/smaps").read_text().split(str(features._path))[1:]
+        return sum(int(one.split("Rss:")[1].split()[0]) for one in maps)
+
+    before = features.get(0).clone()
+    assert resident() > 0
+    features.release()
+    assert resident() == 0
+    assert torch.equal(features.get(0), before)
+
+
+def test_features_that_do_not_lie_as_they_should_are_refused(tmp_path: Path) -> None:
+    note = {"schema_version": 1, "key": "k", "model": "m", "tokens": "t", "of": 4, "texts": [0, 1]}
+    metadata = {"ntpscore": json.dumps(note)}
+    save_file({"0 mean": torch.ones(2, 3, dtype=torch.int32)}, tmp_path / "a", metadata)
+    with pytest.raises(OutputError, match="is no file of features"):
+        Features.open(tmp_path / "a")

@@ -12,7 +12,8 @@ from ntpscore.reading.memory import MemoryPlan, check_memory, plan_memory, sums_
 
 def test_moments_that_do_not_fit_are_refused_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
     needed = check_memory(4, 32, 3, 2, torch.device("cpu"))
-    assert needed == Moments.n_bytes(4, 32, 3, 2) + 40 * 8 * 32**2
+    solving = 8 * (40 * 32**2 + 12 * 32 * 3 * 3 + 3**2)
+    assert needed == Moments.n_bytes(4, 32, 3, 2) + solving
     folded = check_memory(4, 32, 3, 2, torch.device("cpu"), folds=5)
     assert folded == needed + 5 * Moments.n_bytes(1, 32, 3, 0)
     # Held-out accuracy is told when the layers are solved: the larger of the two counts.
@@ -21,7 +22,7 @@ def test_moments_that_do_not_fit_are_refused_beforehand(monkeypatch: pytest.Monk
     assert judged == Moments.n_bytes(4, 32, 3, 2) + 10**6
 
     class Little:
-        available = 420_000
+        available = 480_000
 
     monkeypatch.setattr(memory.psutil, "virtual_memory", Little)
     with pytest.raises(ModelError, match=r"at most [1-3] layers with --layers"):
@@ -111,3 +112,23 @@ def test_the_layers_that_are_said_to_fit_do() -> None:
     assert plan_of("Llama-3-8B", 24, layers=4).peak <= 0.9 * 24 * GIB
     with pytest.raises(ModelError):
         plan_of("Llama-3-8B", 24, layers=5)
+
+
+def test_many_classes_times_shuffles_are_refused_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Little:
+        available = 8 * 10**9
+
+    monkeypatch.setattr(memory.psutil, "virtual_memory", Little)
+    advice = r"5000 label columns.* at most \d+ layers with --layers, or fewer --shuffles than 20"
+    with pytest.raises(ModelError, match=advice):
+        check_memory(30, 576, 5000, 20, torch.device("cpu"))
+    with pytest.raises(ModelError, match=r"--layers$"):
+        check_memory(300, 2048, 3, 20, torch.device("cpu"))
+    many = plan_memory(SHAPES["Llama-3-8B"], 0, 1, 77, 20, 1024, total=80 * GIB)
+    few = plan_memory(SHAPES["Llama-3-8B"], 0, 1, 77, 0, 1024, total=80 * GIB)
+    shuffled = 20 * 8 * 4096 * 77
+    assert many.sums - few.sums == pytest.approx(shuffled, rel=1e-3)
+    assert many.solving - few.solving == 12 * shuffled
+    assert many.batch - few.batch == shuffled

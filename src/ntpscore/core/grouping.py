@@ -39,11 +39,17 @@ class Grouping:
         if len(counts) == n:
             return None
         Y = labels.cpu()
-        Y = torch.nn.functional.one_hot(Y.long()) if Y.dim() == 1 else Y
-        Y = Y.to(torch.float64)
-        sums = torch.zeros(len(counts), Y.shape[1], dtype=Y.dtype).index_add_(0, groups, Y)
-        within = (Y - (sums / counts[:, None])[groups]).square().sum() / (n - len(counts))
-        total = (Y - Y.mean(0)).square().sum() / (n - 1)
+        if Y.dim() == 1:  # of one-hot rows, which many classes would make too many of
+            Y = Y.long().unique(return_inverse=True)[1]
+            pairs, each = torch.stack([groups, Y]).unique(dim=1, return_counts=True)
+            within = n - (each.double().square() / counts[pairs[0]]).sum()
+            total = n - torch.bincount(Y).double().square().sum() / n
+        else:
+            Y = Y.to(torch.float64)
+            sums = torch.zeros(len(counts), Y.shape[1], dtype=Y.dtype).index_add_(0, groups, Y)
+            within = (Y - (sums / counts[:, None])[groups]).square().sum()
+            total = (Y - Y.mean(0)).square().sum()
+        within, total = within / (n - len(counts)), total / (n - 1)
         correlation = float((1 - within / total).clamp(0.0, 1.0)) if bool(total > 0) else 1.0
         sizes, how_many = counts.unique(return_counts=True)
         return cls(tuple(zip(sizes.tolist(), how_many.tolist(), strict=True)), correlation)

@@ -24,7 +24,7 @@ class LabelSets:
 
     @classmethod
     def of(cls, moments: LayerMoments, N: FactoredMetric, labels: LabelDirections) -> "LabelSets":
-        """Those of the shuffles come from (c, c) Gram matrices.
+        """Those of the shuffles come from Gram matrices, (r, r) at the smaller of labels and width.
 
         These are many times faster than singular decompositions, and half the digits are enough.
         """
@@ -34,11 +34,13 @@ class LabelSets:
         whitened[0, :, : labels.rank] = labels.whitened
         reduced = N.whiten(moments.M_shuffled.permute(1, 0, 2).reshape(d, P * c))
         reduced = reduced.view(N.rank, P, c).permute(1, 0, 2)
-        values, vectors = torch.linalg.eigh(reduced.transpose(1, 2) @ reduced)
-        values, vectors = values.flip(1)[:, :r], vectors.flip(2)[:, :, :r]
+        few_labels = c <= N.rank
+        gram = reduced.mT @ reduced if few_labels else reduced @ reduced.mT
+        values, vectors = (found.flip(-1) for found in torch.linalg.eigh(gram))
         carries = values > EPS * max(N.rank, c) * values[:, :1]
-        lengths = torch.where(carries, values, 1.0).sqrt()
-        whitened[1:] = reduced @ (vectors * (carries / lengths)[:, None, :])
+        lengths = torch.where(carries, values, 1.0).sqrt() if few_labels else 1.0
+        vectors = vectors * (carries / lengths)[:, None, :]
+        whitened[1:] = reduced @ vectors if few_labels else vectors
         return cls(
             whitened,
             torch.cat([carries.new_tensor([labels.rank], dtype=torch.long), carries.sum(1)]),

@@ -25,9 +25,9 @@ from ntpscore.core.subspaces import Subspaces, solve_subspaces
 from ntpscore.core.theory import Losses, solve_losses
 from ntpscore.errors import MomentsError
 
-# Solving a layer takes about so many (d, d) matrices at its peak; layers are solved together as
-# far as this much memory goes.
-_SOLVE_MATRICES = 40
+# Solving a layer takes about so many (d, d) matrices at its peak, and so many of the shape of the
+# labels' moments; layers are solved together as far as this much memory goes.
+_SOLVE_MATRICES, _SOLVE_LABELS = 40, 12
 _SOLVE_BYTES = 4 * 10**9
 Solved = TypeVar("Solved")
 
@@ -302,7 +302,7 @@ def map_layers(
     eigensolvers gain little from more.
     """
     threads = torch.get_num_threads()
-    fitting = _SOLVE_BYTES // solve_bytes(moments.width)
+    fitting = _SOLVE_BYTES // solve_bytes(moments.width, moments.n_outputs, moments.n_shuffles)
     layers = moments.layers if layers is None else layers
     workers = min(threads, len(layers), fitting)
     if workers < 2 or moments.device.type != "cpu":
@@ -314,6 +314,7 @@ def map_layers(
         torch.set_num_threads(threads)
 
 
-def solve_bytes(width: int) -> int:
+def solve_bytes(width: int, n_outputs: int, n_shuffles: int) -> int:
     """Bytes that solving one layer takes at its peak, its moments not counted."""
-    return _SOLVE_MATRICES * 8 * width**2
+    labels = _SOLVE_LABELS * width * (1 + n_shuffles) * n_outputs
+    return 8 * (_SOLVE_MATRICES * width**2 + labels + n_outputs**2)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -62,9 +63,9 @@ class Features:
         warnings: what a reader of the result should know.
     """
 
-    def __init__(self, path: Path, note: dict[str, Any], tensors: dict[Place, Tensor]) -> None:
+    def __init__(self, path: Path, note: dict[str, Any], mapped: "_Mapped") -> None:
         self._path = path
-        self._tensors = tensors
+        self._mapped, self._tensors = mapped, mapped.tensors
         self.key = str(note["key"])
         self.texts: list[int] = note["texts"]
         self.from_cache = False
@@ -75,12 +76,15 @@ class Features:
         """Map the features in a file; no more than what is looked at comes into memory."""
         path = Path(path)
         try:
-            note, tensors = _open(path)
-            return cls(path, note, tensors)
+            return cls(path, *_open(path))
         except FileNotFoundError as error:
             raise OutputError(f"there are no features at {path}") from error
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise OutputError(f"{path} is no file of features, or is damaged: {error}") from error
+
+    def release(self) -> None:
+        """Give back the memory of what was looked at; it is read again where it is wanted."""
+        self._mapped.release()
 
     def save(self, folder: Path) -> None:
         """Copy the file into another folder."""
@@ -221,9 +225,13 @@ class KeepFeatures:
         }
         self._rows = np.full(n, -1)
         self._rows[self._texts] = np.arange(len(self._texts))
-        self._tensors: dict[Place, Tensor] = {}
+        self._mapped: _Mapped | None = None
         # Pooled on a graphics card, not yet fetched: to wait for each layer would idle it.
         self._pending: list[_Pooled] = []
+
+    @property
+    def _tensors(self) -> dict[Place, Tensor]:
+        return self._mapped.tensors if self._mapped else {}
 
     @property
     def _part(self) -> Path:
@@ -239,16 +247,16 @@ class KeepFeatures:
             Whether there is a file now: going on needs one of the same model, texts and layers.
         """
         if not resume:
-            self._tensors = self._create(self._part, self._note)
+            self._mapped = self._create(self._part, self._note)
             return True
         for path in (self._part, self._path):  # complete, but the run was stopped later
             try:
-                note, tensors = _open(path)
+                note, found = _open(path)
             except (SafetensorError, OSError, ValueError, KeyError, TypeError):
                 continue
-            if note == self._note and list(tensors) == self._places:
+            if note == self._note and list(found.tensors) == self._places:
                 path.replace(self._part)
-                self._tensors = _map(self._part)
+                self._mapped = _Mapped(self._part, mmap.ACCESS_WRITE)
                 return True
         return False
 
@@ -256,6 +264,7 @@ class KeepFeatures:
         """Take over what is known, of all the texts."""
         for place in features.places:
             self._tensors[place].copy_(features.get(*place))
+            features.release()
 
     def gather(self, own: Features, ranks: Ranks) -> None:
         """Take over the features of all processes, each of which has those of other texts.
@@ -271,6 +280,7 @@ class KeepFeatures:
             ranks.add_to_first(block.view(torch.uint8))
             if ranks.is_first:
                 self._tensors[place].copy_(block)
+                self._release()
 
     def finish(self, read: Iterable[int] | None = None) -> Features:
         """Give the file its name.
@@ -284,8 +294,11 @@ class KeepFeatures:
         if len(rows) < len(self._texts):
             note = {**self._note, "texts": [self._texts[row] for row in rows]}
             whole = self._path.with_name(f".{self._path.name}.fewer")
-            for place, tensor in self._create(whole, note).items():
+            fewer = self._create(whole, note)
+            for place, tensor in fewer.tensors.items():
                 tensor.copy_(self._tensors[place][rows])
+                fewer.release()
+                self._release()
         with as_output_error(self._path):
             whole.replace(self._path)
         features = Features.open(self._path)
@@ -334,6 +347,11 @@ class KeepFeatures:
         """See `Consumer.end`."""
         pooled, self._pending = self._pending, []
         self._write(pooled, batch)
+        self._release()
+
+    def _release(self) -> None:
+        if self._mapped is not None:
+            self._mapped.release()
 
     def _write(self, pooled: Sequence["_Pooled"], batch: "_Batch") -> None:
         for place, rows, values in pooled:
@@ -348,7 +366,7 @@ class KeepFeatures:
                 )
             self._tensors[place][rows] = on_processor
 
-    def _create(self, path: Path, note: dict[str, Any]) -> dict[Place, Tensor]:
+    def _create(self, path: Path, note: dict[str, Any]) -> "_Mapped":
         """A safetensors file of zeros, mapped into memory to be written."""
         shape = [len(note["texts"]), self._width]
         n_bytes = shape[0] * shape[1] * self._dtype.itemsize
@@ -378,7 +396,7 @@ class KeepFeatures:
                 f"{'TMPDIR, an --out' if self._temporary else '--out'}, or fewer --feature-texts "
                 "or --layers"
             ) from error
-        return _map(path)
+        return _Mapped(path, mmap.ACCESS_WRITE)
 
 
 class _Batch(NamedTuple):
@@ -399,7 +417,7 @@ class _Pooled(NamedTuple):
     values: Tensor
 
 
-def _open(path: Path) -> tuple[dict[str, Any], dict[Place, Tensor]]:
+def _open(path: Path) -> tuple[dict[str, Any], "_Mapped"]:
     """Note and tensors of a file, mapped to be read.
 
     Raises:
@@ -411,31 +429,49 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[Place, Tensor]]:
             raise ValueError(
                 f"schema version {note['schema_version']} in place of {SCHEMA_VERSION}"
             )
-        tensors = {}
-        for name in file.keys():  # noqa: SIM118
-            layer, pooling = name.split(" ")
-            if pooling not in POOLINGS:
-                raise ValueError(f"{name!r} is no layer with mean or last")
-            tensors[Place(int(layer), pooling)] = file.get_tensor(name)
-    if any(tensor.ndim != 2 or len(tensor) != len(note["texts"]) for tensor in tensors.values()):
+    mapped = _Mapped(path, mmap.ACCESS_COPY)
+    of_layers = mapped.tensors.values()
+    if any(tensor.ndim != 2 or len(tensor) != len(note["texts"]) for tensor in of_layers):
         raise ValueError(f"a layer has not {len(note['texts'])} texts")
-    return note, dict(sorted(tensors.items()))
+    return note, mapped
 
 
-def _map(path: Path) -> dict[Place, Tensor]:
-    """The tensors of a file that `KeepFeatures` made, mapped to be written."""
-    whole = torch.from_file(str(path), shared=True, size=path.stat().st_size, dtype=torch.uint8)
-    start = 8 + int.from_bytes(bytes(whole[:8].tolist()), "little")
-    header = json.loads(bytes(whole[8:start].tolist()))
-    del header["__metadata__"]
-    types = {name: dtype for dtype, name in _TYPES.items()}
-    tensors = {}
-    for name, entry in header.items():
-        layer, pooling = name.split(" ")
-        first, last = entry["data_offsets"]
-        values = whole[start + first : start + last].view(types[entry["dtype"]])
-        tensors[Place(int(layer), pooling)] = values.view(entry["shape"])
-    return tensors
+class _Mapped:
+    """The tensors of a file of features, mapped into memory.
+
+    Args:
+        path: the file, whose header `safe_open` took, or that was made here.
+        access: of `mmap`.
+
+    Attributes:
+        tensors: by place, in rising order.
+
+    Raises:
+        ValueError: a name or a number format is none of ours.
+    """
+
+    def __init__(self, path: Path, access: int) -> None:
+        with path.open("rb" if access == mmap.ACCESS_COPY else "r+b") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=access)
+        whole = torch.frombuffer(self._map, dtype=torch.uint8)
+        start = 8 + int.from_bytes(self._map[:8], "little")
+        header = json.loads(self._map[8:start])
+        del header["__metadata__"]
+        types = {name: dtype for dtype, name in _TYPES.items()}
+        tensors = {}
+        for name, entry in header.items():
+            layer, pooling = name.split(" ")
+            dtype, (first, last) = types.get(entry["dtype"]), entry["data_offsets"]
+            if pooling not in POOLINGS or dtype is None or (start + first) % dtype.itemsize:
+                raise ValueError(f"{name!r} ({entry['dtype']}) is no layer with mean or last")
+            values = whole[start + first : start + last].view(dtype)
+            tensors[Place(int(layer), pooling)] = values.view(entry["shape"])
+        self.tensors: dict[Place, Tensor] = dict(sorted(tensors.items()))
+
+    def release(self) -> None:
+        """Let the system take back the memory of what was read or written; the file has it."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def collect_features(

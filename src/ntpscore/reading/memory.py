@@ -48,7 +48,8 @@ def check_memory(
         published: whether the sums of the released code are wanted, too.
         judging: bytes that held-out accuracy takes on the processor, after a layer was solved.
     """
-    solving = solve_bytes(width) + folds * Moments.n_bytes(1, width, n_outputs, 0)
+    solving = solve_bytes(width, n_outputs, n_shuffles)
+    solving += folds * Moments.n_bytes(1, width, n_outputs, 0)
     if device.type == "cpu":
         solving = max(solving, judging)
     needed = copies * Moments.n_bytes(n_layers, width, n_outputs, n_shuffles, published) + solving
@@ -65,10 +66,17 @@ def check_memory(
             else "not even one layer fits: use a machine with more"
         )
         raise ModelError(
-            f"the moments of {n_layers} layers of width {width}, solving and judging them, need "
-            f"{needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free: {advice}"
+            f"the moments of {n_layers} layers of width {width} with {n_outputs} label columns, "
+            f"solving and judging them, need {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB "
+            f"are free: {advice}{_advise_shuffles(per_layer, width, n_outputs, n_shuffles)}"
         )
     return needed
+
+
+def _advise_shuffles(per_layer: int, width: int, n_outputs: int, n_shuffles: int) -> str:
+    """Where the sums of shuffled labels are most of what a layer takes: to have fewer of them."""
+    most = 2 * (per_layer - Moments.n_bytes(1, width, n_outputs, 0)) > per_layer
+    return f", or fewer --shuffles than {n_shuffles}" if most else ""
 
 
 @dataclass(frozen=True)
@@ -136,10 +144,11 @@ def plan_memory(
     # Prefix sums and tokens side by side, and a copy; two products of the width, in float64.
     per_token = n_bytes * (_WIDE * d + _INNER * inner) + (16 + n_bytes) * d
     per_layer = Moments.n_bytes(1, d, n_outputs, n_shuffles, published)
+    solving = solve_bytes(d, n_outputs, n_shuffles)
 
     def plan(tokens: int, layers: int) -> MemoryPlan:
-        batch = per_token * tokens + 16 * d**2
-        return MemoryPlan(weights, batch, layers * per_layer, solve_bytes(d), tokens)
+        batch = per_token * tokens + 16 * d**2 + 8 * d * (1 + n_shuffles) * n_outputs
+        return MemoryPlan(weights, batch, layers * per_layer, solving, tokens)
 
     tokens = batch_tokens
     while plan(tokens, n_layers).peak > _MARGIN * total and tokens // 2 >= _FEWEST_TOKENS:
@@ -153,4 +162,5 @@ def plan_memory(
         if fitting > 0
         else "not even one layer fits: use a larger card, or --device cpu"
     )
+    advice += _advise_shuffles(per_layer, d, n_outputs, n_shuffles)
     raise ModelError(f"{total / 1e9:.1f} GB of the card don't suffice for {planned}: {advice}")

@@ -162,8 +162,9 @@ class MomentsPass:
         self._round = self._done = 0
         # Two runs that have all of this in common add the same sums batch by batch. Token ids,
         # since a changed tokenizer changes them, whatever else stays the same.
+        labels = hashlib.sha256(text.labels.tobytes()).hexdigest()
         run = [language_model.identity, text.source.content_hash, text.task, text.classes, layers,
-               tokens.ids, text.labels.tolist(), text.groups.tolist(), shuffles, seed, batch_tokens,
+               tokens.ids, labels, text.groups.tolist(), shuffles, seed, batch_tokens,
                precision, until, until_scores, n_shares, ranks.size, published,
                pooling]  # fmt: skip
         self._fingerprint = hashlib.sha256(json.dumps(run).encode()).hexdigest()

@@ -33,6 +33,8 @@ from ntpscore.text.sample import draw_sample
 
 # The kernel of the words is (n, n), and solving it grows with n³.
 WORDS_TEXTS = 3000
+# Of the kernel that are made at a time.
+_ROWS = 256
 # Of a readout that is cheaper.
 _ONE_ERROR = 1.0
 
@@ -188,9 +190,13 @@ def rate_words(folded: Folded) -> dict[str, Any]:
     if not found:
         return failed
     joined = hstack(found).tocsr()
-    kernel = torch.from_numpy(np.asarray((joined @ joined.T).todense()))
+    kernel = torch.empty(len(texts), len(texts), dtype=torch.float64)
+    for start in range(0, len(texts), _ROWS):
+        part = slice(start, start + _ROWS)
+        kernel[part] = torch.from_numpy((joined[part] @ joined.T).toarray())
+    Y = torch.from_numpy(folded.targets)
     try:
-        held_out = held_out_kernel_ridge(kernel, torch.from_numpy(folded.targets), folded.folds)
+        held_out = held_out_kernel_ridge(kernel, Y, folded.folds, overwrite=True)
     except MomentsError:
         return failed
     return {"n_texts": len(texts), **folded.rate(held_out)}

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from ntpscore.errors import MomentsError
 from ntpscore.progress import Progress
@@ -12,8 +13,9 @@ from ntpscore.scoring.learning_curve import DRAWS, SHARES, trace_learning_curve
 from ntpscore.scoring.measures import Array
 from ntpscore.text import LabelledText
 
-# Matrices of words by words, and copies of a layer's features, that live at the same time.
-_KERNELS, _COPIES = 8, 6
+# What lives at the same time: matrices of words by words, copies of a layer's features in each of
+# the threads, and of estimates or labels there, which have a column for each class.
+_KERNELS, _COPIES, _ESTIMATES = 4, 2, 16
 
 
 class Judged(NamedTuple):
@@ -31,10 +33,12 @@ class Judged(NamedTuple):
     held_out: dict[int, float]
 
 
-def judge_bytes(n_texts: int, width: int) -> int:
+def judge_bytes(n_texts: int, width: int, n_outputs: int) -> int:
     """Bytes that `judge_features` takes at its peak, as measured, what is mapped not counted."""
     words = min(n_texts, WORDS_TEXTS)
-    return 8 * (_KERNELS * words**2 + _COPIES * n_texts * width)
+    of_words = _KERNELS * words**2 + _ESTIMATES * words * n_outputs
+    of_readout = n_texts * (_COPIES * width + _ESTIMATES * n_outputs)
+    return 8 * max(of_words, torch.get_num_threads() * of_readout)
 
 
 def judge_features(
@@ -44,11 +48,16 @@ def judge_features(
     if features is None:
         return _nothing("no features were kept (--feature-texts 0)")
     kept = features.texts
+
+    def on_place(_: Place) -> None:
+        features.release()
+        bar.advance(1)
+
     try:
         folded = Folded(text, seed, kept)
         bar.start("judging", len(features.places), "readouts")
         accuracy = judge_readouts(
-            lambda place: features.get(*place), features.places, folded, lambda _: bar.advance(1)
+            lambda place: features.get(*place), features.places, folded, on_place
         )
     except MomentsError as error:
         return _nothing(str(error))

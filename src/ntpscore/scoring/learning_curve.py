@@ -76,11 +76,11 @@ def trace_learning_curve(
     if len(sizes) < len(SHARES):
         return {**record, "reason": f"{n} texts are too few to tell what more would add"}
     whole = np.array([[e.sum() / s.sum() for e, s in zip(errors, spreads, strict=True)]])
-    weights = folded.measures.weights
-    drawn = [weights @ spread for spread in spreads]
+    resample = folded.measures.drawn
+    drawn = [resample(spread) for spread in spreads]
     known = np.logical_and.reduce([counts > 0 for counts in drawn])
     resampled = np.column_stack(
-        [(weights @ e)[known] / s[known] for e, s in zip(errors, drawn, strict=True)]
+        [resample(e)[known] / s[known] for e, s in zip(errors, drawn, strict=True)]
     )
     more = more or max((step for step in _MORE if step <= n), default=_MORE[0])
     curves = fit_power_laws(np.array(sizes), np.concatenate([whole, resampled]))

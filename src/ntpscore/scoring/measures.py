@@ -12,6 +12,8 @@ from torch import Tensor
 from ntpscore.text import LabelledText, Task
 
 BOOTSTRAP = 500
+# Weights that are worked on at once.
+_AT_ONCE = 2**19
 COVERAGE = 0.95
 _Z = 1.959964
 # What differs by less than so many standard errors can't be told apart, two-sided at 95 %.
@@ -42,7 +44,7 @@ class Measures:
         targets: (n, c) see `target_columns`.
         groups: (n,) equal for texts that are drawn together.
         spread: (n,) squared errors of the mean of the labels of the other folds.
-        weights: (b, n) how often each text is drawn in each resample of groups.
+        weights: (b, n) how often each text is drawn in each resample of groups, whole numbers.
         alone: whether every text is a group of its own.
     """
 
@@ -50,7 +52,7 @@ class Measures:
     targets: Array
     groups: npt.NDArray[np.int64]
     spread: Array
-    weights: Array
+    weights: npt.NDArray[np.float32]
     alone: bool
 
     @classmethod
@@ -68,26 +70,28 @@ class Measures:
         """
         m = int(groups.max()) + 1
         rng = np.random.default_rng(seed)
-        counts = rng.multinomial(m, np.full(m, 1 / m), size=BOOTSTRAP).astype(np.float64)
+        weights = np.empty((BOOTSTRAP, len(groups)), np.float32)
+        for row in weights:
+            row[:] = rng.multinomial(m, np.full(m, 1 / m))[groups]
         spread = np.square(targets - means).sum(1)
-        return cls(task, targets, groups, spread, counts[:, groups], m == len(groups))
+        return cls(task, targets, groups, spread, weights, m == len(groups))
+
+    def drawn(self, values: Array) -> Array:
+        """(b, …) sums of values (n, …) over each resample."""
+        blocks = np.array_split(self.weights, max(1, self.weights.size // _AT_ONCE))
+        return np.concatenate([block.astype(np.float64) @ values for block in blocks])
 
     @cached_property
     def _drawn_spread(self) -> Array:
-        drawn: Array = self.weights @ self.spread
-        return drawn
-
-    @cached_property
-    def _counts(self) -> npt.NDArray[np.float32]:
-        """`weights` to count with: sums of whole numbers up to 2²⁴ are exact."""
-        return self.weights.astype(np.float32)
+        return self.drawn(self.spread)
 
     @cached_property
     def _drawn_true(self) -> Array:
         return self._count(self.targets)
 
     def _count(self, indicators: Array) -> Array:
-        return (self._counts @ indicators.astype(np.float32)).astype(np.float64)
+        """`drawn` of zeros and ones: sums of whole numbers up to 2²⁴ are exact in float32."""
+        return (self.weights @ indicators.astype(np.float32)).astype(np.float64)
 
     def errors(self, estimates: Array) -> Array:
         """(n,) squared errors, summed over columns."""
@@ -156,11 +160,12 @@ class Measures:
         total, drawn = self.spread.sum(), self._drawn_spread
         if total == 0:
             return (np.nan, np.nan, np.nan)
-        values = 1 - (self.weights @ errors)[drawn > 0] / drawn[drawn > 0]
+        values = 1 - self.drawn(errors)[drawn > 0] / drawn[drawn > 0]
         return (1 - errors.sum() / total, *_interval(values))
 
     def _mean(self, values: Array) -> tuple[float, float, float]:
-        return (values.mean(), *_interval(self.weights @ values / self.weights.sum(1)))
+        drawn = self.drawn(values) / self.drawn(np.ones(len(values)))
+        return (values.mean(), *_interval(drawn))
 
     def _share(self, right: Array) -> tuple[float, float, float]:
         if self.alone and self.task == "classification":
@@ -176,17 +181,19 @@ class Measures:
     def _spearman(self, estimates: Array) -> tuple[float, float, float]:
         """Of ranks among all texts, averaged over targets."""
         a, b = rankdata(estimates, axis=0), rankdata(self.targets, axis=0)
+        columns = np.stack([np.ones_like(a), a, b, a * b, a**2, b**2])
 
-        def mean(weights: Array) -> Any:
-            n = weights.sum(-1, keepdims=True)
-            ma, mb = weights @ a / n, weights @ b / n
-            covariance = weights @ (a * b) / n - ma * mb
-            va, vb = weights @ a**2 / n - ma**2, weights @ b**2 / n - mb**2
+        def mean(sums: Array) -> Any:
+            n, *rest = np.moveaxis(sums, -2, 0)
+            ma, mb, mab, maa, mbb = (one / n for one in rest)
             with np.errstate(invalid="ignore", divide="ignore"):
-                return (covariance / np.sqrt(va * vb)).mean(-1)
+                variances = (maa - ma**2) * (mbb - mb**2)
+                return ((mab - ma * mb) / np.sqrt(variances)).mean(-1)
 
-        values = mean(self.weights)
-        return (float(mean(np.ones(len(a)))), *_interval(values[np.isfinite(values)]))
+        whole, c = columns.sum(1), a.shape[1]
+        flat = columns.transpose(1, 0, 2).reshape(len(a), -1)
+        values = mean(self.drawn(flat).reshape(-1, 6, c))
+        return (float(mean(whole)), *_interval(values[np.isfinite(values)]))
 
 
 def _mean_f1(hits: Array, said: Array, true: Array) -> Array:

@@ -307,7 +307,7 @@ def _check_memory(
         copies=copies,
         folds=0 if config.until is None else MOST_FOLDS + copies,
         published=published,
-        judging=judge_bytes(min(len(text), config.feature_texts), language_model.width),
+        judging=judge_bytes(min(len(text), config.feature_texts), language_model.width, n_outputs),
     )
     return needed, batch_tokens
 

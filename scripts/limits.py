@@ -1,0 +1,197 @@
+"""What a run costs at its limits: seconds and peak memory of each, in a process of its own.
+
+Random models and made-up texts, so that nothing is downloaded; each process may take so long and no
+longer. The table is written to docs/reliability.md, between two marks.
+
+Usage: python -m scripts.limits [--only NAME] [--seconds 600] [--no-page]
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scripts.page import ROOT, write_between
+
+MARKS = "<!-- limits -->", "<!-- end of limits -->"
+WORDS = [
+    "the", "a", "cat", "dog", "rain", "sun", "bread", "house", "river", "old", "small",
+    "saw", "ran", "then", "with", "of", "to", "in", "on", "and",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run at a limit.
+
+    Attributes:
+        data: made of a random generator: texts, and their labels.
+        width: of the random model.
+        layers: its blocks.
+        options: of `score`.
+    """
+
+    data: Callable[[np.random.Generator], tuple[list[str], Any]]
+    width: int = 64
+    layers: int = 2
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+def _texts(rng: np.random.Generator, n: int, length: int = 4) -> list[str]:
+    return [" ".join(rng.choice(WORDS, length)) for _ in range(n)]
+
+
+def _classes(n: int, classes: int, length: int = 4) -> Callable[[np.random.Generator], Any]:
+    """Texts of so many words, each with one of so many classes."""
+    return lambda rng: (_texts(rng, n, length), [f"class {i % classes}" for i in range(n)])
+
+
+def _columns(n: int, columns: int) -> Callable[[np.random.Generator], Any]:
+    """Texts with three of so many labels each."""
+    names = [f"label {i}" for i in range(columns)]
+    return lambda rng: (
+        _texts(rng, n),
+        [rng.choice(names, 3, replace=False).tolist() for _ in range(n)],
+    )
+
+
+def _one_long(characters: int) -> Callable[[np.random.Generator], Any]:
+    """Texts of which one is long."""
+
+    def make(rng: np.random.Generator) -> tuple[list[str], list[str]]:
+        texts = _texts(rng, 200)
+        return [" ".join(rng.choice(WORDS, characters // 4)), *texts], ["a", *"ab" * 100]
+
+    return make
+
+
+def _long_labels(characters: int) -> Callable[[np.random.Generator], Any]:
+    """Texts whose two labels are long."""
+    return lambda rng: (_texts(rng, 200), [letter * characters for letter in "ab" * 100])
+
+
+CASES = {
+    "2,000 texts, width 576, 6 blocks": Case(_classes(2_000, 4), 576, 6),
+    "20,000 texts": Case(_classes(20_000, 4), 576, 6),
+    "1,000 classes, 5,000 texts": Case(_classes(5_000, 1_000), 576, 2),
+    "5,000 label columns, 2,000 texts": Case(_columns(2_000, 5_000), 576, 2),
+    "100,000 texts of three words": Case(_classes(100_000, 4, 3)),
+    "77 classes, 20 shuffles, width 4,096": Case(
+        _classes(1_000, 77), 4_096, 1, (("layers", (1,)),)
+    ),
+    "a text of 1,000,000 characters": Case(_one_long(1_000_000)),
+    "labels of 1 MB": Case(_long_labels(1_000_000)),
+}
+
+
+def make_model(folder: Path, width: int, layers: int) -> Path:
+    """A random Llama whose tokenizer knows bytes alone."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    special = ["<s>", "</s>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=384, special_tokens=special, show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    backend.train_from_iterator([" ".join(WORDS)] * 10, trainer)
+    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=2 * width,
+        num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def run_alone(name: str) -> None:
+    """A case in this process: a line of JSON."""
+    import torch
+
+    from ntpscore import NtpscoreError, load_model, score
+    from ntpscore.allocator import keep_freed_memory
+    from ntpscore.reading.provenance import peak_memory
+
+    torch.set_num_threads(1)
+    keep_freed_memory()  # as the command does
+    case = CASES[name]
+    data = case.data(np.random.default_rng(0))
+    with tempfile.TemporaryDirectory() as folder:
+        model = load_model(make_model(Path(folder, "model"), case.width, case.layers))
+        start, said, seconds = time.monotonic(), "ran", {}
+        try:
+            result = score(
+                model, data, out=Path(folder, "out"), progress=False, skip_sanity_check=True,
+                **dict(case.options),
+            )  # fmt: skip
+            seconds = result.record["seconds"]
+        except NtpscoreError as error:
+            said = f"refused: {error}"
+        took = time.monotonic() - start
+    print(json.dumps({"seconds": took, "peak": peak_memory(), "said": said, "stages": seconds}))
+
+
+def measure(name: str, limit: float) -> dict[str, Any]:
+    """What `run_alone` says of a case, or that it took too long."""
+    command = [sys.executable, "-m", "scripts.limits", "--alone", name]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    try:
+        ended = subprocess.run(
+            command, capture_output=True, text=True, timeout=limit, env=environment, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"seconds": limit, "peak": float("nan"), "said": "did not end", "stages": {}}
+    if ended.returncode:
+        said = f"code {ended.returncode}: {ended.stderr.strip().splitlines()[-1:]}"
+        return {"seconds": float("nan"), "peak": float("nan"), "said": said, "stages": {}}
+    found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    """Measure, print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="cases whose name has this in it")
+    parser.add_argument("--seconds", type=float, default=600, help="most for each case")
+    parser.add_argument("--no-page", action="store_true", help="print the table alone")
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.alone is not None:
+        run_alone(options.alone)
+        return
+    lines = ["| run of `score` | seconds | peak GB | |", "|---|---|---|---|"]
+    peaks = []
+    for name in CASES:
+        if options.only not in name:
+            continue
+        found = measure(name, options.seconds)
+        peaks.append(found["peak"])
+        seconds, peak = f"{found['seconds']:.0f}", f"{found['peak'] / 1e9:.2f}"
+        lines.append(f"| {name} | {seconds} | {peak} | {found['said'][:300]} |")
+        stages = {stage: round(took, 1) for stage, took in found["stages"].items() if took > 0.05}
+        print(lines[-1], stages, flush=True)
+    if len(peaks) > 1:
+        lines.append(f"\nPeak of the second ÷ peak of the first: {peaks[1] / peaks[0]:.2f}.")
+        print(lines[-1])
+    if not options.no_page and not options.only:
+        write_between(ROOT / "docs" / "reliability.md", MARKS, "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

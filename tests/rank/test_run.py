@@ -501,6 +501,12 @@ def test_standings_are_by_held_out_accuracy(
         assert row["layer"] == accuracy["best"]["layer"]
         assert row["parameters"] == sum(p.numel() for p in model.model.parameters())
     assert rows["accuracy"].is_monotonic_decreasing
+    # What the second loses more is the difference of the two, and 0 is in its interval if tied.
+    first, second = rows.iloc[0], rows.iloc[1]
+    assert pd.isna(first["behind"])
+    assert second["behind"] == pytest.approx(first["accuracy"] - second["accuracy"])
+    assert second["behind_low"] < second["behind"] < second["behind_high"]
+    assert (second["behind_low"] <= 0 <= second["behind_high"]) == second["tied"]
     assert rows["rank"].iloc[0] == 1
     assert ranking.record["rows"] == []
     with pytest.raises(NtpscoreError, match="no metric was computed"):

@@ -64,6 +64,16 @@ def test_readouts_are_those_of_scikit_learn(folded: Folded) -> None:
         assert row["r2"] == pytest.approx(1 - error / spread, abs=1e-6)  # alpha is not infinite
 
 
+def test_mistakes_are_those_of_the_frozen_figure(folded: Folded) -> None:
+    features = candidates(folded)
+    found = judge_readouts(features.__getitem__, list(features), folded)
+    counts = found["mistakes"]["confusion"]
+    assert sum(n for row in counts.values() for n in row.values()) == N
+    right = sum(row.get(name, 0) for name, row in counts.items())
+    assert right / N == pytest.approx(found["frozen"]["accuracy"])
+    assert right == N - found["held_out"].sum()
+
+
 def test_best_and_tied_are_told_and_choosing_costs(folded: Folded) -> None:
     features = candidates(folded)
     found = judge_readouts(features.__getitem__, list(features), folded)

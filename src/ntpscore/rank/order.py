@@ -44,16 +44,33 @@ def _rank(merits: Mapping[str, float], tied: Callable[[str, str], bool]) -> dict
     return ranks
 
 
-def _tied(one: Mapping[int, float], other: Mapping[int, float], groups: Sequence[Any]) -> bool:
+def compare_lost(
+    one: Mapping[int, float], other: Mapping[int, float], groups: Sequence[Any]
+) -> tuple[float, float, float] | None:
+    """What one model loses more on a text than another, and the ends of its 95 % interval.
+
+    Args:
+        one: see `rank_held_out`.
+        other: likewise; texts that only one was judged on don't count.
+        groups: likewise.
+
+    Returns:
+        None with fewer than two texts.
+    """
     texts = sorted(one.keys() & other.keys())
     if len(texts) < 2:
-        return False
+        return None
     mean, error = paired_difference(
         np.array([one[text] for text in texts]),
         np.array([other[text] for text in texts]),
         number_groups([groups[text] for text in texts]),
     )
-    return abs(mean) <= TIED * error
+    return mean, mean - TIED * error, mean + TIED * error
+
+
+def _tied(one: Mapping[int, float], other: Mapping[int, float], groups: Sequence[Any]) -> bool:
+    found = compare_lost(one, other, groups)
+    return found is not None and found[1] <= 0 <= found[2]
 
 
 def rank_values(

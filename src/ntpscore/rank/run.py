@@ -21,7 +21,7 @@ from ntpscore.metrics import METRICS
 from ntpscore.models import LanguageModel
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import refuse_late, with_keywords
-from ntpscore.rank.order import rank_held_out, rank_values
+from ntpscore.rank.order import compare_lost, rank_held_out, rank_values
 from ntpscore.rank.result import ACCURACY, CONSENSUS, KIND, SCHEMA_VERSION, RankResult
 from ntpscore.rank.values import (
     FAILURES,
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 # What stands in the folder of each model, beside the result of `score` on it.
 RANKED, _RANKED_KIND = "ranked.json", "ranked model"
+# What the record of data has from a tokenizer.
+_OF_TOKENS = {"n_tokens", "truncated", "lengths"}
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def rank_models(
         record = {
             "schema_version": SCHEMA_VERSION,
             "kind": KIND,
-            "data": {k: v for k, v in first["data"].items() if k not in {"n_tokens", "truncated"}},
+            "data": {k: v for k, v in first["data"].items() if k not in _OF_TOKENS},
             "settings": settings,
             "standings": _standings(ranked, text),
             "models": [
@@ -215,6 +217,7 @@ def _standings(ranked: dict[str, _Ranked], text: LabelledText) -> list[dict[str,
             "model": name,
             "measure": measure,
             **{f"{ACCURACY}{end}": frozen.get(f"{measure}{end}") for end in ("", "_low", "_high")},
+            **dict.fromkeys(("behind", "behind_low", "behind_high")),
             "layer": best.get("layer"),
             "pooling": best.get("pooling"),
             **{f"lora_{key}": forecast.get(key) for key in ("accuracy", "low", "high")},
@@ -224,9 +227,14 @@ def _standings(ranked: dict[str, _Ranked], text: LabelledText) -> list[dict[str,
         }
     judged = {name: row[ACCURACY] for name, row in rows.items() if row[ACCURACY] is not None}
     lost = {name: ranked[name].result.held_out for name in judged}
-    ranks = rank_held_out(judged, lost, text.fold_groups.tolist())
+    groups = text.fold_groups.tolist()
+    ranks = rank_held_out(judged, lost, groups)
+    first = max(judged, key=judged.__getitem__, default=None)
     for name, rank in ranks.items():
         rows[name] |= {"rank": rank, "tied": list(ranks.values()).count(rank) > 1}
+        if name != first and first is not None:
+            behind = compare_lost(lost[name], lost[first], groups) or [None] * 3
+            rows[name] |= dict(zip(("behind", "behind_low", "behind_high"), behind, strict=True))
     return sorted(rows.values(), key=lambda row: -judged.get(row["model"], -float("inf")))
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 import transformers
@@ -15,6 +16,9 @@ from ntpscore.models import LanguageModel
 from ntpscore.reading.tokens import TokenizedText
 from ntpscore.text import LabelledText
 from ntpscore.version import VERSION
+
+# Of tokens per text.
+LENGTHS = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "max": 1.0}
 
 
 def describe_model(language_model: LanguageModel) -> dict[str, Any]:
@@ -35,11 +39,13 @@ def describe_model(language_model: LanguageModel) -> dict[str, Any]:
 
 def describe_text(text: LabelledText, tokens: TokenizedText) -> dict[str, Any]:
     """What a result says of its labelled text."""
+    quantiles = np.quantile([len(ids) for ids in tokens.ids], [*LENGTHS.values()])
     return {
         **asdict(text.source),
         "task": text.task,
         "n_texts": len(text),
         "n_tokens": tokens.n_tokens,
+        "lengths": dict(zip(LENGTHS, quantiles.tolist(), strict=True)),
         "classes": list(text.classes),
         "class_counts": None if text.task == "regression" else text.class_counts(),
         "target_mean": text.target_mean,

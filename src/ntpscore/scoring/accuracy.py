@@ -27,6 +27,7 @@ from ntpscore.scoring.measures import (
     target_columns,
     to_array,
 )
+from ntpscore.scoring.mistakes import find_mistakes
 from ntpscore.text import LabelledText
 from ntpscore.text.groups import number_groups
 from ntpscore.text.sample import draw_sample
@@ -114,8 +115,8 @@ def judge_readouts(
     Returns:
         For the result's record: `measure` (the headline's name), `n_texts`, `folds`, `majority`,
         `words`, `frozen`, `best` and `cheapest` (layer and pooling), `tied` (all that can't be told
-        from the best, paired over texts), `readouts` (a row for each); and `held_out`, what is lost
-        on each text by `frozen`, see `Measures.lost`.
+        from the best, paired over texts), `readouts` (a row for each); and of `frozen` `held_out`,
+        what is lost on each text, see `Measures.lost`, and `mistakes`, see `find_mistakes`.
     """
     Y = torch.from_numpy(folded.targets)
     measures = folded.measures
@@ -160,6 +161,9 @@ def judge_readouts(
         "tied": [_name(row) for row in tied],
         "readouts": rows,
         "held_out": measures.lost(inside, scores),
+        "mistakes": find_mistakes(
+            folded.text, inside if folded.text.task == "regression" else scores
+        ),
     }
 
 

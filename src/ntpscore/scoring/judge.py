@@ -19,17 +19,19 @@ _KERNELS, _COPIES, _ESTIMATES = 4, 2, 16
 
 
 class Judged(NamedTuple):
-    """For a result: two entries of its record, and a column of a table.
+    """For a result: three entries of its record, and a column of a table.
 
     Attributes:
         accuracy: see `judge_readouts`; `frozen` and `best` are None where nothing can be judged,
             and `reason` says why.
         learning_curve: see `trace_learning_curve`.
+        mistakes: see `find_mistakes`; None where nothing can be judged.
         held_out: what is lost on each text, by its number.
     """
 
     accuracy: dict[str, Any]
     learning_curve: dict[str, Any] | None
+    mistakes: dict[str, Any] | None
     held_out: dict[int, float]
 
 
@@ -62,11 +64,13 @@ def judge_features(
     except MomentsError as error:
         return _nothing(str(error))
     held_out: Array = accuracy.pop("held_out")
+    mistakes = accuracy.pop("mistakes")
     bar.start("learning curve", DRAWS * (len(SHARES) - 1) + 1, "fits")
     best = Place(**accuracy["best"])
     curve = trace_learning_curve(features.get(*best), folded, lambda: bar.advance(1))
-    return Judged(accuracy, curve, dict(zip(kept, np.round(held_out, 6).tolist(), strict=True)))
+    lost = dict(zip(kept, np.round(held_out, 6).tolist(), strict=True))
+    return Judged(accuracy, curve, mistakes, lost)
 
 
 def _nothing(reason: str) -> Judged:
-    return Judged({"frozen": None, "best": None, "readouts": [], "reason": reason}, None, {})
+    return Judged({"frozen": None, "best": None, "readouts": [], "reason": reason}, None, None, {})

@@ -39,7 +39,7 @@ class ScoreResult:
 
     Attributes:
         record: the content of `result.json`: model, data, settings, accuracy, learning curve,
-            forecast, layers, best, seconds.
+            mistakes, forecast, layers, best, seconds.
         held_out: what is lost on each text, by its number, by the frozen readout that was chosen
             and fitted without it: 1 if it is put into a wrong class; squared error of targets.
     """

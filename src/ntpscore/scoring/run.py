@@ -222,6 +222,7 @@ def score_text(
         },
         "accuracy": judged.accuracy,
         "learning_curve": judged.learning_curve,
+        "mistakes": judged.mistakes,
         "layers": layer_record(table, with_scores=has_scores),
         "best": best,
         "warnings": [

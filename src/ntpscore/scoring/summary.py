@@ -3,7 +3,7 @@
 import html
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ntpscore.plain_text import plain_record
 from ntpscore.scoring.advice import next_command
@@ -62,31 +62,56 @@ def summarise_html(record: Mapping[str, Any]) -> str:
     )
 
 
-def accuracy_lines(record: Mapping[str, Any]) -> list[str]:
-    """The table of what is reached without a model, frozen, and with LoRA."""
+class Reached(NamedTuple):
+    """A value of the headline measure; without an interval `low` and `high` are None.
+
+    Attributes:
+        name: what reaches it.
+        value: None where it is not known.
+        low: the lower end of the interval.
+        high: the upper end.
+        coverage: of the interval; None means 95 %.
+    """
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    coverage: float | None = None
+
+
+def reached(record: Mapping[str, Any]) -> list[Reached]:
+    """What is reached without a model, by words, frozen, and with LoRA, where that is forecast."""
     accuracy, measure = record["accuracy"], record["accuracy"]["measure"]
     best, words = accuracy["best"], accuracy["words"]
     of = "" if words["n_texts"] == accuracy["n_texts"] else f", of {words['n_texts']} texts"
-    heading = f"{NAMES[measure]} on texts left aside"
-    lines = [
-        f"{heading:{_LABEL}}          95 % interval",
-        _row(_MAJORITY[measure], accuracy["majority"].get(measure), measure=measure),
-        _row(f"words alone (TF-IDF{of})", words, measure=measure),
-        _row(f"frozen, layer {best['layer']}, {best['pooling']} token *", accuracy["frozen"],
-             measure=measure),
-    ]  # fmt: skip
+    rows = [Reached(_MAJORITY[measure], accuracy["majority"].get(measure))]
+    rows += [
+        Reached(name, *(values.get(f"{measure}{end}") for end in ("", "_low", "_high")))
+        for name, values in (
+            (f"words alone (TF-IDF{of})", words),
+            (f"frozen, layer {best['layer']}, {best['pooling']} token", accuracy["frozen"]),
+        )
+    ]
     forecast = record.get("forecast") or {}
     if forecast.get("accuracy") is not None:
-        low, high = forecast["low"], forecast["high"]
-        ends = {"accuracy": forecast["accuracy"], "accuracy_low": low, "accuracy_high": high}
-        coverage = f"{forecast['coverage']:.0%}".replace("%", " %")
-        lines.append(_row("LoRA (forecast)", ends, measure="accuracy") + f" ({coverage})")
-    if forecast:
-        lines += _wrap(f"  {_describe_forecast(forecast)}")
+        ends = (forecast[name] for name in ("accuracy", "low", "high", "coverage"))
+        rows.append(Reached("LoRA (forecast)", *ends))
+    return rows
+
+
+def accuracy_lines(record: Mapping[str, Any]) -> list[str]:
+    """The table of what is reached without a model, frozen, and with LoRA."""
+    measure = record["accuracy"]["measure"]
+    heading = f"{NAMES[measure]} on texts left aside"
+    lines = [f"{heading:{_LABEL}}          95 % interval"]
+    lines += [_row(row, measure) for row in reached(record)]
+    if record.get("forecast"):
+        lines += _wrap(f"  {describe_forecast(record['forecast'])}")
     return [*lines, "* one linear map, by ridge regression, of a layer's hidden states"]
 
 
-def _describe_forecast(forecast: Mapping[str, Any]) -> str:
+def describe_forecast(forecast: Mapping[str, Any]) -> str:
     """The verdict on LoRA, what it rests on, and its price."""
     parts = [forecast["verdict"]]
     if forecast.get("lora_seconds"):
@@ -96,15 +121,14 @@ def _describe_forecast(forecast: Mapping[str, Any]) -> str:
     return "LoRA: " + "; ".join(parts)
 
 
-def _row(name: str, values: Mapping[str, Any] | float | None, *, measure: str) -> str:
-    if not isinstance(values, Mapping):
-        values = {measure: values}
-    text = f"  {name:{_LABEL - 2}}{show(values.get(measure), measure):>8}"
-    low, high = values.get(f"{measure}_low"), values.get(f"{measure}_high")
-    if low is None or high is None:
+def _row(row: Reached, measure: str) -> str:
+    name = f"{row.name} *" if row.name.startswith("frozen") else row.name
+    text = f"  {name:{_LABEL - 2}}{show(row.value, measure):>8}"
+    if row.low is None or row.high is None:
         return text
-    ends = [show(one, measure).removesuffix(" %") for one in (low, high)]
-    return f"{text}  {ends[0]} to {ends[1]}"
+    ends = [show(one, measure).removesuffix(" %") for one in (row.low, row.high)]
+    coverage = "" if row.coverage is None else f" ({row.coverage:.0%})".replace("%", " %")
+    return f"{text}  {ends[0]} to {ends[1]}{coverage}"
 
 
 def show(value: float | None, measure: str) -> str:

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test slow architectures check lint coverage doctest bench chaos fuzz gpu-check clean
+.PHONY: install demo test test-browser slow architectures check lint coverage doctest bench chaos fuzz gpu-check clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -25,8 +25,11 @@ demo: $(STAMP)  ## score a real model on the built-in data set
 test: $(STAMP)  ## the default test suite
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term
 
+test-browser: $(STAMP)  ## reports in a real browser: Debian's chromium and chromium-driver
+	$(BIN)/python -m pytest -q -m browser tests/report/test_browser.py
+
 slow: $(STAMP)  ## the tests that the default suite leaves out, but for the architectures
-	$(BIN)/python -m pytest --numprocesses 2 -m 'slow and not architectures' --cov --cov-append --cov-report=term
+	$(BIN)/python -m pytest --numprocesses 2 -m 'slow and not architectures and not browser' --cov --cov-append --cov-report=term
 
 architectures: $(STAMP)  ## every architecture of transformers as a tiny model: slow
 	$(BIN)/python -m pytest -q --numprocesses 2 -m architectures tests/models/test_architectures.py

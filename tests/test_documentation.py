@@ -44,6 +44,7 @@ def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
     monkeypatch.setattr("ntpscore.text.open.check_data_exists", lambda *_, **__: None)
     monkeypatch.setattr("ntpscore.models.load_model", lambda *_, **__: None)
     monkeypatch.setattr("ntpscore.load_model", lambda *_, **__: None, raising=False)
+    monkeypatch.setattr("ntpscore.report.write.write_report", lambda *_: Path("report.html"))
     monkeypatch.setattr("ntpscore.rank.run.rank_models", lambda *_, **__: make_ranking())
     # Study files and results are the repository's, cells are not run.
     monkeypatch.setattr(runner, "_run_cell", lambda _: "done")
@@ -71,8 +72,9 @@ def test_command_in_the_documentation_is_understood(
             (tmp_path / "results" / study / cells.name).symlink_to(cells)
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command.split(" | ", maxsplit=1)[0].split(" > ", maxsplit=1)[0])
-    if words[1] in ("show", "predict"):
-        Path(words[2]).mkdir(parents=True, exist_ok=True)
+    if words[1] in ("show", "predict", "report"):
+        for folder in words[2 : 3 + (words[1] == "report")]:
+            Path(folder).mkdir(parents=True, exist_ok=True)
     assert run_cli(*words[1:]) == 0
 
 

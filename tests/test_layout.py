@@ -14,7 +14,7 @@ ROOMS = sorted(path.name for path in SOURCE.iterdir() if (path / "__init__.py").
 # What several modules of a room do together.
 TOGETHER = {
     "metrics/metrics", "models/architectures", "models/faulty_models", "models/multimodal",
-    "models/quantized",
+    "models/quantized", "report/browser",
     "reading/unusual_models", "scoring/left_alone", "text/damaged_files",
 }  # fmt: skip
 

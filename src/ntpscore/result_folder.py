@@ -29,6 +29,8 @@ RECORD = "result.json"
 CARD = "README.md"
 # Every name that a record has; a folder holds one result.
 _RECORDS = (RECORD, "rank.json")
+# What is made from a result, and goes with it.
+_MADE_OF_IT = "report.html"
 _LOCK = ".lock"
 _PLACING_SECONDS = 10
 
@@ -202,10 +204,8 @@ def _place(folder: Path, name: str) -> None:
             (folder / file_name).parent.mkdir(parents=True, exist_ok=True)
             (work / file_name).replace(folder / file_name)
     others = [other for other in _RECORDS if other != name]
-    for file_name in {
-        *others,
-        *(file_name for other in _RECORDS for file_name in _listed(folder / other)),
-    } - {*listed}:
+    before = {file_name for other in _RECORDS for file_name in _listed(folder / other)}
+    for file_name in {_MADE_OF_IT, *others, *before} - {*listed}:
         (folder / file_name).unlink(missing_ok=True)
         with suppress(OSError):
             (folder / file_name).parent.rmdir()

@@ -16,6 +16,7 @@ from ntpscore.cli.datasets import datasets_command
 from ntpscore.cli.models import models_command
 from ntpscore.cli.predict import predict_command
 from ntpscore.cli.rank import rank_command
+from ntpscore.cli.report import report_command
 from ntpscore.cli.score import score_command
 from ntpscore.cli.show import show_command
 from ntpscore.cli.study import app as study_app
@@ -41,6 +42,7 @@ app.command("adapt")(adapt_command)
 app.command("predict")(predict_command)
 app.command("rank")(rank_command)
 app.command("show")(show_command)
+app.command("report")(report_command)
 app.command("models")(models_command)
 app.command("datasets")(datasets_command)
 app.add_typer(study_app, name="study")

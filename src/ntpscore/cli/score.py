@@ -37,6 +37,15 @@ Score a causal language model on labelled text: one forward pass, no training.
 """
 
 
+def _check_report(wanted: bool) -> bool:
+    """What is missing is told before the pass."""
+    if wanted:
+        from ntpscore.report.page import check_packages
+
+        check_packages()
+    return wanted
+
+
 @takes_options
 def score_command(
     model: options.Model,
@@ -55,6 +64,14 @@ def score_command(
     keep_moments: Annotated[
         bool,
         typer.Option("--keep-moments", help="Write moments.safetensors, which may be large."),
+    ] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            help="Write report.html, as `ntpscore report` does, into --out; without it, here.",
+            callback=_check_report,
+        ),
     ] = False,
     scores: options.Scores = False,
     calibration: options.Calibration = None,
@@ -80,6 +97,11 @@ def score_command(
     output.show(
         lambda console: print_result(result, out, console, scores=scores), record=result.record
     )
+    if report:
+        from ntpscore.report.write import FILE, write_report
+
+        path = write_report([result if out is None else out], (out or Path()) / FILE)
+        typer.echo(f"report: {path}", err=True)
 
 
 score_command.__doc__ = EXAMPLES

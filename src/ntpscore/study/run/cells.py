@@ -20,6 +20,8 @@ from ntpscore.study.run.plan import Cell
 
 SCHEMA_VERSION = 2
 KIND = "study cell"
+# Where cells are in a folder of results.
+CELLS = "*--*/*.json"
 _MOST_LOSSES = 100
 # Beyond these decimals there is nothing to compare, and a file of every layer and k stays small.
 _DECIMALS = {"value": 6, "chance": 4, "z": 2}
@@ -85,10 +87,14 @@ def read_cell(path: Path) -> dict[str, Any]:
     return record
 
 
+def read_cells(results: str | Path) -> list[dict[str, Any]]:
+    """The cells of a folder of results, those that failed too."""
+    return [read_cell(path) for path in sorted(Path(results).glob(CELLS))]
+
+
 def load_records(results: str | Path) -> list[dict[str, Any]]:
     """The cells of a folder of results that are done."""
-    records = [read_cell(path) for path in sorted(Path(results).glob("*--*/*.json"))]
-    done = [record for record in records if record["status"] == "done"]
+    done = [record for record in read_cells(results) if record["status"] == "done"]
     if not done:
         raise StudyError(f"{results} holds no cell that is done: run `ntpscore study run` first")
     return done

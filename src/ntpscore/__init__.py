@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from ntpscore.core.moments import Moments as Moments
     from ntpscore.core.scores import ScoreTable as ScoreTable
     from ntpscore.core.scores import score_moments as score_moments
+    from ntpscore.integrations.sklearn import HiddenStateFeatures as HiddenStateFeatures
     from ntpscore.integrations.torchmetrics import (
         NextTokenPerceptionScore as NextTokenPerceptionScore,
     )
+    from ntpscore.integrations.trackers import log_to as log_to
+    from ntpscore.integrations.trainer import NtpscoreCallback as NtpscoreCallback
     from ntpscore.models.language_model import LanguageModel as LanguageModel
     from ntpscore.models.load import load_model as load_model
     from ntpscore.rank.run import rank_models as rank_models

@@ -1,6 +1,7 @@
 """Labels of new texts: what adapt itself said, and scikit-learn's conventions."""
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -422,3 +423,12 @@ def test_the_least_there_can_be_is_fitted_and_labelled(
         assert np.isfinite(labeller.predict_proba(text.texts)).all()
     if method == "ridge" and text.task == "classification":
         assert predicted.tolist() == LEAST[case]["label"].tolist()
+
+
+def test_a_pickle_holds_no_model(ridge_folder: Path, splits: Splits) -> None:
+    labeller = load_predictor(ridge_folder)
+    pickled = pickle.dumps(labeller)
+    assert len(pickled) < 20_000
+    predicted = pickle.loads(pickled).predict(splits.test.texts[:5])  # noqa: S301
+    assert predicted.tolist() == labeller.predict(splits.test.texts[:5]).tolist()
+    assert clone(Predictor(ridge_folder, labeller.language_model)).model is labeller.language_model

@@ -123,6 +123,7 @@ def load_adapter(model: LanguageModel, folder: str | Path) -> Iterator[LanguageM
                 model,
                 id=f"{model.id} + LoRA",
                 content_hash=hashlib.sha256(names.encode()).hexdigest(),
+                loaded_with=None,
             )
         finally:
             adapted.unload()

@@ -130,6 +130,10 @@ class Predictor(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         self.readout.check_has_probabilities()
         return self.readout.predict_proba(self._outputs(X))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the model, which is found again by its name."""
+        return {**super().__getstate__(), "_language_model": None}
+
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
@@ -152,7 +156,7 @@ class Predictor(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
             texts = [text for text in rows if text is not None]
         empty = np.empty((0, len(self.readout.classes)))
         with self.opened() as outputs_of:
-            chunks = [outputs_of(chunk) for chunk in cut_into_chunks(_check_texts(texts))]
+            chunks = [outputs_of(chunk) for chunk in cut_into_chunks(check_texts(texts))]
         return np.concatenate([empty, *chunks])
 
     @contextmanager
@@ -254,7 +258,12 @@ def cut_into_chunks(texts: Iterable[Text]) -> Iterator[list[Text]]:
         yield chunk
 
 
-def _check_texts(texts: Iterable[str]) -> Iterator[str]:
+def check_texts(texts: Iterable[str]) -> Iterator[str]:
+    """The same texts, if all are strings with something in them.
+
+    Raises:
+        DataError: one is not.
+    """
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str) or not text.strip():
             what = "blank" if isinstance(text, str) else f"a {type(text).__name__}, not a string"

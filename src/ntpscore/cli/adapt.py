@@ -75,6 +75,7 @@ def adapt_command(
             rich_help_panel=_TRAINING,
         ),
     ] = False,
+    log_to: options.LogTo = None,
 ) -> None:
     """Parse, fit, print."""
     from ntpscore.cli.adapt_table import print_adapt_result
@@ -116,6 +117,10 @@ def adapt_command(
             rescore_adapter(
                 language_model, train, folder, seed=config.seed, max_length=config.max_length
             )
+    if log_to is not None:
+        from ntpscore.integrations import trackers
+
+        trackers.log_to(log_to, result)
     output.show(lambda console: print_adapt_result(result, out, console), record=result.record)
 
 

@@ -97,6 +97,27 @@ Calibration = Annotated[
 ]
 
 
+def check_tracker_named(name: str | None) -> str | None:
+    """The name of a tracker that is installed.
+
+    Raises:
+        NtpscoreError: it is not, or there is none of that name.
+    """
+    if name is not None:
+        from ntpscore.integrations.trackers import check_tracker
+
+        check_tracker(name)
+    return name
+
+
+LogTo = Annotated[
+    str | None,
+    typer.Option(
+        help="Log what was found to mlflow, wandb or tensorboard.", callback=check_tracker_named
+    ),
+]
+
+
 class Without:
     """All fields of the class but these."""
 

@@ -75,6 +75,7 @@ def score_command(
     ] = False,
     scores: options.Scores = False,
     calibration: options.Calibration = None,
+    log_to: options.LogTo = None,
 ) -> None:
     """Parse, score, print."""
     from ntpscore.cli.tables import print_result
@@ -94,6 +95,10 @@ def score_command(
         progress=True,
         ranks=Ranks.of_environment(),
     )
+    if log_to is not None:
+        from ntpscore.integrations import trackers
+
+        trackers.log_to(log_to, result)
     output.show(
         lambda console: print_result(result, out, console, scores=scores), record=result.record
     )

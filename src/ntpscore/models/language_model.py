@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ntpscore.errors import ModelError
 from ntpscore.models.kept_state import KeptState
+from ntpscore.models.options import ModelOptions
 
 
 @dataclass
@@ -41,6 +43,7 @@ class LanguageModel:
             which there is one at a time.
         reads_both_ways: Whether it is an encoder: padding has to be masked, and there is no next
             token.
+        loaded_with: What `load_model` was given; None for a model that is in memory alone.
     """
 
     model: PreTrainedModel
@@ -61,6 +64,22 @@ class LanguageModel:
     narrowing: torch.nn.Linear | None = None
     kept_state: Sequence[KeptState] = ()
     reads_both_ways: bool = False
+    loaded_with: tuple[str, ModelOptions] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle holds how the model is loaded again, and what tells it from others."""
+        from ntpscore.models.load import reload_model
+
+        if self.loaded_with is None:
+            raise ModelError(
+                f"{self.id} can't be pickled, for it can't be loaded again by its name: save it "
+                "into a folder, and load it from there"
+            )
+        return reload_model, (*self.loaded_with, self.identity)
+
+    def __sklearn_clone__(self) -> "LanguageModel":
+        """Itself: scikit-learn copies whatever is a parameter."""
+        return self
 
     @property
     def base(self) -> Any:

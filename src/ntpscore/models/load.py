@@ -57,6 +57,8 @@ DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_N
 
 # What is set while a model loads is of the whole process: one thread at a time.
 _LOADING = threading.RLock()
+# By name and options, the one that `load_once` loaded last.
+_loaded: dict[tuple[Any, ...], LanguageModel] = {}
 # In front of the names of an adapter's tensors.
 _PREFIX = "base_model.model."
 # What the extra "tokenizers" installs, and how it is imported.
@@ -128,10 +130,41 @@ def load_model(
                 tokenizer_id=None if files.tokenizer is None else files.tokenizer.id,
                 tokenizer_revision=None if files.tokenizer is None else files.tokenizer.revision,
                 reads_both_ways=is_encoder(loaded.config),
+                loaded_with=(str(model), options),
             )
         check_stream(language_model)
         language_model.max_length = known_context(language_model)
     return language_model
+
+
+def load_once(model: str | Path, options: ModelOptions) -> LanguageModel:
+    """`load_model`, from memory if it was the last one here and no file of it changed since.
+
+    Args:
+        model: as `load_model`.
+        options: as `load_model`.
+    """
+    path = Path(model)
+    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []
+    stamps = [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+    key = (str(model), repr(options), *stamps)
+    with _LOADING:
+        if key not in _loaded:
+            _loaded.clear()
+            _loaded[key] = load_model(model, options)
+        return _loaded[key]
+
+
+def reload_model(model: str, options: ModelOptions, identity: list[str | None]) -> LanguageModel:
+    """What a pickled model is now.
+
+    Raises:
+        ModelError: as `load_model`, or its weights, number format or tokenizer are others.
+    """
+    found = load_once(model, options)
+    if found.identity != identity:
+        raise ModelError(f"{model} is not the model that was pickled: {found.identity}, {identity}")
+    return found
 
 
 def _warnings(files: ModelFiles, config: PreTrainedConfig) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ help:  ## list the targets
 $(STAMP): pyproject.toml setup.py constraints.txt $(wildcard src/ntpscore/*/*.c)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lora,study,report,excel]" --group dev
 	$(BIN)/python -m pip install --quiet --no-deps --group demo
 	touch $(STAMP)
 

@@ -355,7 +355,7 @@ def test_damaged_or_empty_excel_is_refused(tmp_path, content):
 def test_excel_without_openpyxl_says_how_to_get_it(tmp_path, monkeypatch):
     pd.DataFrame(ROWS).to_excel(tmp_path / "a.xlsx", index=False)
     monkeypatch.setitem(sys.modules, "openpyxl", None)
-    with pytest.raises(DataError, match=r"pip install 'ntpscore\[xlsx\]'"):
+    with pytest.raises(DataError, match=r"pip install 'ntpscore\[excel\]'"):
         load_text(tmp_path / "a.xlsx")
 
 

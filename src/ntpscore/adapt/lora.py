@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
 from safetensors import SafetensorError
 from torch import nn
@@ -20,12 +19,14 @@ from ntpscore.adapt.lora_targets import choose_targets, describe_targets
 from ntpscore.adapt.result import AdaptResult, read_adapt_folder
 from ntpscore.adapt.training import fit_classifier, seeded_chance
 from ntpscore.errors import OutputError
+from ntpscore.extras import need_package
 from ntpscore.models import LanguageModel
 from ntpscore.models.failures import as_model_error
 from ntpscore.progress import Progress
 from ntpscore.text import LabelledText
 
 ADAPTER = "adapter"
+LORA = ("peft", "lora", "LoRA")
 
 
 def fit_lora(
@@ -57,6 +58,9 @@ def fit_lora(
         Hu et al., "LoRA: low-rank adaptation of large language models", 2021; settings of Next
         Token Perception Score, section 5.
     """
+    need_package(*LORA)
+    import peft
+
     config = config or LoraConfig()
     settings = peft.LoraConfig(
         r=config.rank,
@@ -104,6 +108,9 @@ def load_adapter(model: LanguageModel, folder: str | Path) -> Iterator[LanguageM
     Yields:
         The adapted model: the same weights in memory, with another name and content hash.
     """
+    need_package(*LORA)
+    import peft
+
     saved = read_adapt_folder(folder)
     name = f"{ADAPTER}/adapter_model.safetensors"
     if name not in saved.files:

@@ -12,6 +12,7 @@ from ntpscore.cli import options
 from ntpscore.cli.options import AnyOf, Only, takes_options
 from ntpscore.cli.output import Output
 from ntpscore.errors import NtpscoreError
+from ntpscore.extras import need_package
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import option_names
 from ntpscore.text.options import SplitOptions
@@ -91,6 +92,8 @@ def adapt_command(
         given = {"layers": given.pop("layer"), **given}
     config = make_config(method, given, recipe)
     is_frozen = METHODS[method].is_frozen
+    if method == "lora":
+        need_package("peft", "lora", "--method lora")
     if cache is not None and not is_frozen:
         raise NtpscoreError(f"--cache is not for --method {method}: it keeps frozen features")
     if rescore and (method != "lora" or out is None):

@@ -32,6 +32,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from ntpscore.errors import ModelError
+from ntpscore.extras import need_package
 from ntpscore.files import TemporaryFolder
 from ntpscore.models.context import configured_context, known_context
 from ntpscore.models.encoders import UNSCORED, is_encoder
@@ -261,6 +262,7 @@ def _compute_buffers(model: PreTrainedModel) -> None:
 
 def _merge_adapter(model: PreTrainedModel, adapter: Adapter, base: str) -> PreTrainedModel:
     """Put an adapter into the weights of the model it was trained on."""
+    need_package("peft", "lora", f"the adapter {adapter.id}", ModelError)
     import peft
 
     with as_model_error(f"the adapter {adapter.id} does not fit its base model {base}"):

@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from ntpscore.errors import OutputError
+from ntpscore.extras import need_package
 from ntpscore.files import without_nan
 from ntpscore.report.blocks import Article, Block, Command, Facts, Figure, Table
 from ntpscore.version import VERSION
@@ -22,15 +23,8 @@ def check_packages() -> None:
     Raises:
         OutputError: it is not.
     """
-    try:
-        import jinja2
-        import plotly
-    except ImportError as error:
-        raise OutputError(
-            f"a report needs the Python packages plotly and jinja2, and {error.name} is missing: "
-            "pip install 'ntpscore[report]'"
-        ) from error
-    del jinja2, plotly
+    for package in ("plotly", "jinja2"):
+        need_package(package, "report", "a report", OutputError)
 
 
 def render(articles: Sequence[Article]) -> str:

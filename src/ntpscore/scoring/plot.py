@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ntpscore.errors import OutputError
+from ntpscore.extras import need_package
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 def plot_scores(result: "ScoreResult", score: str, ax: "Axes | None" = None) -> "Axes":
     """A heat map of one score, layer by k; see `ScoreResult.plot`."""
+    need_package("matplotlib", "report", "drawing", OutputError)
     import matplotlib.pyplot as plt
 
     frame = result.table()
@@ -43,6 +45,7 @@ def plot_scores(result: "ScoreResult", score: str, ax: "Axes | None" = None) -> 
 
 def plot_accuracy(result: "ScoreResult", ax: "Axes | None" = None) -> "Axes":
     """Held-out accuracy by layer, beside the words and the majority; see `ScoreResult.plot`."""
+    need_package("matplotlib", "report", "drawing", OutputError)
     import matplotlib.pyplot as plt
 
     accuracy = result.record.get("accuracy")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ntpscore.core.grid import grid_of_k
 from ntpscore.errors import OutputError
+from ntpscore.extras import need_package
 from ntpscore.files import to_csv, write_figure, write_text
 from ntpscore.result_folder import (
     RECORD,
@@ -169,6 +170,7 @@ class ScoreResult:
         Raises:
             OutputError: the file can't be written, or its ending is none that matplotlib knows.
         """
+        need_package("matplotlib", "report", "drawing", OutputError)
         from matplotlib.figure import Figure
 
         height = 4.0 if score == "accuracy" else 1.5 + 0.1 * len(self.record["layers"])

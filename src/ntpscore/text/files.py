@@ -15,6 +15,7 @@ from typing import IO, Any
 import psutil
 
 from ntpscore.errors import DataError
+from ntpscore.extras import need_package
 from ntpscore.text.data_sets import name_classes, read_arrow_column
 from ntpscore.text.delimited import parse_delimited
 from ntpscore.text.json_rows import parse_json, parse_json_lines
@@ -196,12 +197,9 @@ def noted_class_orders(note: bytes) -> dict[str, tuple[str, ...]]:
 
 def parse_xlsx(content: bytes, table_id: str) -> Table:
     """Read the first sheet of an Excel workbook, whose first row names the columns."""
-    try:
-        import openpyxl
-    except ImportError as error:
-        raise DataError(
-            f"{table_id} needs openpyxl: pip install 'ntpscore[xlsx]', or save it as CSV"
-        ) from error
+    need_package("openpyxl", "excel", f"{table_id}, if it is not saved as CSV,", DataError)
+    import openpyxl
+
     try:
         size = sum(member.file_size for member in zipfile.ZipFile(io.BytesIO(content)).infolist())
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):

@@ -10,6 +10,7 @@ from ntpscore.cli.options import Only, takes_options
 from ntpscore.cli.output import Output
 from ntpscore.cli.study.layout import print_blocks, signed
 from ntpscore.cli.tables import number, text_table
+from ntpscore.extras import need_package
 from ntpscore.models.options import ModelOptions
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.text.options import TextOptions
@@ -45,6 +46,7 @@ def figures_command(
 
       ntpscore study figures results/smollm2 --score retained --choice fixed --out figures
     """
+    need_package("matplotlib", "study", "drawing")
     from ntpscore.study.paper.drawing import draw_study
     from ntpscore.study.statistics.tables import StudyTables
 
@@ -154,6 +156,7 @@ def words_command(
 
       ntpscore study words Qwen/Qwen2-0.5B dair-ai/emotion --words 200 --out words.svg --csv
     """
+    need_package("matplotlib", "study", "drawing")
     from ntpscore.files import write_figure
     from ntpscore.models import load_model
     from ntpscore.study.paper.word_plot import plot_word_projection

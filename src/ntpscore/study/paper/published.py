@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from ntpscore.errors import DataError
+from ntpscore.extras import need_package
 from ntpscore.files import write_figure
 from ntpscore.study.paper.style import grid_of, short_name
 from ntpscore.study.statistics.correlation import (
@@ -117,6 +118,7 @@ def draw_published(table: pd.DataFrame, path: str | Path) -> None:
     Raises:
         OutputError: the file can't be written, or its ending is none that matplotlib knows.
     """
+    need_package("matplotlib", "study", "drawing")
     from matplotlib.figure import Figure
 
     points = load_published()

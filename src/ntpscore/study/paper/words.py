@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ntpscore.core.subspaces import solve_subspaces
 from ntpscore.errors import DataError, ModelError
+from ntpscore.extras import need_package
 from ntpscore.models import LanguageModel, stream_hidden_states
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.scoring.run import score_text
@@ -182,6 +183,7 @@ def tag_words(words: Sequence[str], by_text: Sequence[Sequence[str]]) -> list[Pa
     Source:
         Brill 1992, A simple rule-based part of speech tagger, with the lexicon that TextBlob ships.
     """
+    need_package("textblob", "study", "telling parts of speech")
     sentences = [" ".join(words_of_text) for words_of_text in by_text if words_of_text]
     # The library leaves the files of its lexicon to the garbage collector to close.
     with warnings.catch_warnings():

@@ -5,6 +5,7 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,21 @@ def test_registry_is_printed_as_a_table(
     for word in words:
         assert word in printed
     assert printed.count("Llama-2-7b-hf") <= 1  # a note that several share is printed once
+
+
+@pytest.mark.parametrize(("command", "registered"), [("models", MODELS), ("datasets", DATA_SETS)])
+def test_names_and_hub_ids_stay_whole_in_80_columns(
+    command: str,
+    registered: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run_cli(command) == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    for entry in registered.values():
+        assert {entry.name, entry.hub_id} - {None} <= set(printed.split())
 
 
 @pytest.mark.parametrize("command", ["models", "datasets"])

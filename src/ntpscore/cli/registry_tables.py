@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NUMBERS = {"width", "layers", "parameters", "classes", "train", "test"}
-_WHOLE = {"name", *_NUMBERS}
+_WHOLE = {"name", "hub id", *_NUMBERS}
+_LONG = {"hub id", "columns"}
 
 
 def print_registry(
@@ -42,19 +43,31 @@ def print_registry(
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """One table, or where it is wider than the console a second one of what is longest."""
     notes = list(dict.fromkeys(row["note"] for row in rows if row["note"]))
-    table = Table(**LAYOUT)
-    for heading in rows[0]:
-        justify: Any = "right" if heading in _NUMBERS else "left"
-        table.add_column(heading, justify=justify, no_wrap=heading in _WHOLE, overflow="fold")
-    for row in rows:
-        note = notes.index(row["note"]) + 1 if row["note"] else None
-        table.add_row(*(Text(_cell(value)) for value in {**row, "note": note}.values()))
+    numbered = [
+        {**row, "note": notes.index(row["note"]) + 1 if row["note"] else None} for row in rows
+    ]
+    whole = _table(numbered, list(rows[0]))
+    if console.measure(whole, options=console.options.update(width=1000)).maximum <= console.width:
+        console.print(whole)
+    else:
+        console.print(_table(numbered, [name for name in rows[0] if name not in _LONG]))
+        console.print(_table(numbered, ["name", *(name for name in rows[0] if name in _LONG)]))
     below = Table.grid(padding=(0, 1, 0, 0))
     for number, note in enumerate(notes, 1):
         below.add_row(str(number), Text(note))
-    console.print(table)
     console.print(below)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], headings: Sequence[str]) -> Table:
+    table = Table(**LAYOUT)
+    for heading in headings:
+        justify: Any = "right" if heading in _NUMBERS else "left"
+        table.add_column(heading, justify=justify, no_wrap=heading in _WHOLE, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(row[heading])) for heading in headings))
+    return table
 
 
 def _cell(value: Any) -> str:

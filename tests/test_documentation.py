@@ -3,13 +3,16 @@
 import shlex
 import subprocess
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
+import transformers
 
 from ntpscore import ScoreResult, adapt
 from ntpscore.adapt.methods import METHODS
+from ntpscore.models.load import load_once
 from ntpscore.study.run import runner
 from ntpscore.text import Splits
 from tests.support.adapt_results import make_adapt_result
@@ -46,6 +49,7 @@ def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
     monkeypatch.setattr("ntpscore.load_model", lambda *_, **__: None, raising=False)
     monkeypatch.setattr("ntpscore.report.write.write_report", lambda *_: Path("report.html"))
     monkeypatch.setattr("ntpscore.rank.run.rank_models", lambda *_, **__: make_ranking())
+    monkeypatch.setattr("ntpscore.integrations.trackers.log_to", lambda *_: None)
     # Study files and results are the repository's, cells are not run.
     monkeypatch.setattr(runner, "_run_cell", lambda _: "done")
     return small
@@ -87,9 +91,21 @@ def test_make_target_in_the_documentation_exists(command: str) -> None:
 
 @pytest.mark.parametrize("example", blocks("python"))
 def test_python_in_the_documentation_runs(
-    example: str, result: ScoreResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    example: str,
+    result: ScoreResult,
+    tiny_model_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for kind in (transformers.AutoModelForCausalLM, transformers.AutoTokenizer):
+
+        def load(name: object, *more: object, real=kind.from_pretrained, **keywords: object):
+            return real(tiny_model_dir if name == "Qwen/Qwen2-0.5B" else name, *more, **keywords)
+
+        monkeypatch.setattr(kind, "from_pretrained", load)
+    small = partial(load_once, tiny_model_dir)
+    monkeypatch.setattr("ntpscore.integrations.sklearn.load_once", lambda _, how: small(how))
     names: dict[str, object] = {}
     exec(compile(example, "documentation", "exec"), names)  # noqa: S102
     assert names

@@ -34,4 +34,5 @@ def test_models_stand_by_accuracy_cost_and_in_pairs(article: Article) -> None:
     assert isinstance(metrics, Table)
     by_name = {row[0]: row[1:] for row in metrics.rows}
     assert by_name["leep"] == ["–", "it is not defined"]
+    assert by_name["log_me"] == ["inf (1)", "it has no bound"]
     assert by_name["trans_rate"] == ["250.400 (1)", ""]

@@ -136,7 +136,11 @@ def _metrics(record: dict[str, Any]) -> list[Block]:
 
 
 def _value(row: dict[str, Any]) -> str:
-    return "–" if row["rank"] is None else f"{number(row['value'])} ({_rank(row)})"
+    if row["rank"] is None:
+        return "–"
+    # JSON has no infinity; what has a rank has a value.
+    value = "inf" if row["value"] is None else number(row["value"])
+    return f"{value} ({_rank(row)})"
 
 
 def _remark(by_model: dict[str, dict[str, Any]]) -> str:

@@ -10,12 +10,12 @@
         Object.entries(value).map(([key, one]) => [key, paint(one, /color$/.test(key))]));
     return isColour && typeof value === "string" && value.startsWith("--") ? ink(value) : value;
   };
-  // Names beside a narrow figure take several lines; they are disarmed already.
-  const wrap = (names) => names.map((one) => one.replace(/(.{12,}?) /g, "$1<br>"));
+  // Text of a narrow figure takes several lines; it is disarmed already.
+  const wrap = (text, most) => text.replace(new RegExp(`(.{${most},}?) `, "g"), "$1<br>");
   const axis = (own, isNarrow) => ({
     automargin: true, gridcolor: ink("--rule"), zerolinecolor: ink("--rule"),
-    linecolor: ink("--rule"), ...own, ...(isNarrow && own.ticktext ? { ticktext: wrap(own.ticktext) } : {}),
-    title: { standoff: 10, ...(own.title || {}) },
+    linecolor: ink("--rule"), ...own, ...(isNarrow && own.ticktext ? { ticktext: own.ticktext.map((name) => wrap(name, 12)) } : {}),
+    title: { standoff: 10, ...own.title, text: wrap(own.title?.text ?? "", 16) },
   });
   const draw = (plot) => {
     const { data, layout } = paint(JSON.parse(plot.nextElementSibling.textContent), false);

@@ -1,3 +1,3 @@
 """The version, where packaging and results both read it, installed or not."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"

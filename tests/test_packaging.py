@@ -1,0 +1,51 @@
+"""What the distribution and the repository's own forms hold."""
+
+import re
+import runpy
+import tomllib
+
+import yaml
+
+from ntpscore.version import VERSION
+from tests.support.paths import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_the_index_page_has_no_relative_link() -> None:
+    setup = runpy.run_path(str(ROOT / "setup.py"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    relative = re.compile(r"\]\((?!https?:|#)([^)]+)\)")
+    page = setup["index_page"](readme)
+    assert relative.findall(readme)
+    assert not relative.findall(page)
+    assert page.count("](") == readme.count("](")
+    assert f"]({setup['REPOSITORY']}/raw/main/docs/accuracy.png)" in page
+    assert PROJECT["project"]["urls"]["Repository"] == setup["REPOSITORY"]
+
+
+def test_one_version_and_one_repository_everywhere() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == VERSION
+    assert citation["repository-code"] == PROJECT["project"]["urls"]["Repository"]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\n## [{VERSION}]" in changelog
+
+
+def test_ci_runs_every_python_that_the_package_allows() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    versions = workflow["jobs"]["check"]["strategy"]["matrix"]["python"]
+    named = [
+        line.rpartition(" ")[2]
+        for line in PROJECT["project"]["classifiers"]
+        if re.search(r"Python :: 3\.\d+$", line)
+    ]
+    assert versions == named
+    builds = [f"cp{version.replace('.', '')}-*" for version in versions]
+    assert PROJECT["tool"]["cibuildwheel"]["build"] == builds
+
+
+def test_all_is_every_extra() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    (everything,) = extras["all"]
+    assert set(everything.partition("[")[2].rstrip("]").split(",")) == set(extras) - {"all"}

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-browser slow architectures check lint coverage doctest bench chaos fuzz gpu-check clean
+.PHONY: install demo test test-browser slow architectures check lint coverage doctest docs bench chaos fuzz gpu-check clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -13,7 +13,7 @@ help:  ## list the targets
 $(STAMP): pyproject.toml setup.py constraints.txt $(wildcard src/ntpscore/*/*.c)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lora,study,report,excel]" --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lora,study,report,excel]" --group dev --group docs
 	$(BIN)/python -m pip install --quiet --no-deps --group demo
 	touch $(STAMP)
 
@@ -53,13 +53,16 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint doctest test slow coverage  ## format, lint, types, import contracts, tests, examples
+check: lint doctest docs test slow coverage  ## format, lint, types, import contracts, site, tests, examples
 
 coverage: $(STAMP)  ## what `make test slow` covered: all of the mathematics, nearly all of the rest
 	$(BIN)/python scripts/check_coverage.py
 
 doctest: $(STAMP)  ## the examples in docstrings
 	$(BIN)/python -m pytest -q --doctest-modules src --ignore src/ntpscore/core/prefix_kernels.py  # wants triton
+
+docs: $(STAMP)  ## the documentation as a site in build/site; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage build

@@ -181,7 +181,7 @@ class Moments:
         pooling: what x̄ of a text is: the `mean` of its tokens, as in Algorithm 1, or their `sum`,
             as in the paper's theory.
 
-    Example:
+    Examples:
         >>> import torch
         >>> moments = Moments(layers=1, width=4, n_outputs=2)
         >>> hidden_states = torch.randn(1, 3, 5, 4)  # layers, texts, tokens, width

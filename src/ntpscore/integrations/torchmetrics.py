@@ -33,7 +33,7 @@ class NextTokenPerceptionScore(Metric):
     Attributes:
         moments: what was added, for `score_moments`; it shares the metric's memory.
 
-    Example:
+    Examples:
         >>> metric = NextTokenPerceptionScore(layers=1, width=4, n_outputs=2)
         >>> hidden_states = torch.randn(1, 12, 5, 4)  # layers, texts, tokens, width
         >>> metric.update(hidden_states, torch.ones(12, 5), torch.tensor([0, 1] * 6))

@@ -121,7 +121,7 @@ def rank_models(
     Raises:
         NtpscoreError: bad input, or no model could be ranked; the message says what and where.
 
-    Example:
+    Examples:
         >>> ranking = rank_models("dair-ai/emotion", ["gpt2", "gpt2-medium"])  # doctest: +SKIP
         >>> ranking.standings[["model", "rank", "accuracy"]]  # doctest: +SKIP
     """

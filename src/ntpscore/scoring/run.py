@@ -102,7 +102,7 @@ def score(
     Raises:
         NtpscoreError: bad input; the message says what and where.
 
-    Example:
+    Examples:
         >>> result = score("Qwen/Qwen2-0.5B", "dair-ai/emotion")  # doctest: +SKIP
         >>> result.best["retained"]["layer"]  # doctest: +SKIP
     """

@@ -127,7 +127,7 @@ def load_text(
     Raises:
         DataError: the data can't be found or read, a row is bad, or the labels are unfit.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> frame = pd.DataFrame({"text": ["so good", "so bad"], "label": ["yes", "no"]})
         >>> text = load_text(frame)

@@ -88,7 +88,7 @@ def describe_reading(text: "LabelledText") -> list[str]:
     Args:
         text: from `load_text`.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> from ntpscore.text import load_text
         >>> frame = pd.DataFrame({"text": ["so good", "so bad"], "label": ["yes", "no"]})

@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -105,3 +107,39 @@ def test_what_no_program_can_mend_is_no_bug(
     told = capsys.readouterr().err
     assert re.search(message, told)
     assert "bug" not in told
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks that end with their process")
+def test_temporary_folders_of_killed_processes_are_deleted_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = "from ntpscore.files import TemporaryFolder; import sys, time; f = TemporaryFolder(); "
+    tell = "(f.path / 'x').write_text(''); print(f.path.name, flush=True); time.sleep(60)"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", make + tell], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        for _ in range(2)
+    ]
+    dead, living = (tmp_path / process.stdout.readline().strip() for process in processes)
+    processes[0].kill()
+    processes[0].wait()
+    unknown, link = tmp_path / "ntpscore-before", tmp_path / "ntpscore-link"
+    unknown.mkdir()  # without a lock nobody can tell whose it is
+    link.symlink_to(unknown)
+    assert (dead / "x").exists()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    own = TemporaryFolder()
+    assert not dead.exists()
+    assert (living / "x").exists()
+    assert own.path.exists()
+    assert unknown.exists()
+    assert link.is_symlink()
+    another = TemporaryFolder()  # one's own are none of those
+    assert own.path.exists()
+    assert another.path.exists()
+    processes[1].kill()
+    processes[1].wait()
+    for process in processes:
+        process.stdout.close()

@@ -267,3 +267,24 @@ def test_nothing_that_is_local_touches_the_network(
         with pytest.raises(NtpscoreError):
             load_model(str(wrong))
         assert time.monotonic() - start < 3
+
+
+def test_csv_on_standard_output_quotes_formulas_unless_it_is_raw(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from ntpscore.cli.output import Output
+
+    frame = pd.DataFrame({"model": ["=1+1", "@a", "-x", "plain"], "value": [-1.5, 2.0, 3.0, 4.0]})
+    Output(csv=True).show(lambda _: None, rows=lambda: frame)
+    assert capsys.readouterr().out == "model,value\n'=1+1,-1.5\n'@a,2.0\n'-x,3.0\nplain,4.0\n"
+    Output(csv=True, raw=True).show(lambda _: None, rows=lambda: frame)
+    assert capsys.readouterr().out == "model,value\n=1+1,-1.5\n@a,2.0\n-x,3.0\nplain,4.0\n"
+    with pytest.raises(NtpscoreError, match="give --csv too"):
+        Output(raw=True)
+    assert frame["model"][0] == "=1+1"
+
+
+def test_nothing_writes_csv_for_people_but_through_the_one_helper() -> None:
+    source = Path(__file__).parents[1] / "src"
+    writers = [path for path in source.rglob("*.py") if ".to_csv(" in path.read_text("utf-8")]
+    assert [path.name for path in writers] == ["files.py"]

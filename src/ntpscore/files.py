@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TextIO
+from typing import IO, TYPE_CHECKING, Any, ClassVar, TextIO
 
 from ntpscore.errors import NtpscoreError, OutputError
 
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 _DOTS_PER_INCH = 150
+_TEMPORARY, _OWNER = "ntpscore-", ".owner"
 # What a spreadsheet takes for the start of a formula, and what marks text for it.
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "'")
 _NUMBER = re.compile(r"[+-]?[\d.,]+([eE][+-]?\d+)?")
@@ -54,12 +60,21 @@ def unquote_formula(cell: Any) -> Any:
     return cell[1:] if isinstance(cell, str) and cell.startswith("'") else cell
 
 
-def to_csv(frame: "pd.DataFrame") -> str:
-    """CSV of a table, without its index; a spreadsheet takes no text in it for a formula."""
-    quoted = frame.rename(columns=quote_formula)
-    for name in quoted.select_dtypes(exclude=["number", "bool"]):
-        quoted[name] = quoted[name].map(quote_formula)
-    return str(quoted.to_csv(index=False, lineterminator="\n"))
+def to_csv(frame: "pd.DataFrame", *, raw: bool = False) -> str:
+    """CSV of a table, without its index; a spreadsheet takes no text in it for a formula.
+
+    Args:
+        frame: the table.
+        raw: for programs: text as it is.
+    """
+    if not raw:
+        frame = frame.rename(columns=quote_formula)
+        for name in frame.select_dtypes(exclude=["number", "bool"]):
+            column = frame[name]
+            cells = [quote_formula(cell) for cell in column]
+            # Whole numbers stay whole.
+            frame[name] = type(column)(cells, column.index, dtype=object)
+    return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def read_record(
@@ -132,6 +147,9 @@ def as_output_error(path: Path, advice: str = "") -> Iterator[None]:
 class TemporaryFolder:
     """A folder that is deleted with the last reference to this.
 
+    A process that is killed deletes nothing: its folders are deleted by the next that makes one,
+    since a file in each is locked for as long as its process lives.
+
     Attributes:
         path: where it is.
 
@@ -143,13 +161,15 @@ class TemporaryFolder:
 
     def __init__(self) -> None:
         try:
-            self.path = Path(tempfile.mkdtemp(prefix="ntpscore-"))
+            self.path = Path(tempfile.mkdtemp(prefix=_TEMPORARY))
+            _remove_abandoned(self.path.parent)
+            lock = _lock(self.path)
         except OSError as error:
             raise OutputError(
                 f"there is no place for temporary files ({error.strerror or error}): let TMPDIR "
                 "name a folder that can be written"
             ) from error
-        self._remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        self._remove = weakref.finalize(self, _remove, self.path, lock)
         self._all.add(self)
 
     @classmethod
@@ -157,6 +177,33 @@ class TemporaryFolder:
         """Delete those of this process, which is about to end."""
         for folder in list(cls._all):
             folder._remove()  # noqa: SLF001
+
+
+def _remove(folder: Path, lock: IO[bytes] | None) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if lock is not None:
+        lock.close()
+
+
+def _lock(folder: Path) -> IO[bytes] | None:
+    """A locked file in a temporary folder; it gets its name when it is locked."""
+    if fcntl is None:
+        return None
+    file = (folder / f"{_OWNER}.part").open("wb")
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    (folder / f"{_OWNER}.part").rename(folder / _OWNER)
+    return file
+
+
+def _remove_abandoned(place: Path) -> None:
+    """Delete the temporary folders of this user whose processes have ended."""
+    for folder in place.glob(f"{_TEMPORARY}*") if fcntl is not None else ():
+        with suppress(OSError):  # locked, another's, gone, or of an earlier version, without a lock
+            if folder.lstat().st_uid != os.getuid() or folder.is_symlink():
+                continue
+            with (folder / _OWNER).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
 
 
 @contextmanager

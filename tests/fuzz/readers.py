@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from tests.support.adapt_results import make_adapt_result
+from tests.support.rankings import make_ranking
 from tests.support.score_results import make_moments, make_result
 from tests.support.studies import write_study
 
@@ -219,6 +220,20 @@ def _read_adapted(path: Path) -> object:
     return print_adapt_result(load_adapt_result(path), path, PlainConsole(file=io.StringIO()))
 
 
+def _ranking(folder: Path) -> Path:
+    return make_ranking().save(folder / "a")
+
+
+def _read_ranking(path: Path) -> object:
+    from ntpscore.cli.rank_tables import print_ranking
+    from ntpscore.progress import PlainConsole
+    from ntpscore.rank.result import load_ranking
+
+    ranking = load_ranking(path)
+    print_ranking(ranking, path, PlainConsole(file=io.StringIO()))
+    return ranking.standings, ranking.table()
+
+
 def readers(tiny: Path) -> dict[str, Reader]:
     """All readers by name.
 
@@ -239,6 +254,7 @@ def readers(tiny: Path) -> dict[str, Reader]:
         "head": Reader(_head, _read_head),
         "score result": Reader(_score, _read_score),
         "adapt result": Reader(_adapted, _read_adapted),
+        "ranking": Reader(_ranking, _read_ranking),
         "study": Reader(_study, _read_study),
         "cell": Reader(_cell, _read_cell),
         "calibration": Reader(_calibration, _read_calibration),

@@ -21,16 +21,20 @@ class Output:
     Attributes:
         json: the record, or the rows as a list of objects.
         csv: the rows.
+        raw: write no `'` before text in CSV that a spreadsheet would run.
     """
 
     json: bool = option(False, "Print JSON, and nothing else.")
     csv: bool = option(False, "Print CSV, and nothing else.")
+    raw: bool = option(False, "With --csv: no ' before text that a spreadsheet would run.")
 
     def __post_init__(self) -> None:
         if self.json and self.csv:
             raise NtpscoreError(
                 "--json and --csv can't both have standard output: give one of them"
             )
+        if self.raw and not self.csv:
+            raise NtpscoreError("--raw says how CSV is written: give --csv too")
 
     def show(
         self,
@@ -46,13 +50,13 @@ class Output:
             record: for JSON; the rows if None.
             rows: for CSV.
         """
-        from ntpscore.files import to_json, without_nan
+        from ntpscore.files import to_csv, to_json, without_nan
         from ntpscore.progress import PlainConsole
 
         if self.json:
             content = rows().to_dict(orient="records") if record is None and rows else record
             typer.echo(to_json(without_nan(content)), nl=False)
         elif self.csv and rows is not None:
-            typer.echo(rows().to_csv(index=False, lineterminator="\n"), nl=False)
+            typer.echo(to_csv(rows(), raw=self.raw), nl=False)
         else:
             tables(PlainConsole())

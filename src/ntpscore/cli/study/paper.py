@@ -157,7 +157,7 @@ def words_command(
       ntpscore study words Qwen/Qwen2-0.5B dair-ai/emotion --words 200 --out words.svg --csv
     """
     need_package("matplotlib", "study", "drawing")
-    from ntpscore.files import write_figure
+    from ntpscore.files import to_csv, write_figure
     from ntpscore.models import load_model
     from ntpscore.study.paper.word_plot import plot_word_projection
     from ntpscore.study.paper.words import project_words
@@ -173,7 +173,7 @@ def words_command(
     )
     write_figure(out, figure)
     if csv:
-        typer.echo(table.to_csv(index=False, lineterminator="\n"), nl=False)
+        typer.echo(to_csv(table), nl=False)
 
 
 @takes_options

@@ -76,7 +76,7 @@ def tables_command(
         path = write_summary(results, without or (), permutations=permutations, seed=seed)
         typer.echo(str(path))
         return
-    from ntpscore.files import make_folder, write_text
+    from ntpscore.files import make_folder, to_csv, write_text
     from ntpscore.study.statistics.summary import SummaryConfig
     from ntpscore.study.statistics.tables import StudyTables
 
@@ -90,8 +90,7 @@ def tables_command(
     if out is not None:
         folder = make_folder(out)
         for name, frame in (("summary", summary), ("outcomes", tables.outcomes)):
-            text = frame.to_csv(index=False, lineterminator="\n")
-            write_text(folder / f"{name}.csv", text)
+            write_text(folder / f"{name}.csv", to_csv(frame, raw=output.raw))
     blocks = [outcome_table(tables.outcomes)] if score is None else []
     output.show(lambda _: print_blocks([*blocks, *summary_blocks(summary)]), rows=lambda: summary)
 

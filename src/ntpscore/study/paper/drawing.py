@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ntpscore.core.score_names import FURTHER_SCORES, SCORES
 from ntpscore.errors import DataError, StudyError
-from ntpscore.files import make_folder, write_figure, write_text
+from ntpscore.files import make_folder, to_csv, write_figure, write_text
 from ntpscore.study.paper.loss_plot import plot_training_losses
 from ntpscore.study.paper.paper_tables import probe_against_scratch, score_after_lora
 from ntpscore.study.paper.scatter import (
@@ -102,7 +102,7 @@ def as_csv(frame: pd.DataFrame) -> str:
     """A table of the paper with one line of column names, to two decimals."""
     flat = frame.round(2)
     flat.columns = [" ".join(names) for names in frame.columns]
-    return flat.to_csv(lineterminator="\n")
+    return to_csv(flat.reset_index())
 
 
 def _sweep(tables: StudyTables, score: str, outcome: str, model: str) -> Figure:

@@ -77,7 +77,7 @@ def find_lora_targets(language_model: LanguageModel) -> list[str]:
     fused = getattr(getattr(base, "config", None), "model_type", None) in _FUSED
     for name in of_text:
         parent, _, last = name.rpartition(".")
-        has_state = any(hasattr(base.get_submodule(parent), one) for one in _CONVOLUTIONS)
+        has_state = any(hasattr(base.get_submodule(parent), kind) for kind in _CONVOLUTIONS)
         if not has_state or last not in _STATE_SPACE or parent in with_attention:
             continue
         if not (fused and last == "out_proj"):

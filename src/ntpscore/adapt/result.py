@@ -107,7 +107,7 @@ class AdaptResult:
 
             self.readout.save(work)
             # A folder of weights has the card too, where peft leaves a form to be filled in.
-            cards = [f"{one}/{CARD}" for one in files if (work / one).is_dir()]
+            cards = [f"{name}/{CARD}" for name in files if (work / name).is_dir()]
             if not is_foreign(folder, CARD):
                 cards.append(CARD)
                 files.append(CARD)

@@ -62,8 +62,8 @@ def describe_until(until: dict[str, Any]) -> str:
         return f"--until {until['half_width']:g} was not reached: all {until['of']} texts were read"
     waited_for = {name: until["scores"][name] for name in until["waited_for"]}
     scores = ", ".join(
-        f"{name} {number(one['value'])} ± {number((one['high'] - one['low']) / 2)}"
-        for name, one in waited_for.items()
+        f"{name} {number(score['value'])} ± {number((score['high'] - score['low']) / 2)}"
+        for name, score in waited_for.items()
     )
     return (
         f"read {until['n_texts']} of {until['of']} texts; all of them would give, on layer "
@@ -155,7 +155,7 @@ def best_table(result: "ScoreResult") -> Table:
 def layer_map(result: "ScoreResult") -> Table:
     """By layer: r2 with its controls, and a heat map of `retained` over the grid of k."""
     frame = result.table()
-    kept = frame[frame["score"] == "retained"].pivot_table(
+    retained = frame[frame["score"] == "retained"].pivot_table(
         index="layer", columns="k", values="value", dropna=False
     )
     rows = result.record["layers"]
@@ -172,7 +172,7 @@ def layer_map(result: "ScoreResult") -> Table:
             number(row["r2_adjusted"]),
             number(row["r2_shuffled_mean"]),
             number(row["ols_mse"], 4),
-            heat_line(kept.loc[row["layer"]].to_numpy()),
+            heat_line(retained.loc[row["layer"]].to_numpy()),
             style="bold" if i == top else None,
         )
     return table

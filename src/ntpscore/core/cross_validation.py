@@ -354,8 +354,8 @@ def _scores_of_gram(
     import scipy.linalg  # slow to import
 
     if gram.device.type == "cpu":  # a quarter of the time and half of the memory of torch's
-        found = scipy.linalg.eigh(gram.numpy().T, overwrite_a=True, check_finite=False)
-        values, vectors = map(torch.from_numpy, found)
+        pair = scipy.linalg.eigh(gram.numpy().T, overwrite_a=True, check_finite=False)
+        values, vectors = map(torch.from_numpy, pair)
     else:
         values, vectors = torch.linalg.eigh(gram)
     values = values.clamp(min=0.0)

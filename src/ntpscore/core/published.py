@@ -106,8 +106,8 @@ def _ascending(X: Float[Tensor, "d q"], B: Float[Tensor, "d d"]) -> Float[Tensor
 
     x, b = X.cpu().numpy(), B.cpu().numpy()
     values, vectors = scipy.linalg.eigh(b)
-    kept = values > _CUT_OFF
-    W = vectors[:, kept] * (1 / values[kept] ** 0.5)
-    if kept.any():
+    above = values > _CUT_OFF
+    W = vectors[:, above] * (1 / values[above] ** 0.5)
+    if above.any():
         W = W @ scipy.linalg.eigh(W.T @ (x @ x.T) @ W)[1]
     return torch.from_numpy(W).double()

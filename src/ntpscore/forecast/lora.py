@@ -34,7 +34,7 @@ def forecast_lora(record: Mapping[str, Any], evidence: Evidence | None = None) -
     evidence = evidence or Evidence.load()
     points = evidence.points
     models = ", ".join(points["model"].unique())
-    told = {
+    shared = {
         "rule": evidence.rule,
         "coverage": evidence.coverage,
         "evidence": f"{evidence.source}: LoRA on {points['data'].nunique()} data sets, {models}; "
@@ -45,18 +45,18 @@ def forecast_lora(record: Mapping[str, Any], evidence: Evidence | None = None) -
     accuracy = record.get("accuracy")
     if record["data"]["task"] != "classification":
         reason = f"the evidence is of classes, not of {record['data']['task']}"
-        return {**told, **_NOTHING, "verdict": f"no forecast: {reason}"}
+        return {**shared, **_NOTHING, "verdict": f"no forecast: {reason}"}
     if accuracy is None or not accuracy["readouts"]:
         reason = "it needs the held-out accuracy of frozen features"
-        return {**told, **_NOTHING, "verdict": f"no forecast: {reason}"}
+        return {**shared, **_NOTHING, "verdict": f"no forecast: {reason}"}
     estimate = RULES[evidence.rule](accuracy)
     if estimate is None:
         reason = f"the result has nothing that {evidence.rule} reads"
-        return {**told, **_NOTHING, "verdict": f"no forecast: {reason}"}
+        return {**shared, **_NOTHING, "verdict": f"no forecast: {reason}"}
     reached, low, high = evidence.forecast(estimate)
     frozen = frozen_accuracy(accuracy)
     return {
-        **told,
+        **shared,
         "accuracy": reached,
         "low": low,
         "high": high,

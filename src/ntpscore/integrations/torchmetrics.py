@@ -95,12 +95,12 @@ class NextTokenPerceptionScore(Metric):
             MomentsError: as `score_moments`.
         """
         table = score_moments(self.moments)
-        found = {
+        figures = {
             str(name): torch.stack([scores.values[name] for scores in table.by_layer])
             for name in table.names
         }
         r2 = torch.tensor([scores.r2 for scores in table.by_layer], dtype=torch.float64)
-        return found | {"r2": r2.to(self.device)}
+        return figures | {"r2": r2.to(self.device)}
 
     def merge_state(self, incoming_state: "dict[str, Any] | Metric") -> None:
         """Add the texts of another metric, or of its states; see `torchmetrics.Metric`.

@@ -58,11 +58,11 @@ def log_to(
         NtpscoreError: there is no such tracker, or it is not installed.
     """
     check_tracker(tracker)
-    told = _of_score(result) if isinstance(result, ScoreResult) else _of_adapt(result)
-    parameters = told[2]
+    figures = _of_score(result) if isinstance(result, ScoreResult) else _of_adapt(result)
+    parameters = figures[2]
     name = name or f"{Path(parameters['model']).name} on {Path(parameters['data']).name}"
     write = {"mlflow": _to_mlflow, "wandb": _to_wandb, "tensorboard": _to_tensorboard}[tracker]
-    write(*told, name, Path(folder))
+    write(*figures, name, Path(folder))
 
 
 Metrics = dict[str, float]
@@ -105,7 +105,7 @@ def _of_adapt(result: AdaptResult) -> tuple[Metrics, ByLayer, Parameters]:
 
 
 def _parameters(record: dict[str, Any], data: dict[str, Any], seed: int | None) -> Parameters:
-    told = {
+    figures = {
         "model": record["model"]["id"],
         "revision": record["model"].get("revision"),
         "data": data["id"],
@@ -113,7 +113,7 @@ def _parameters(record: dict[str, Any], data: dict[str, Any], seed: int | None) 
         "seed": seed,
         "ntpscore": record.get("versions", {}).get("ntpscore"),
     }
-    return {key: str(value)[:_LONGEST] for key, value in told.items() if value is not None}
+    return {key: str(value)[:_LONGEST] for key, value in figures.items() if value is not None}
 
 
 def _known(values: Mapping[str, float | None]) -> Metrics:

@@ -161,15 +161,15 @@ def _trainer() -> Trainer:
 
 
 def _figures(record: dict[str, Any], table: pd.DataFrame | None) -> dict[str, float]:
-    found: dict[str, float] = {"r2": record["layers"][-1]["r2"]}
+    figures: dict[str, float] = {"r2": record["layers"][-1]["r2"]}
     if table is not None:
         last = table[table["layer"] == record["settings"]["layers"][-1]]
         middle = last["k"].iloc[(last["k_fraction"] - 0.5).abs().argmin()]
         at = last[last["k"] == middle]
-        found |= dict(zip(at["score"], at["value"], strict=True))
+        figures |= dict(zip(at["score"], at["value"], strict=True))
     accuracy = record["accuracy"]
     if accuracy["frozen"] is not None:
         measure = accuracy["measure"]
         name = "r2_held_out" if measure == "r2" else measure
-        found[name] = accuracy["frozen"][measure]
-    return {name: float(value) for name, value in found.items() if math.isfinite(value)}
+        figures[name] = accuracy["frozen"][measure]
+    return {name: float(value) for name, value in figures.items() if math.isfinite(value)}

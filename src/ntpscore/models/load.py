@@ -162,10 +162,12 @@ def reload_model(model: str, options: ModelOptions, identity: list[str | None]) 
     Raises:
         ModelError: as `load_model`, or its weights, number format or tokenizer are others.
     """
-    found = load_once(model, options)
-    if found.identity != identity:
-        raise ModelError(f"{model} is not the model that was pickled: {found.identity}, {identity}")
-    return found
+    loaded = load_once(model, options)
+    if loaded.identity != identity:
+        raise ModelError(
+            f"{model} is not the model that was pickled: {loaded.identity}, {identity}"
+        )
+    return loaded
 
 
 def _warnings(files: ModelFiles, config: PreTrainedConfig) -> tuple[str, ...]:

@@ -69,8 +69,8 @@ def compare_lost(
 
 
 def _tied(one: Mapping[int, float], other: Mapping[int, float], groups: Sequence[Any]) -> bool:
-    found = compare_lost(one, other, groups)
-    return found is not None and found[1] <= 0 <= found[2]
+    difference = compare_lost(one, other, groups)
+    return difference is not None and difference[1] <= 0 <= difference[2]
 
 
 def rank_values(

@@ -251,10 +251,10 @@ class KeepFeatures:
             return True
         for path in (self._part, self._path):  # complete, but the run was stopped later
             try:
-                note, found = _open(path)
+                note, opened = _open(path)
             except (SafetensorError, OSError, ValueError, KeyError, TypeError):
                 continue
-            if note == self._note and list(found.tensors) == self._places:
+            if note == self._note and list(opened.tensors) == self._places:
                 path.replace(self._part)
                 self._mapped = _Mapped(self._part, mmap.ACCESS_WRITE)
                 return True

@@ -184,16 +184,16 @@ def rate_words(folded: Folded) -> dict[str, Any]:
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
     ]
-    found = []
+    matrices = []
     for part in parts:
         try:
-            found.append(part.fit_transform(texts))
+            matrices.append(part.fit_transform(texts))
         except ValueError:  # no text has a word, or characters between blanks
             continue
     failed = {"n_texts": len(texts), HEADLINES[folded.text.task]: None}
-    if not found:
+    if not matrices:
         return failed
-    joined = hstack(found).tocsr()
+    joined = hstack(matrices).tocsr()
     kernel = torch.empty(len(texts), len(texts), dtype=torch.float64)
     for start in range(0, len(texts), _ROWS):
         part = slice(start, start + _ROWS)

@@ -49,14 +49,14 @@ def judge_features(
     """Judge every readout, and trace the learning curve of the best."""
     if features is None:
         return _nothing("no features were kept (--feature-texts 0)")
-    kept = features.texts
+    chosen = features.texts
 
     def on_place(_: Place) -> None:
         features.release()
         bar.advance(1)
 
     try:
-        folded = Folded(text, seed, kept)
+        folded = Folded(text, seed, chosen)
         bar.start("judging", len(features.places), "readouts")
         accuracy = judge_readouts(
             lambda place: features.get(*place), features.places, folded, on_place
@@ -68,7 +68,7 @@ def judge_features(
     bar.start("learning curve", DRAWS * (len(SHARES) - 1) + 1, "fits")
     best = Place(**accuracy["best"])
     curve = trace_learning_curve(features.get(*best), folded, lambda: bar.advance(1))
-    lost = dict(zip(kept, np.round(held_out, 6).tolist(), strict=True))
+    lost = dict(zip(chosen, np.round(held_out, 6).tolist(), strict=True))
     return Judged(accuracy, curve, mistakes, lost)
 
 

@@ -27,14 +27,14 @@ def find_mistakes(text: LabelledText, estimates: Array) -> dict[str, Any]:
         targets in their own unit; `confidence`: the share of the class among all estimates, none
         of them below 0; of several labels, of the label that is most surely wrong; None of targets.
     """
-    classes, found = text.classes, {}
+    classes, record = text.classes, {}
     rows = np.arange(len(text))
     sure: Array | None = None
     if text.task == "classification":
         true, said = text.labels.astype(np.int64), estimates.argmax(1)
         counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
         np.add.at(counts, (true, said), 1)
-        found["confusion"] = {
+        record["confusion"] = {
             name: {classes[i]: int(row[i]) for i in np.flatnonzero(row)}
             for name, row in zip(classes, counts, strict=True)
         }
@@ -44,7 +44,7 @@ def find_mistakes(text: LabelledText, estimates: Array) -> dict[str, Any]:
         names = [[[classes[i]] for i in column] for column in (true, said)]
     elif text.task == "multilabel":
         has, gets = text.labels > 0.5, estimates > 0.5
-        found["by_label"] = {
+        record["by_label"] = {
             name: {"have": int(a.sum()), "said": int(b.sum()), "right": int((a & b).sum())}
             for name, a, b in zip(classes, has.T, gets.T, strict=True)
         }
@@ -69,4 +69,4 @@ def find_mistakes(text: LabelledText, estimates: Array) -> dict[str, Any]:
             "said": names[1][row],
             "confidence": None if sure is None else float(sure[row]),
         })  # fmt: skip
-    return {**found, "texts": [*kept.values()]}
+    return {**record, "texts": [*kept.values()]}

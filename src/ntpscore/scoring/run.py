@@ -171,7 +171,7 @@ def score_text(
     needed, batch_tokens = _check_memory(language_model, text, len(layers), config)
     with clock("tokenize"):
         tokens = tokenize(text.texts, language_model, config.max_length)
-    if has_scores and all(len(one) == 1 for one in tokens.ids):
+    if has_scores and all(len(ids) == 1 for ids in tokens.ids):
         raise DataError(
             "every text is a single token: there is no next token to predict, so no "
             "autoregressive subspace"
@@ -367,25 +367,25 @@ def _unsaid(n: int, width: int) -> list[str]:
 
 
 def _warnings(text: LabelledText, tokens: TokenizedText) -> list[str]:
-    found = [*text.source.reading.warnings]
+    warnings = [*text.source.reading.warnings]
     n = text.n_groups
     if tokens.truncated:
         longest = max(map(len, tokens.ids))
-        found.append(f"{tokens.truncated} of {len(text)} texts were cut to {longest} tokens")
+        warnings.append(f"{tokens.truncated} of {len(text)} texts were cut to {longest} tokens")
     if text.source.skipped:
         reasons = ", ".join(f"{count} {why}" for why, count in text.source.skipped.items())
-        found.append(f"rows were skipped: {reasons}")
+        warnings.append(f"rows were skipped: {reasons}")
     groups, labels = torch.from_numpy(text.groups), torch.from_numpy(text.labels)
     if n < len(text):
-        found.append(
+        warnings.append(
             f"{len(text)} texts are in {n} independent groups, with which r2_adjusted and shuffles "
             "reckon"
         )
-    kept = share_kept(groups, labels)
-    if kept > _MUCH_KEPT:
-        found.append(
-            f"{kept:.0%} of the texts are in groups that no other can exchange labels with, for "
+    share = share_kept(groups, labels)
+    if share > _MUCH_KEPT:
+        warnings.append(
+            f"{share:.0%} of the texts are in groups that no other can exchange labels with, for "
             "they differ in size and have several labels: shuffled labels are too much like the "
             "true ones"
         )
-    return found
+    return warnings

@@ -36,8 +36,8 @@ def summarise(record: Mapping[str, Any]) -> str:
     warnings = [line for one in record["warnings"] for line in _wrap(f"warning: {one}")]
     room = LINES - len(lines) - len(ends)
     if len(warnings) > room:
-        told = "warning: … all warnings are in result.json and under --scores"
-        warnings = [*warnings[: max(room - 1, 0)], told]
+        rest = "warning: … all warnings are in result.json and under --scores"
+        warnings = [*warnings[: max(room - 1, 0)], rest]
     return "\n".join([*lines, *warnings, *ends])
 
 
@@ -126,7 +126,7 @@ def _row(row: Reached, measure: str) -> str:
     text = f"  {name:{_LABEL - 2}}{show(row.value, measure):>8}"
     if row.low is None or row.high is None:
         return text
-    ends = [show(one, measure).removesuffix(" %") for one in (row.low, row.high)]
+    ends = [show(end, measure).removesuffix(" %") for end in (row.low, row.high)]
     coverage = "" if row.coverage is None else f" ({row.coverage:.0%})".replace("%", " %")
     return f"{text}  {ends[0]} to {ends[1]}{coverage}"
 
@@ -145,8 +145,8 @@ def describe_more_labels(record: Mapping[str, Any]) -> str:
         return "" if curve is None else f"More labels: {curve['reason']}."
     unit = "points" if curve["measure"] == "accuracy" else "hundredths of R²"
     gain, low, high = (100 * curve[name] for name in ("gain", "low", "high"))
-    found = f"{gain:.1f} {unit} ({low:.1f} to {high:.1f})"
-    return f"{curve['more']:,} more labels would add about {found}."
+    gained = f"{gain:.1f} {unit} ({low:.1f} to {high:.1f})"
+    return f"{curve['more']:,} more labels would add about {gained}."
 
 
 def describe_layers(accuracy: Mapping[str, Any], n_layers: int) -> str:

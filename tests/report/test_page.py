@@ -160,5 +160,5 @@ def test_colours_are_told_apart_from_their_ground(scheme: int) -> None:
 
 def test_what_is_missing_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "plotly", None)
-    with pytest.raises(OutputError, match=r"plotly is missing: pip install 'ntpscore\[report\]'"):
+    with pytest.raises(OutputError, match=r"package plotly: pip install 'ntpscore\[report\]'"):
         page.check_packages()

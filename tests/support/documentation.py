@@ -5,7 +5,7 @@ import re
 from tests.support.paths import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _QUOTED = re.compile(
     r"```bash\n(ntpscore study [^\n]*results/[^\n]*)\n```\n\n```text\n(.*?)```", re.DOTALL
 )

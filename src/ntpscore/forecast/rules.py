@@ -40,7 +40,7 @@ def _kernels(accuracy: Accuracy) -> float | None:
 # mean_token: the most of the best layer's mean token, the words alone and the majority; last_token:
 # and of the best layer's last token; kernels: one ridge regression on mean token, last token and
 # words together, at the best layer.
-RULES: Mapping[str, Rule] = {
+RULES: dict[str, Rule] = {
     "mean_token": _most("mean"),
     "last_token": _most("mean", "last"),
     "kernels": _kernels,

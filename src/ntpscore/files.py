@@ -18,7 +18,6 @@ from ntpscore.errors import NtpscoreError, OutputError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
     from torch import Tensor
 
 try:
@@ -26,7 +25,6 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-_DOTS_PER_INCH = 150
 _TEMPORARY, _OWNER = "ntpscore-", ".owner"
 # What a spreadsheet takes for the start of a formula, and what marks text for it.
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "'")
@@ -266,9 +264,3 @@ def open_to_write(path: Path | None) -> Iterator[TextIO]:
     make_folder(path.parent)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         yield file
-
-
-def write_figure(path: str | Path, figure: "Figure") -> None:
-    """Write a figure in the format that the ending gives; see `replacing`."""
-    with replacing(Path(path), ValueError, verb="draw into") as temporary:
-        figure.savefig(temporary, dpi=_DOTS_PER_INCH, bbox_inches="tight")

@@ -17,6 +17,7 @@ from ntpscore.core.scores import ScoreTable, score_moments
 from ntpscore.errors import OutputError
 from ntpscore.scoring.best import find_best
 from ntpscore.scoring.tables import COLUMNS, scores_frame
+from tests.support.drawn import assert_legible
 from tests.support.score_results import SHUFFLES, TEXTS, WIDTH, make_moments, make_result
 
 ROUNDING = 1e-12  # numpy and torch sum in different orders
@@ -170,13 +171,42 @@ def test_plot_draws_layer_by_k(result: ScoreResult) -> None:
     rows = frame[frame["score"] == "expected"]
     drawn = ax.images[0].get_array()
     assert drawn.shape == (2, len(grid_of_k(WIDTH)))
-    np.testing.assert_allclose(
-        drawn, rows.pivot_table(index="layer", columns="k", values="value").to_numpy()
-    )
+    values = rows.pivot_table(index="layer", columns="k", values="value").to_numpy()
+    # Rounding alone: both take a mean of two.
+    np.testing.assert_allclose(drawn, values - values.mean(axis=0), atol=1e-15)
+    low, high = ax.images[0].get_clim()
+    assert -low == high == np.abs(drawn).max()
+    assert_legible(ax.figure)
     ax.figure.savefig("/dev/null", format="png")
     plt.close("all")
     with pytest.raises(OutputError, match="no score 'nonsense'"):
         result.plot("nonsense")
+
+
+def test_accuracy_is_drawn_by_layer_with_its_intervals_beside_words_and_majority(
+    result: ScoreResult,
+) -> None:
+    import matplotlib.pyplot as plt
+
+    ax = result.plot()
+    assert_legible(ax.figure)
+    assert ax.get_ylabel() == "accuracy on texts left aside (%)"
+    assert ax.get_title().startswith("a $model$ on some_data")
+    drawn = {str(line.get_label()): line.get_xydata() for line in ax.lines}
+    of_layers = [name for name in drawn if name.startswith("frozen, ")]
+    assert {*drawn} - {*of_layers} == {"words alone (TF-IDF)", "most frequent class"}
+    assert drawn["words alone (TF-IDF)"][:, 1] == pytest.approx([65, 65])
+    bands = [patch.get_paths()[0].get_extents() for patch in ax.collections]
+    assert len(of_layers) == len(bands) > 0
+    for name, band in zip(of_layers, bands, strict=True):
+        rows = result.accuracy
+        rows = rows[rows["pooling"] == name.removeprefix("frozen, ").removesuffix(" token")]
+        assert drawn[name][:, 1] == pytest.approx(100 * rows["accuracy"])
+        assert band.y0 == pytest.approx(100 * rows["accuracy_low"].min())
+        assert band.y1 == pytest.approx(100 * rows["accuracy_high"].max())
+    (words,) = ax.patches
+    assert (words.get_y(), words.get_height()) == pytest.approx((57, 15))
+    plt.close("all")
 
 
 def test_save_plot_writes_a_picture(result: ScoreResult, tmp_path: Path) -> None:

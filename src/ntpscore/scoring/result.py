@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ntpscore.core.grid import grid_of_k
 from ntpscore.errors import OutputError
-from ntpscore.extras import need_package
-from ntpscore.files import to_csv, write_figure, write_text
+from ntpscore.figures import figure_style, write_figure
+from ntpscore.files import to_csv, write_text
 from ntpscore.result_folder import (
     RECORD,
     UNFINISHED,
@@ -153,6 +153,9 @@ class ScoreResult:
     def plot(self, score: str = "accuracy", ax: "Axes | None" = None) -> "Axes":
         """Draw held-out accuracy by layer, or a heat map of one score, layer by k.
 
+        The map shows how far each layer is above or below the mean of all layers at that k: with k
+        itself every score grows, whatever the layer.
+
         Args:
             score: "accuracy", or one of the six scores.
             ax: where to draw; a new figure if None.
@@ -170,12 +173,13 @@ class ScoreResult:
         Raises:
             OutputError: the file can't be written, or its ending is none that matplotlib knows.
         """
-        need_package("matplotlib", "report", "drawing", OutputError)
-        from matplotlib.figure import Figure
+        from ntpscore.scoring.plot import figure_size
 
-        height = 4.0 if score == "accuracy" else 1.5 + 0.1 * len(self.record["layers"])
-        figure = Figure(figsize=(7, height), layout="constrained")
-        self.plot(score, figure.add_subplot())
+        with figure_style():
+            from matplotlib.figure import Figure
+
+            figure = Figure(figsize=figure_size(self, score))
+            self.plot(score, figure.add_subplot())
         write_figure(path, figure)
 
     def save(

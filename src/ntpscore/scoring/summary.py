@@ -10,7 +10,7 @@ from ntpscore.scoring.advice import next_command
 
 WIDTH, LINES = 80, 25
 NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "r2": "share of variance (R²)"}
-_MAJORITY = {"accuracy": "most frequent class", "macro_f1": "most frequent", "r2": "the mean"}
+MAJORITY = {"accuracy": "most frequent class", "macro_f1": "most frequent", "r2": "the mean"}
 _COLUMNS = {"regression": "targets", "multilabel": "labels"}
 _LABEL = 38
 
@@ -85,7 +85,7 @@ def reached(record: Mapping[str, Any]) -> list[Reached]:
     accuracy, measure = record["accuracy"], record["accuracy"]["measure"]
     best, words = accuracy["best"], accuracy["words"]
     of = "" if words["n_texts"] == accuracy["n_texts"] else f", of {words['n_texts']} texts"
-    rows = [Reached(_MAJORITY[measure], accuracy["majority"].get(measure))]
+    rows = [Reached(MAJORITY[measure], accuracy["majority"].get(measure))]
     rows += [
         Reached(name, *(values.get(f"{measure}{end}") for end in ("", "_low", "_high")))
         for name, values in (

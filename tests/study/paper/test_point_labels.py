@@ -75,8 +75,8 @@ def test_labels_that_are_near_only_leave_out_names_without_room() -> None:
 
 def test_a_label_without_any_free_place_takes_the_one_that_hides_least() -> None:
     # Points a few pixels apart leave no gap as high as a label, but one to the right of them.
-    x, y = (one.ravel() for one in np.meshgrid(np.linspace(0, 1, 12), np.linspace(0, 1, 12)))
-    figure = Figure(figsize=(1.2, 1.2))
+    x, y = (one.ravel() for one in np.meshgrid(np.linspace(0, 1, 8), np.linspace(0, 1, 8)))
+    figure = Figure(figsize=(0.8, 0.8))
     ax = figure.add_axes((0, 0, 1, 1))
     ax.plot(x, y, "o", markersize=4)
     settle_layout(figure)

@@ -3,7 +3,13 @@
 import pytest
 
 from ntpscore.errors import DataError
-from ntpscore.study.paper.published import COLUMNS, correlate_published, load_published
+from ntpscore.study.paper.published import (
+    COLUMNS,
+    correlate_published,
+    load_published,
+    plot_published,
+)
+from tests.support.drawn import assert_legible, names, panels
 from tests.tolerances import PUBLISHED_R
 
 # |r| of accuracy, mse and LoRA gain that the authors' points were said to have.
@@ -51,6 +57,22 @@ def test_without_medical_probe_error_says_about_as_much_of_the_gain() -> None:
     assert gains["r"].mean() == pytest.approx(-0.66, abs=PUBLISHED_R)
     others = table[table["outcome"] != "lora_gain"]
     assert others[["r_probe_error", "r_given_probe_error"]].isna().all(axis=None)
+
+
+def test_the_figure_has_every_point_by_name_and_r_with_its_interval() -> None:
+    table = correlate_published()
+    figure = plot_published(table)
+    assert_legible(figure)
+    gains = load_published().groupby("model", sort=False)
+    for ax, (model, part) in zip(panels(figure), gains, strict=True):
+        every, rest = table[(table["model"] == model) & (table["outcome"] == "lora_gain")]["r"]
+        assert f"r = {every:.2f} (" in ax.get_title()
+        assert f"r = {rest:.2f} (" in ax.get_title()
+        assert sorted(names(ax)) == sorted(name.rpartition("/")[2] for name in part["data"])
+        full, hollow = (line for line in ax.lines if line.get_marker() == "o")
+        assert (len(full.get_xdata()), len(hollow.get_xdata())) == (11, 1)
+        gain = 100 * part.loc[part["data"].str.contains("medical"), "lora_gain"]
+        assert hollow.get_ydata() == pytest.approx(gain.to_numpy())
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_a_model_without_outcomes_has_a_panel_that_says_so() -> None:
         assert reason in text.get_text()
 
 
-def test_five_models_wrap_into_two_blocks_and_leave_the_rest_empty() -> None:
+def test_five_models_wrap_into_three_blocks_and_leave_the_rest_empty() -> None:
     scores, outcomes = make_study()
     many = [f"m{i}" for i in range(5)]
     scores, outcomes = (
@@ -96,7 +96,7 @@ def test_five_models_wrap_into_two_blocks_and_leave_the_rest_empty() -> None:
         for table in (scores, outcomes)
     )
     figure = plot_accuracy_against_score(scores, outcomes, score="r2")
-    assert len(figure.axes) == 16
+    assert len(figure.axes) == 12
     assert len(panels(figure)) == 10
 
 

@@ -157,7 +157,8 @@ def words_command(
       ntpscore study words Qwen/Qwen2-0.5B dair-ai/emotion --words 200 --out words.svg --csv
     """
     need_package("matplotlib", "study", "drawing")
-    from ntpscore.files import to_csv, write_figure
+    from ntpscore.figures import write_figure
+    from ntpscore.files import to_csv
     from ntpscore.models import load_model
     from ntpscore.study.paper.word_plot import plot_word_projection
     from ntpscore.study.paper.words import project_words
@@ -227,11 +228,12 @@ def published_command(
 
       ntpscore study published --figure published.png
     """
-    from ntpscore.study.paper.published import correlate_published, draw_published
+    from ntpscore.figures import write_figure
+    from ntpscore.study.paper.published import correlate_published, plot_published
 
     table = correlate_published(without, seed=seed)
     if figure is not None:
-        draw_published(table, figure)
+        write_figure(figure, plot_published(table))
     output.show(lambda _: print_blocks(published_blocks(table)), rows=lambda: table)
 
 

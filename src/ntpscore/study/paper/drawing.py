@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from ntpscore.core.score_names import FURTHER_SCORES, SCORES
 from ntpscore.errors import DataError, StudyError
-from ntpscore.files import make_folder, to_csv, write_figure, write_text
+from ntpscore.figures import write_figure
+from ntpscore.files import make_folder, to_csv, write_text
 from ntpscore.study.paper.loss_plot import plot_training_losses
 from ntpscore.study.paper.paper_tables import probe_against_scratch, score_after_lora
 from ntpscore.study.paper.scatter import (

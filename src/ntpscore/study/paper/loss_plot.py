@@ -1,29 +1,25 @@
 """The paper's Figure S1: training losses."""
 
+import math
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from ntpscore.errors import DataError
-from ntpscore.study.paper.style import (
-    COLOURS,
-    DASHES,
-    LABEL_SIZE,
-    PANEL,
-    TICK_SIZE,
-    TITLE_SIZE,
-)
+from ntpscore.figures import DASHES, PAGE, in_style, palette
 from ntpscore.study.statistics.correlation import Values
 from ntpscore.study.statistics.sweep import check_columns
 
+_PER_ROW = 4
 _METHODS = ("probe", "lora", "scratch")
 _LOSS_COLUMNS = ("model", "data", "method", "step", "loss")
 
 
+@in_style
 def plot_training_losses(losses: pd.DataFrame) -> Figure:
-    """Draw training losses, a panel per method and a line per data set.
+    """Draw training losses, a panel per data set and a line per method.
 
     A line is the mean over models and seeds, between the first and the last step that all of them
     have.
@@ -42,32 +38,33 @@ def plot_training_losses(losses: pd.DataFrame) -> Figure:
     if unknown or losses.empty:
         got = f"of {', '.join(unknown)}" if unknown else "none"
         raise DataError(f"losses of {', '.join(_METHODS)} are drawn: got {got}")
-    methods = [method for method in _METHODS if (losses["method"] == method).any()]
-    styles = {
-        name: {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]}
-        for i, name in enumerate(losses["data"].unique())
-    }
-    figure = Figure(figsize=(4.0 * len(methods) + 1.4, PANEL[1]), layout="constrained")
-    axes = figure.subplots(1, len(methods), squeeze=False)[0]
+    names = list(losses["data"].unique())
+    width = min(len(names), _PER_ROW)
+    rows = math.ceil(len(names) / width)
+    figure = Figure(figsize=(0.4 + (PAGE - 0.4) / _PER_ROW * width, 0.8 + 1.45 * rows))
+    axes = figure.subplots(rows, width, sharex=True, squeeze=False).flat
     lines: dict[str, Line2D] = {}
-    for ax, method in zip(axes, methods, strict=True):
-        of_method = losses[losses["method"] == method]
-        for name, of_data in of_method.groupby("data", sort=False):
-            steps, loss = _mean_curve(of_data)
+    for ax, name in zip(axes, names, strict=False):
+        for method, colour, dash in zip(_METHODS, palette(), DASHES, strict=False):
+            runs = losses[(losses["data"] == name) & (losses["method"] == method)]
+            if runs.empty:
+                continue
+            steps, loss = _mean_curve(runs)
             marker = "." if len(steps) < 3 else None
-            (line,) = ax.plot(steps, loss, linewidth=1.2, marker=marker, **styles[str(name)])
-            lines.setdefault(str(name), line)
-        models = of_method["model"].nunique()
-        ax.set_title(
-            f"{method}: mean of {models} model{'s' if models > 1 else ''}", fontsize=TITLE_SIZE
-        )
-        ax.set_xlabel("training step", fontsize=LABEL_SIZE)
-        ax.set_ylabel("cross-entropy of training texts (nats)", fontsize=LABEL_SIZE)
+            (lines[method],) = ax.plot(
+                steps, loss, color=colour, linestyle=dash, marker=marker, linewidth=1
+            )
+        ax.set_title(str(name))
         ax.set_ylim(bottom=0)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.tick_params(labelsize=TICK_SIZE)
-    handles = [lines[name] for name in styles]
-    figure.legend(handles, list(styles), loc="outside right center", fontsize=7, frameon=False)
+        ax.locator_params(axis="x", nbins=3, integer=True)
+        ax.tick_params(labelbottom=True)
+    for ax in list(axes)[len(names) :]:
+        ax.set_visible(False)
+    figure.supxlabel("training step", fontsize="medium")
+    figure.supylabel("cross-entropy of training texts (nats)", fontsize="medium")
+    models = {method: losses.loc[losses["method"] == method, "model"].nunique() for method in lines}
+    labels = [f"{method} (mean of {n} model{'s' * (n > 1)})" for method, n in models.items()]
+    figure.legend(list(lines.values()), labels, loc="outside upper center", ncols=len(lines))
     return figure
 
 

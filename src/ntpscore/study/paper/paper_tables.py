@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ntpscore.errors import DataError
-from ntpscore.study.paper.style import PERCENT
+from ntpscore.figures import PERCENT
 from ntpscore.study.statistics.sweep import OUTCOME_COLUMNS, SCORE_COLUMNS, at_last_layer
 from ntpscore.study.statistics.tables import pick_columns
 

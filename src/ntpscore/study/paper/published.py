@@ -1,14 +1,13 @@
 """The 96 points that the paper's authors published, run through our statistics."""
 
 from importlib.resources import files
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ntpscore.errors import DataError
 from ntpscore.extras import need_package
-from ntpscore.files import write_figure
-from ntpscore.study.paper.style import grid_of, short_name
+from ntpscore.figures import GREY, PERCENT, palette
 from ntpscore.study.statistics.correlation import (
     bootstrap_interval,
     partial_spearman,
@@ -16,6 +15,12 @@ from ntpscore.study.statistics.correlation import (
     spearman,
 )
 from ntpscore.study.statistics.sweep import FEWEST_DATA_SETS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ntpscore.study.paper.scatter import LabelledPoints
 
 # What each figure sets its own score against.
 _FIGURES = {
@@ -109,37 +114,40 @@ def correlate_published(without: str = "medical", *, seed: int = 0) -> pd.DataFr
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def draw_published(table: pd.DataFrame, path: str | Path) -> None:
+def plot_published(table: pd.DataFrame) -> "Figure":
     """Draw the published score against the LoRA gain, a panel per model.
 
-    Data sets that the table also leaves out are open circles. The scores of different panels are on
-    no common scale.
+    Data sets that the table also leaves out are open circles; titles have r with its 95 % bootstrap
+    interval. The scores of different panels are on no common scale.
 
-    Raises:
-        OutputError: the file can't be written, or its ending is none that matplotlib knows.
+    Args:
+        table: as `correlate_published` returns it.
     """
     need_package("matplotlib", "study", "drawing")
-    from matplotlib.figure import Figure
+    from ntpscore.study.paper.scatter import draw_models, short_name
 
     points = load_published()
-    open_circle = _named(points, str(table["without"].iloc[-1]))
-    models = points["model"].unique()
-    rows, width = grid_of(len(models))
-    figure = Figure(figsize=(11, 2.7 * rows), layout="constrained")
-    panels = figure.subplots(rows, width, sharey=True, squeeze=False).flat
-    for model, ax in zip(models, panels, strict=True):
+    left_out = str(table["without"].iloc[-1])
+    open_circle = _named(points, left_out)
+
+    def panel(ax: "Axes", model: str) -> "LabelledPoints":
         part = points[points["model"] == model]
-        left_out = open_circle[part.index]
-        ax.axhline(0, color="0.8", linewidth=0.8)
-        for subset, face in ((part[~left_out], "C0"), (part[left_out], "none")):
-            ax.scatter(subset["ntps_fig3"], subset["lora_gain"], facecolors=face, edgecolors="C0")
-        rows_of = table[(table["model"] == model) & (table["outcome"] == "lora_gain")]
-        every, rest = rows_of.sort_values("without")["r"]
-        ax.set_title(f"{short_name(model)}\nr = {every:.2f}, without ○ {rest:.2f}", fontsize=9)
-        ax.set_xlabel("published score")
-    for row in range(rows):
-        figure.axes[row * width].set_ylabel("LoRA gain")
-    write_figure(path, figure)
+        x, y = part["ntps_fig3"].to_numpy(), PERCENT * part["lora_gain"].to_numpy()
+        hollow = open_circle[part.index].to_numpy()
+        ax.axhline(0, color=GREY, alpha=0.5, linewidth=0.6)
+        ax.plot(x[~hollow], y[~hollow], "o", color=palette()[0])
+        ax.plot(x[hollow], y[hollow], "o", color=palette()[0], fillstyle="none")
+        rows = table[(table["model"] == model) & (table["outcome"] == "lora_gain")]
+        every, rest = (
+            f"r = {row.r:.2f} ({row.low:.2f} to {row.high:.2f})"
+            for row in rows.sort_values("without").itertuples()
+        )
+        ax.set_title(f"{short_name(model)}: {every}\nwithout {left_out} (○) {rest}")
+        ax.set_xlabel("published score (share)")
+        ax.set_ylabel("LoRA gain (percentage points)")
+        return x, y, part["data"].map(short_name).tolist()
+
+    return draw_models(list(points["model"].unique()), [panel])
 
 
 def _named(points: pd.DataFrame, part: str) -> "pd.Series[bool]":

@@ -11,18 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ntpscore.errors import DataError
+from ntpscore.figures import GREY, PAGE, PERCENT, in_style, palette
 from ntpscore.study.paper.point_labels import label_points, settle_layout
-from ntpscore.study.paper.style import (
-    COLOURS,
-    GREY,
-    LABEL_SIZE,
-    PANEL,
-    PERCENT,
-    TICK_SIZE,
-    TITLE_SIZE,
-    grid_of,
-    short_name,
-)
 from ntpscore.study.statistics.correlation import Values, spearman
 from ntpscore.study.statistics.selection import best_configuration, correlations
 from ntpscore.study.statistics.summary import fixed_configuration
@@ -32,9 +22,9 @@ from ntpscore.study.statistics.tables import pick_columns
 Choice = Literal["best", "fixed"]
 # How an outcome is labelled, and what it is multiplied with.
 _OUTCOME_AXES = {
-    "ols_mse": ("mean squared error of least squares\n(one-hot labels, training)", 1.0),
+    "ols_mse": ("mean squared error of\nleast squares (training texts)", 1.0),
     "logistic_accuracy": ("accuracy of logistic regression\n(% of training texts)", PERCENT),
-    "lora_gain": ("LoRA gain (percentage points of test texts)", PERCENT),
+    "lora_gain": ("LoRA gain\n(percentage points of test texts)", PERCENT),
 }
 
 
@@ -47,8 +37,9 @@ class _Chosen(NamedTuple):
 
 
 # What a panel holds, for the labels, which come last of all: x, y and names.
-_LabelledPoints = tuple[Values, Values, Sequence[str]]
-_Panel = Callable[[Axes, str], _LabelledPoints]
+LabelledPoints = tuple[Values, Values, Sequence[str]]
+Panel = Callable[[Axes, str], LabelledPoints]
+_PER_ROW, _HEIGHT = 2, 2.7
 
 
 def plot_accuracy_against_score(
@@ -111,7 +102,7 @@ def plot_gain_against_score(
 def _draw_figure(
     scores: pd.DataFrame,
     outcomes: pd.DataFrame,
-    panels: Sequence[tuple[Callable[[Axes, _Chosen], _LabelledPoints], str]],
+    panels: Sequence[tuple[Callable[[Axes, _Chosen], LabelledPoints], str]],
     score: str,
     choice: Choice,
     k_fraction: float,
@@ -123,12 +114,12 @@ def _draw_figure(
         raise DataError(f"the scores hold no score {score!r}")
     reached = pick_columns(outcomes, OUTCOME_COLUMNS, "outcomes")
 
-    def panel(draw: Callable[[Axes, _Chosen], _LabelledPoints], outcome: str) -> _Panel:
+    def panel(draw: Callable[[Axes, _Chosen], LabelledPoints], outcome: str) -> Panel:
         return lambda ax, model: draw(
             ax, _choose(picked, reached, score, outcome, model, choice, k_fraction)
         )
 
-    return _draw_models(list(picked["model"].unique()), [panel(*each) for each in panels])
+    return draw_models(list(picked["model"].unique()), [panel(*each) for each in panels])
 
 
 def _choose(
@@ -157,15 +148,27 @@ def _choose(
     return _Chosen(sweep, configuration, ", ".join([*at, note]))
 
 
-def _draw_models(models: Sequence[str], panels: Sequence[_Panel]) -> Figure:
-    """A column per model, wrapped after four, with one panel of each kind below the other."""
-    blocks, width = grid_of(len(models))
-    rows = blocks * len(panels)
-    figure = Figure(figsize=(PANEL[0] * width, PANEL[1] * rows), layout="constrained")
+@in_style
+def draw_models(models: Sequence[str], panels: Sequence[Panel]) -> Figure:
+    """Draw a column per model, wrapped after two, with one panel of each kind below the other.
+
+    Args:
+        models: their names.
+        panels: each draws into axes what there is of a model, and returns the points to label.
+
+    Returns:
+        A figure; a panel that can't be drawn says why.
+
+    Raises:
+        DataError: no panel can be drawn.
+    """
+    width = min(len(models), _PER_ROW)
+    rows = math.ceil(len(models) / _PER_ROW) * len(panels)
+    figure = Figure(figsize=(PAGE / _PER_ROW * width, _HEIGHT * rows))
     axes = figure.subplots(rows, width, squeeze=False)
-    drawn: list[tuple[Axes, _LabelledPoints]] = []
+    drawn: list[tuple[Axes, LabelledPoints]] = []
     reasons = []
-    for place in range(blocks * width):
+    for place in range(axes.size // len(panels)):
         column = axes[place // width * len(panels) :, place % width][: len(panels)]
         for ax, draw in zip(column, panels, strict=True):
             if place >= len(models):
@@ -178,46 +181,49 @@ def _draw_models(models: Sequence[str], panels: Sequence[_Panel]) -> Figure:
                 _write_reason(ax, models[place], reasons[-1])
     if not drawn:
         raise DataError(f"no panel can be drawn: {reasons[0]}")
+    for ax, _ in drawn:
+        ax.margins(0.16)
+        ax.locator_params(nbins=5)
     settle_layout(figure)
     for ax, (x, y, names) in drawn:
         label_points(ax, x, y, names)
     return figure
 
 
-def _draw_correlation(ax: Axes, chosen: _Chosen) -> _LabelledPoints:
+def short_name(model: str) -> str:
+    """The name of a model without that of its owner."""
+    return model.rpartition("/")[2]
+
+
+def _draw_correlation(ax: Axes, chosen: _Chosen) -> LabelledPoints:
     x = chosen.sweep.values[0, chosen.configuration]
     return _scatter(ax, chosen.sweep, x, f"{chosen.sweep.score} (share)", chosen.note)
 
 
-def _draw_probe_error(ax: Axes, chosen: _Chosen) -> _LabelledPoints:
+def _draw_probe_error(ax: Axes, chosen: _Chosen) -> LabelledPoints:
     if chosen.sweep.probe_error is None:
         raise DataError("the accuracy of the probe is missing: its error is not known")
     x = PERCENT * chosen.sweep.probe_error[0]
     return _scatter(ax, chosen.sweep, x, "error of the probe\n(% of test texts)", "no choice")
 
 
-def _scatter(ax: Axes, sweep: Sweep, x: Values, name: str, note: str) -> _LabelledPoints:
+def _scatter(ax: Axes, sweep: Sweep, x: Values, name: str, note: str) -> LabelledPoints:
     label, scale = _OUTCOME_AXES[sweep.outcome]
     y = scale * sweep.outcomes[0]
     if np.ptp(x) > 0:
         slope, intercept = np.polyfit(x - x.mean(), y, 1)
         ends = np.array([x.min(), x.max()])
         ax.plot(ends, intercept + slope * (ends - x.mean()), "--", color=GREY, linewidth=1)
-    ax.plot(x, y, "o", markersize=4, color=COLOURS[0])
-    ax.margins(0.16)
-    ax.tick_params(labelsize=TICK_SIZE)
-    title = f"{short_name(sweep.models[0])}\nr = {spearman(x, y):.2f}; {note}"
-    ax.set_title(title, fontsize=TITLE_SIZE, parse_math=False)
-    ax.set_xlabel(name, fontsize=LABEL_SIZE, parse_math=False)
-    ax.set_ylabel(label, fontsize=LABEL_SIZE)
+    ax.plot(x, y, "o", color=palette()[0])
+    ax.set_title(f"{short_name(sweep.models[0])}\nr = {spearman(x, y):.2f}; {note}")
+    ax.set_xlabel(name)
+    ax.set_ylabel(label)
     return x, y, sweep.data
 
 
 def _write_reason(ax: Axes, model: str, reason: str) -> None:
-    ax.set_title(short_name(model), fontsize=TITLE_SIZE, parse_math=False)
-    ax.text(
-        0.5, 0.5, fill(f"not drawn: {reason}", 38), transform=ax.transAxes, ha="center",
-        va="center", fontsize=7, parse_math=False,
-    )  # fmt: skip
+    ax.set_title(short_name(model))
+    text = fill(f"not drawn: {reason}", 38)
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=7)
     ax.set_xticks([])
     ax.set_yticks([])

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from ntpscore.errors import DataError
-from ntpscore.study.paper.style import LABEL_SIZE, TICK_SIZE, TITLE_SIZE
+from ntpscore.figures import PAGE, in_style
 from ntpscore.study.statistics.correlation import Values
 
 
+@in_style
 def plot_sweep(
     layers: Sequence[int] | npt.NDArray[np.int64],
     k_fractions: Sequence[float] | Values,
@@ -47,18 +48,12 @@ def plot_sweep(
     values = grid.to_numpy(dtype=np.float64)
     oriented = np.where(np.isnan(values), -np.inf, sign * values)
     best = divmod(int(oriented.argmax()), values.shape[1])
-    figure = Figure(
-        figsize=(1.8 + 0.32 * max(values.shape[1], 12), 2.3 + 0.16 * max(values.shape[0], 8)),
-        layout="constrained",
-    )
+    figure = Figure(figsize=(PAGE, 1.9 + 0.11 * max(len(grid), 8)))
     ax = figure.subplots()
     ax.set_facecolor("0.9")
     ax.patch.set(hatch="///", edgecolor="0.6")
-    # One hue's worth of luminance from -1 to 1, so that grey tells the sign too.
-    image = ax.imshow(values, origin="lower", aspect="auto", vmin=-1, vmax=1, cmap="cividis")
-    bar = figure.colorbar(image, ax=ax)
-    bar.set_label("Spearman's r (-1 to 1)", fontsize=LABEL_SIZE)
-    bar.ax.tick_params(labelsize=TICK_SIZE)
+    image = ax.imshow(values, origin="lower", aspect="auto", vmin=-1, vmax=1, cmap="RdBu_r")
+    figure.colorbar(image, ax=ax).set_label("Spearman's r (-1 to 1)")
     marks = {"best": (best, {"marker": "*", "markersize": 11, "markerfacecolor": "black"})}
     fixed = np.flatnonzero(np.abs(grid.columns.to_numpy(dtype=np.float64) - k_fraction) < 1e-6)
     if len(fixed):
@@ -68,14 +63,15 @@ def plot_sweep(
         at = f"layer {grid.index[row]}, k/d {grid.columns[column]:.2f}"
         label = f"{name}: {at}, r = {values[row, column]:.2f}"
         _mark(ax, column, row, label=label, **style)
-    ax.set_xticks(range(len(grid.columns)), [f"{k:.2f}" for k in grid.columns], rotation=90)
+    step = math.ceil(values.shape[1] / 12)
+    columns = range(step - 1, values.shape[1], step)
+    ax.set_xticks(columns, [f"{grid.columns[i]:.2f}" for i in columns])
     step = math.ceil(len(grid) / 16)
     ax.set_yticks(range(0, len(grid), step), [str(layer) for layer in grid.index[::step]])
-    ax.tick_params(labelsize=TICK_SIZE)
-    ax.set_xlabel("k / d (share of the width)", fontsize=LABEL_SIZE)
-    ax.set_ylabel("layer (0: embedding)", fontsize=LABEL_SIZE)
-    ax.set_title(title, fontsize=TITLE_SIZE, parse_math=False)
-    figure.legend(loc="outside lower center", fontsize=8, frameon=False)
+    ax.set_xlabel("k / d (share of the width)")
+    ax.set_ylabel("layer (0: embedding)")
+    ax.set_title(title)
+    figure.legend(loc="outside lower center", labelspacing=1)
     return figure
 
 
@@ -106,4 +102,4 @@ def _mark(ax: Axes, x: float, y: float, **style: Any) -> None:
     """A mark with a white and a dark rim, which shows on light and dark."""
     rim = withStroke(linewidth=3, foreground="black")
     style |= {"markeredgecolor": "white", "markeredgewidth": 1.2, "path_effects": [rim]}
-    ax.plot([x], [y], linestyle="none", **style)
+    ax.plot([x], [y], linestyle="none", clip_on=False, **style)

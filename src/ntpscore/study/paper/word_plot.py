@@ -10,13 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ntpscore.errors import DataError
+from ntpscore.figures import GREY, MARKERS, PAGE, in_style, palette
 from ntpscore.study.paper.point_labels import label_points, settle_layout
-from ntpscore.study.paper.style import COLOURS, GREY, MARKERS
 from ntpscore.study.statistics.correlation import Values
 
 _UNDECIDED = ("unclear", "other")
 
 
+@in_style
 def plot_word_projection(
     words: Sequence[str],
     projections: Mapping[str, npt.ArrayLike],
@@ -50,7 +51,7 @@ def plot_word_projection(
     }
     if any(len(group) != len(names) for group in groups.values()):
         raise DataError(f"{len(names)} words need an emotion and a part of speech each")
-    figure = Figure(figsize=(10, 9.4), layout="constrained")
+    figure = Figure(figsize=(PAGE, PAGE))
     axes = figure.subplots(2, 2, sharex="row", sharey="row")
     subspaces = {"U": "perception", "V": "next token"}
     for row, (symbol, meaning) in zip(axes, subspaces.items(), strict=True):
@@ -65,14 +66,13 @@ def plot_word_projection(
         for ax, (kind, group) in zip(row, groups.items(), strict=True):
             _draw_groups(ax, points, group)
             ax.margins(0.08)
-            ax.set_title(f"{symbol}ᵀx, {meaning}: by {kind}", fontsize=10)
+            ax.set_title(f"{symbol}ᵀx, {meaning}: by {kind}")
             ax.set_xlabel(f"column 1 of {symbol} (no unit)")
             ax.set_ylabel(f"column 2 of {symbol} (no unit)")
     for column, kind in enumerate(groups):
         handles, labels = axes[1, column].get_legend_handles_labels()
         axes[1, column].legend(
-            handles, labels, title=kind, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4,
-            fontsize=8, title_fontsize=8, frameon=False,
+            handles, labels, title=kind, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3,
         )  # fmt: skip
     settle_layout(figure)
     for row, symbol in zip(axes, subspaces, strict=True):
@@ -84,20 +84,21 @@ def plot_word_projection(
 
 def _draw_groups(ax: Axes, points: Values, group: Sequence[str]) -> None:
     """Points of a colour and a shape per group; small and grey for words that belong to none."""
+    colours = palette()
     counts = pd.Series(group).value_counts()
     kinds = [str(kind) for kind in counts.index if kind not in _UNDECIDED]
     for kind in (*kinds, *_UNDECIDED):
         rows = np.array([name == kind for name in group])
         if not rows.any():
             continue
-        style: dict[str, Any] = {"marker": ".", "color": GREY, "markersize": 4}
+        style: dict[str, Any] = {"marker": ".", "color": GREY, "markersize": 3}
         if kind in kinds:
             i = kinds.index(kind)
             style = {
                 "marker": MARKERS[i % len(MARKERS)],
-                "color": COLOURS[i % len(COLOURS)],
-                "markersize": 4.5,
+                "color": colours[i % len(colours)],
+                "markersize": 3.5,
                 # A second round of colours and shapes is hollow.
-                "fillstyle": "full" if i < len(COLOURS) else "none",
+                "fillstyle": "full" if i < len(colours) else "none",
             }
         ax.plot(points[rows, 0], points[rows, 1], linestyle="none", label=kind, **style)

@@ -7,8 +7,15 @@ import pytest
 
 from ntpscore.errors import StudyError
 from ntpscore.study.paper.drawing import draw_study
+from ntpscore.study.paper.loss_plot import plot_training_losses
+from ntpscore.study.paper.scatter import (
+    plot_accuracy_against_score,
+    plot_gain_against_score,
+)
 from ntpscore.study.statistics.tables import StudyTables, losses_table, outcomes_table, scores_table
 from tests.support import studies
+from tests.support.drawn import assert_legible, names, panels
+from tests.support.paths import ROOT
 from tests.support.studies import patch_records
 
 
@@ -52,3 +59,16 @@ def test_scores_before_lora_are_those_of_the_seeds_that_were_scored_again() -> N
     assert before[before["score"] == "retained"]["value"].tolist() == pytest.approx(of_one)
     assert losses_table(kept).empty
     assert set(outcomes_table(kept)["seed"]) == {0, 1}
+
+
+@pytest.mark.slow
+def test_figures_of_our_own_study_can_be_read() -> None:
+    tables = StudyTables.load(ROOT / "results" / "smollm2")
+    for plot in (plot_accuracy_against_score, plot_gain_against_score):
+        figure = plot(tables.scores, tables.outcomes, score="published")
+        assert_legible(figure)
+        assert len(panels(figure)) == 4
+        assert all(len(names(ax)) == 12 for ax in panels(figure))
+    losses = plot_training_losses(tables.losses)
+    assert_legible(losses)
+    assert len(panels(losses)) == 12

@@ -51,7 +51,8 @@ def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
     monkeypatch.setattr("ntpscore.rank.run.rank_models", lambda *_, **__: make_ranking())
     monkeypatch.setattr("ntpscore.integrations.trackers.log_to", lambda *_: None)
     # Study files and results are the repository's, cells are not run.
-    monkeypatch.setattr(runner, "_run_cell", lambda _: "done")
+    for run in ("_run_here", "_run_on_ray"):
+        monkeypatch.setattr(runner, run, lambda *_: ())
     return small
 
 

@@ -96,6 +96,16 @@ Calibration = Annotated[
     ),
 ]
 
+RayCluster = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Share the work out to a Ray cluster: HOST:PORT, auto for this machine's own, local "
+        "to start one here.",
+    ),
+]
+
 
 def check_tracker_named(name: str | None) -> str | None:
     """The name of a tracker that is installed.

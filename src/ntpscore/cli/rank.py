@@ -97,6 +97,7 @@ def rank_command(
         ),
     ] = "both",
     calibration: options.Calibration = None,
+    ray: options.RayCluster = None,
 ) -> None:
     """Parse, rank, print."""
     from ntpscore.cli.rank_tables import print_ranking
@@ -113,6 +114,7 @@ def rank_command(
         metric=metric,
         all_metrics=all_metrics,
         calibration=calibration,
+        ray=ray,
         progress=True,
     )
     output.show(

@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from ntpscore.rank.values import (
     explain_failure,
     places_of,
 )
+from ntpscore.ray_tasks import Lost, Task, run_tasks
 from ntpscore.reading.reader import check_layers
 from ntpscore.result_folder import checksum, hold_folder, read_sealed, seal
 from ntpscore.scoring.arguments import check_order, options_record, read_text, take_model
@@ -80,6 +81,7 @@ def rank_models(
     all_metrics: bool = False,
     layer: LayerChoice = "both",
     calibration: str | Path | None = None,
+    ray: str | None = None,
     progress: bool | None = None,
     **keywords: Any,
 ) -> RankResult:
@@ -112,6 +114,8 @@ def rank_models(
             then accuracy and the six scores are of that layer too, and `leep` is defined on the
             last layer only.
         calibration: see `score`.
+        ray: the address of a Ray cluster to rank the models on, see `run_tasks`; None ranks them
+            here, one after the other.
         progress: show progress bars on standard error; None means if it is a terminal.
         keywords: any option of `ScoreConfig`, `TextOptions` or `ModelOptions` by its name.
 
@@ -137,6 +141,8 @@ def rank_models(
     check_order(models, data, "data, then models")
     if any(isinstance(model, LanguageModel) for model in models):
         refuse_late(model_options, "models that were loaded before")
+        if ray is not None:
+            raise NtpscoreError("--ray needs models by their names: these are loaded here already")
     evidence = Evidence.load(calibration)
     start = time.perf_counter()
     with nullcontext() if out is None else hold_folder(out) as folder:
@@ -151,18 +157,16 @@ def rank_models(
         one = _OneModel(text, config, model_options, settings, evidence, progress)
         ranked: dict[str, _Ranked] = {}
         errors: dict[str, str] = {}
-        for name, model in zip(names, models, strict=True):
-            try:
-                ranked[name] = one.rank(
-                    name, model, None if folder is None else folder / _slug(name)
-                )
-            except FAILURES as error:
-                errors[name] = explain_failure(error)
-            # Two models together may not fit; cycles among modules, and what the traceback of a
-            # failure holds, keep the last one alive.
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        asked = [
+            _Asked(one, name, model, None if folder is None else folder / _slug(name))
+            for name, model in zip(names, models, strict=True)
+        ]
+        for name, found in map(_rank_one, asked) if ray is None else _rank_on_ray(asked, ray):
+            if isinstance(found, _Ranked):
+                ranked[name] = found
+            else:
+                errors[name] = found
+        ranked = {name: ranked[name] for name in names if name in ranked}
         if not ranked:
             reasons = "\n".join(f"  {name}: {reason}" for name, reason in errors.items())
             raise NtpscoreError(f"no model could be ranked:\n{reasons}")
@@ -333,6 +337,40 @@ class _OneModel:
             for at, by_metric in found["values"].items()
         }
         return _Ranked(found["entry"], found["layer_at"], values, result)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A model to be ranked, and where its results go."""
+
+    one: _OneModel
+    name: str
+    model: "str | Path | LanguageModel"
+    folder: Path | None
+
+
+def _rank_one(asked: _Asked) -> tuple[str, "_Ranked | str"]:
+    """A model's name, with what a ranking says of it or why it can't be ranked."""
+    try:
+        return asked.name, asked.one.rank(asked.name, asked.model, asked.folder)
+    except FAILURES as error:
+        return asked.name, explain_failure(error)
+    finally:
+        # Two models together may not fit; cycles among modules, and what the traceback of a
+        # failure holds, keep the last one alive.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _rank_on_ray(asked: list[_Asked], address: str) -> Iterator[tuple[str, "_Ranked | str"]]:
+    """As `_rank_one`, each in a process of a cluster."""
+    tasks = [
+        Task(each.name, each, needs_card=each.one.model_options.device != "cpu") for each in asked
+    ]
+    for task, found in run_tasks(_rank_one, tasks, address):
+        lost = isinstance(found, Lost)
+        yield (task.name, f"its process ended: {found.reason}") if lost else found
 
 
 def _slug(name: str) -> str:

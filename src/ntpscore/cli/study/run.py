@@ -58,6 +58,7 @@ def run_command(
             "--trust-remote-code", help="Run models' own code where the study file asks for it."
         ),
     ] = False,
+    ray: options.RayCluster = None,
 ) -> None:
     """Run what is missing of a study: models × data sets × methods × seeds.
 
@@ -73,6 +74,8 @@ def run_command(
       ntpscore study run studies/smollm2.toml --data ~/data --only '*/score-*'
 
       ntpscore study run studies/smollm2.toml --retry
+
+      ntpscore study run studies/smollm2.toml --ray auto
     """
     from ntpscore.study.run.runner import run_study
 
@@ -83,7 +86,7 @@ def run_command(
 
     status = run_study(
         plan, folders, only=only, retry=retry, redo=redo, keep_work=keep_work,
-        trust_remote_code=trust_remote_code, say=say,
+        trust_remote_code=trust_remote_code, ray=ray, say=say,
     )  # fmt: skip
     print_status(plan, status)
     if status.count("failed"):

@@ -5,7 +5,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from ntpscore.errors import StudyError
+from ntpscore.ray_tasks import Lost, Task, run_tasks
 from ntpscore.result_folder import InUseError, hold
 from ntpscore.study.run.cells import cell_path, describe_cell, read_cell, write_failure
 from ntpscore.study.run.job import DONE, FAILED, LOCKED, Job, lock_path
@@ -97,6 +98,7 @@ def run_study(
     keep_work: bool = False,
     trust_remote_code: bool = False,
     command: Sequence[str] | None = None,
+    ray: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> StudyStatus:
     """Run the cells that are missing.
@@ -115,6 +117,8 @@ def run_study(
         trust_remote_code: run code that models bring along, where the study file asks for it: who
             runs a file need not be who wrote it.
         command: the command line, for the results; this process's own if None.
+        ray: the address of a Ray cluster to run the cells on, see `run_tasks`; None runs them here,
+            one after the other.
         say: is told what goes on, a line at a time.
 
     Returns:
@@ -138,29 +142,49 @@ def run_study(
         status.loc[[cell.name for cell in failed]] = "missing"
     missing = [cell for cell in chosen if status[cell.name] in {"missing", "running"}]
     argv = tuple(sys.argv if command is None else command)
-    for number, cell in enumerate(missing, 1):
-        say(f"[{number}/{len(missing)}] {cell.name}")
-        start = time.perf_counter()
-        outcome = _run_cell(Job(cell, folders.results, folders.work, argv, keep_work))
-        say(f"    {outcome} after {time.perf_counter() - start:.0f} s")
+    jobs = [Job(cell, folders.results, folders.work, argv, keep_work) for cell in missing]
+    run = _run_here(jobs, say) if ray is None else _run_on_ray(jobs, ray)
+    for number, (job, outcome) in enumerate(run, 1):
+        say(f"[{number}/{len(jobs)}] {job.cell.name}: {outcome}")
     return study_status(plan, folders)
 
 
-def _run_cell(job: Job) -> str:
-    """Run a cell in a process of its own; what came of it, in words."""
+def _run_here(jobs: Sequence[Job], say: Callable[[str], None]) -> Iterator[tuple[Job, str]]:
+    """Run cells one after the other, each in a process of its own; what came of it, in words."""
     # A module of this package, found where this one was: no other program can take its name.
     run = [sys.executable, "-m", "ntpscore.study.run.worker"]
-    ended = subprocess.run(run, input=job.to_json(), text=True, check=False)  # noqa: S603
-    if ended.returncode == LOCKED:
+    for job in jobs:
+        say(f"{job.cell.name} begins")
+        start = time.perf_counter()
+        code = subprocess.run(run, input=job.to_json(), text=True, check=False).returncode  # noqa: S603
+        how = (
+            f"killed by signal {-code}" + (", perhaps for want of memory" if code == -9 else "")
+            if code < 0
+            else f"exit code {code}"
+        )
+        yield job, f"{_outcome(job, code, how)} after {time.perf_counter() - start:.0f} s"
+
+
+def _run_on_ray(jobs: Sequence[Job], address: str) -> Iterator[tuple[Job, str]]:
+    """Run cells on a cluster, as `_run_here`."""
+    from ntpscore.study.run.estimate import memory_of
+    from ntpscore.study.run.worker import run_alone
+
+    tasks = [
+        Task(job.cell.name, job, memory_of(job.cell), job.cell.model_options().device != "cpu")
+        for job in jobs
+    ]
+    for task, code in run_tasks(run_alone, tasks, address):
+        reason = code.reason if isinstance(code, Lost) else ""
+        yield task.argument, _outcome(task.argument, code, reason)
+
+
+def _outcome(job: Job, code: int | Lost, how: str) -> str:
+    """What came of a cell whose process ended; written down where the process did not itself."""
+    if code == LOCKED:
         return "being run by another process, left to it"
     path = cell_path(job.results, job.cell)
-    if ended.returncode not in (DONE, FAILED) and not path.exists():
-        how = (
-            f"killed by signal {-ended.returncode}"
-            + (", perhaps for want of memory" if ended.returncode == -9 else "")
-            if ended.returncode < 0
-            else f"exit code {ended.returncode}"
-        )
+    if code not in (DONE, FAILED) and not path.exists():
         write_failure(job.results, job.cell, f"its process ended: {how}")
     record = read_cell(path)
     return "done" if record["status"] == "done" else f"failed: {record['error']}"

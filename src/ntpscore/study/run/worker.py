@@ -31,6 +31,14 @@ from ntpscore.text import LabelledText, Splits, load_splits, load_text, split_ru
 _CELL_FILE = "cell.json"
 
 
+def run_alone(job: Job) -> int:
+    """Run a cell in a process that does nothing else: as `run_job`."""
+    keep_freed_memory()
+    # Results tell the command that was typed.
+    sys.argv = list(job.command)
+    return run_job(job)
+
+
 def run_job(job: Job) -> int:
     """Run a cell and write its file, as done or as failed.
 
@@ -142,10 +150,8 @@ def _take_up(cell: Cell, folder: Path) -> ScoreResult | AdaptResult | None:
 def main() -> None:
     """Read a job from standard input and run it."""
     job = Job.from_json(sys.stdin.read())
-    # Results tell the command that was typed.
-    sys.argv = list(job.command)
     try:
-        code = run_job(job)
+        code = run_alone(job)
     except NtpscoreError as error:
         sys.exit(f"ntpscore: error: {error}")
     except KeyboardInterrupt:
@@ -155,6 +161,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
     watch_interrupts()
     main()

@@ -1,0 +1,41 @@
+"""What a cell takes, before anything is loaded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from ntpscore.study.run.estimate import Shape, memory_of, shape_of
+from ntpscore.study.run.plan import Cell
+
+
+def cell(method: str, model: str = "qwen2-0.5b", **options: Any) -> Cell:
+    return Cell(model, "emotion", method, 0, options, "emotion")
+
+
+def test_the_shape_of_a_folder_is_that_of_its_model(tiny_model_dir: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+    n_parameters = sum(weight.numel() for weight in model.parameters())
+    expected = Shape(model.config.hidden_size, model.config.num_hidden_layers, n_parameters)
+    assert shape_of(str(tiny_model_dir)) == expected
+
+
+@pytest.mark.parametrize("content", [{}, {"model_type": "no such type"}, {"auto_map": {}}])
+def test_of_what_is_unknown_nothing_is_claimed(content: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    assert shape_of(str(tmp_path)) is None
+    assert memory_of(cell("score", str(tmp_path))) == 0
+    assert memory_of(cell("score", "someone/some-model")) == 0
+
+
+def test_memory_is_weights_and_for_scores_sums() -> None:
+    weights, d, layers = 494_032_768, 896, 25
+    assert memory_of(cell("probe")) == 2 * weights
+    assert memory_of(cell("probe", dtype="float32")) == 4 * weights
+    assert memory_of(cell("scratch")) == 8 * weights
+    sums = memory_of(cell("score")) - 2 * weights
+    # N and C0 are symmetric, C1 is not; solving a layer takes some matrices more.
+    assert 2 * d**2 * 8 * layers < sums < 3 * d**2 * 8 * (layers + 20)
+    assert memory_of(cell("lora", rescore=True)) == memory_of(cell("score"))

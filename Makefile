@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-browser slow architectures check lint coverage doctest docs bench chaos fuzz gpu-check clean
+.PHONY: install demo test test-browser slow architectures check lint coverage doctest docs notebooks bench chaos fuzz gpu-check clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -63,6 +63,9 @@ doctest: $(STAMP)  ## the examples in docstrings
 
 docs: $(STAMP)  ## the documentation as a site in build/site; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+notebooks: $(STAMP)  ## run docs/notebooks and keep what they print: two minutes
+	$(BIN)/python scripts/notebooks.py
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage build

@@ -73,4 +73,5 @@ def test_what_a_browser_loads_is_found(text: str, loads: bool) -> None:
 def test_navigation_names_every_written_page() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     written = {page.name for page in (ROOT / "docs").glob("*.md")}
+    written |= {f"notebooks/{path.stem}.md" for path in (ROOT / "docs").rglob("*.ipynb")}
     assert {name for name in written if name not in navigation} == set()

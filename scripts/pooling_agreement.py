@@ -3,7 +3,7 @@
 Usage: python scripts/pooling_agreement.py RESULTS_OF_MEANS RESULTS_OF_SUMS, of two studies with
 `score` cells of the same model and data sets. Prints for every score Spearman's r of the one with
 the other over the data sets, at k/d = 0.5: the mean, least and largest over layers, and the last
-layer's.
+layer's. `published` is left out: the released code knows the mean alone.
 """
 
 import sys
@@ -30,6 +30,7 @@ def values(results: str) -> pd.Series:
 def table(of_means: str, of_sums: str) -> str:
     """The table that is printed."""
     both = pd.concat({"mean": values(of_means), "sum": values(of_sums)}, axis=1).dropna()
+    both = both.drop("published", level="score", errors="ignore")
     rows = []
     for score, of_score in both.groupby("score", sort=False):
         by_layer = pd.Series(

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shlex
+from typing import Any
 
 import pytest
 
@@ -166,16 +167,27 @@ def test_what_is_left_of_the_gain_and_of_float32_is_what_the_pages_hold() -> Non
     assert f"(r between {min(of_both):.2f} and {max(of_both):.2f} with the accuracies)" in page
 
 
-def test_the_table_of_float32_is_what_its_script_prints() -> None:
-    spec = importlib.util.spec_from_file_location(
-        "published_noise", ROOT / "scripts" / "published_noise.py"
-    )
+def script(name: str) -> Any:
+    """A module of `scripts/`."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    lines = [line.rstrip() for line in script.table(str(ROOT / "results/smollm2")).splitlines()]
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_of_float32_is_what_its_script_prints() -> None:
+    printed = script("published_noise").table(str(ROOT / "results/smollm2"))
+    lines = [line.rstrip() for line in printed.splitlines()]
     assert len(lines) == 1 + 2 * 6
+    assert "\n".join(lines).strip("\n") in PAGE.read_text(encoding="utf-8")
+
+
+def test_the_table_of_sum_and_mean_is_what_its_script_prints() -> None:
+    studies = (str(ROOT / "results" / name) for name in ("smollm2", "smollm2-sum"))
+    lines = [line.rstrip() for line in script("pooling_agreement").table(*studies).splitlines()]
+    assert len(lines) == 1 + 8
     assert "\n".join(lines).strip("\n") in PAGE.read_text(encoding="utf-8")
 
 

@@ -40,6 +40,8 @@ class Given:
         self.splits: Splits = load_splits(str(self.data), hold_out=0.3)
         self.saved = make_result(make_moments()).save(folder / "score")
         adapt.fit_ridge(self.model, *self.splits, folder=folder / "ridge")
+        lora = adapt.LoraConfig(steps=1, rank=2)
+        adapt.fit_lora(self.model, *self.splits, config=lora, folder=folder / "lora")
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +100,26 @@ def calls(given: Given) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]
             lambda: adapt.load_adapt_result(given.folder / "ridge"),
             lambda: adapt.load_adapt_result(nowhere),
         ),
+        "load_adapter": (
+            lambda: use_adapter(model, given.folder / "lora"),
+            lambda: use_adapter(model, given.folder / "ridge"),
+        ),
+        "log_to": (
+            lambda: ntpscore.log_to(
+                "tensorboard", ntpscore.load_result(given.saved), folder=given.folder / "runs"
+            ),
+            lambda: ntpscore.log_to("none", ntpscore.load_result(given.saved)),
+        ),
         "load_predictor": (
             lambda: ntpscore.load_predictor(given.folder / "ridge", model).predict(["the cat"]),
             lambda: ntpscore.load_predictor(nowhere),
         ),
     }
+
+
+def use_adapter(model: LanguageModel, folder: Path) -> None:
+    with ntpscore.load_adapter(model, folder) as adapted:
+        assert adapted.content_hash != model.content_hash
 
 
 def _functions() -> list[str]:

@@ -119,7 +119,8 @@ def load_adapter(model: LanguageModel, folder: str | Path) -> Iterator[LanguageM
     path = saved.path(f"{ADAPTER}/adapter_config.json").parent
     with _injected(model) as base:
         try:
-            adapted = peft.PeftModel.from_pretrained(base, str(path))
+            with seeded_chance(model.device, 0):  # peft draws weights before it reads them
+                adapted = peft.PeftModel.from_pretrained(base, str(path))
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise OutputError(f"{path} doesn't fit {model.id}: {error}") from error
         try:

@@ -61,6 +61,7 @@ def _commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _help(text: str) -> str:
     """A help text as Markdown."""
+    text = text if "`" in text else text.replace("*", "\\*")
     return _MARKUP.sub(lambda tag: "**" if tag.group().strip("[/]") in {"b", "bold"} else "", text)
 
 

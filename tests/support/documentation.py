@@ -7,7 +7,7 @@ from tests.support.paths import ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _QUOTED = re.compile(
-    r"```bash\n(ntpscore study [^\n]*results/[^\n]*)\n```\n\n```text\n(.*?)```", re.DOTALL
+    r"```bash\n(ntpscore study (?:[^\n]*results/|plan )[^\n]*)\n```\n\n```text\n(.*?)```", re.DOTALL
 )
 
 
@@ -28,5 +28,5 @@ def commands(first_word: str) -> list[str]:
 
 
 def quotations() -> list[tuple[str, str]]:
-    """Commands on a study's results, and what the docs say they print."""
+    """Commands on a study's results or its plan, and what the docs say they print."""
     return [found for page in PAGES for found in _QUOTED.findall(page.read_text(encoding="utf-8"))]

@@ -10,6 +10,7 @@ from ntpscore.cli.study.paper import (
     published_command,
     words_command,
 )
+from ntpscore.cli.study.plan import plan_command
 from ntpscore.cli.study.run import run_command, status_command
 from ntpscore.cli.study.tables import rules_command, tables_command
 
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 app.command("run")(run_command)
 app.command("status")(status_command)
+app.command("plan")(plan_command)
 app.command("tables")(tables_command)
 app.command("rules")(rules_command)
 app.command("paper")(paper_command)

@@ -33,5 +33,5 @@ def test_a_study_of_unknown_models_says_so(
     study = tmp_path / "own.toml"
     study.write_text('models = ["a/b"]\ndata = ["imdb"]\n[[runs]]\nmethods = ["score"]\n')
     assert run_cli("study", "plan", study) == 0
-    assert "1 cells are not in the sum" in capsys.readouterr().out
+    assert "number of texts is unknown: 1 of" in capsys.readouterr().out
     assert run_cli("study", "plan", study, "--tflops", "0") == 2

@@ -92,6 +92,7 @@ def _assumptions(costs: "Sequence[Cost]", rate: float) -> list[str]:
     ]
     if unknown := sum(cost.hours is None for cost in costs):
         lines.append(
-            f"{unknown} cells are not in the sum: size of model or number of texts is unknown."
+            "Not in the sum, since size of model or number of texts is unknown: "
+            f"{unknown} of {len(costs)}."
         )
     return lines

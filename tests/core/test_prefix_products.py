@@ -446,16 +446,20 @@ def test_the_kernel_refuses_to_write_elsewhere(sums: Tensor) -> None:
         add_gram(torch.zeros(2, 10, dtype=torch.float64), sums)
 
 
-def test_without_a_compiled_kernel_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = module.HAS_KERNEL
+@pytest.mark.parametrize(("capability", "lacks"), [("AVX512", True), ("AVX2", False)])
+def test_without_a_compiled_kernel_torch_does_it(
+    capability: str, lacks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = module.HAS_KERNEL, module.LACKS_KERNEL
     with monkeypatch.context() as patch:
+        patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
         patch.setitem(sys.modules, "ntpscore.core._prefix_products", None)
         patch.delattr(ntpscore.core, "_prefix_products", raising=False)
         importlib.reload(module)
-        assert not module.HAS_KERNEL
+        assert (module.HAS_KERNEL, module.LACKS_KERNEL) == (False, lacks)
         assert_equals_literal(random_states(4, 7, 29), [7, 3, 1, 6])
     importlib.reload(module)
-    assert before == module.HAS_KERNEL
+    assert before == (module.HAS_KERNEL, module.LACKS_KERNEL)
 
 
 def test_the_kernel_is_used_where_it_was_built_and_the_processor_has_avx512() -> None:

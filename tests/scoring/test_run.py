@@ -23,13 +23,16 @@ from ntpscore import (
     load_text,
     score,
 )
+from ntpscore.clock import Clock
 from ntpscore.core.folds import ESTIMATED
 from ntpscore.core.moments import Moments
 from ntpscore.core.score_names import SCORES
 from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError, OutputError
+from ntpscore.progress import Progress
 from ntpscore.reading import moments_pass, reader
 from ntpscore.reading.features import FEATURES, Features
-from ntpscore.reading.tokens import plan_batches
+from ntpscore.reading.moments_pass import MomentsPass
+from ntpscore.reading.tokens import plan_batches, tokenize
 from ntpscore.result_folder import UNFINISHED
 from ntpscore.scoring import run
 from tests.support.labelled_texts import make_rows, write_rows
@@ -708,3 +711,33 @@ class TestPrecision:
     def test_an_unknown_one_is_refused(self) -> None:
         with pytest.raises(NtpscoreError, match="there is no precision 'half'"):
             ScoreConfig(precision="half")
+
+
+class TestSlowSums:
+    @pytest.fixture(autouse=True)
+    def no_kernel(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(moments_pass, "LACKS_KERNEL", True)
+        monkeypatch.setattr(moments_pass, "_said", set())
+
+    def test_are_told_once(
+        self, tiny: LanguageModel, data: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        told = [score(tiny, data, CONFIG, progress=True).record["warnings"] for _ in range(2)]
+        slow = [[one for one in warnings if "C compiler" in one] for warnings in told]
+        assert list(map(len, slow)) == [1, 0]
+        assert " ".join(capsys.readouterr().err.split()).count(f"warning: {slow[0][0]}") == 1
+
+    @pytest.mark.parametrize("change", ["exact-int8", "float32", "mps"])
+    def test_are_not_told_where_the_kernel_has_no_part(
+        self, tiny: LanguageModel, data: Path, change: str
+    ) -> None:
+        text = load_text(data)
+        tokens = tokenize(text.texts, tiny, None)
+        on_card = change == "mps"
+        model = replace(tiny, device=torch.device("mps")) if on_card else tiny
+        reading = MomentsPass(
+            model, text, tokens, (0,), shuffles=0, seed=0, batch_tokens=200,
+            precision="float64" if on_card else change, until=None, until_scores=(), folder=None,
+            checkpoint_seconds=60.0, clock=Clock(run.STAGES), bar=Progress(False),
+        )  # fmt: skip
+        assert reading.warnings == []

@@ -29,8 +29,10 @@ try:
     from ntpscore.core import _prefix_products as kernel
 except ImportError:  # no compiler where the package was installed
     HAS_KERNEL = False
+    LACKS_KERNEL = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 else:
-    HAS_KERNEL = kernel.is_supported()
+    HAS_KERNEL, LACKS_KERNEL = kernel.is_supported(), False
+"""`LACKS_KERNEL`: it was not compiled, and this processor could run it."""
 
 Precision = Literal["float64", "exact-int8", "float32"]
 """How products of prefix sums are made:

@@ -15,7 +15,7 @@ from ntpscore.clock import Clock
 from ntpscore.core.controls import shuffled_labels
 from ntpscore.core.grouping import Grouping
 from ntpscore.core.moments import Moments, Pooling, read_note
-from ntpscore.core.prefix_products import Precision
+from ntpscore.core.prefix_products import LACKS_KERNEL, Precision
 from ntpscore.errors import MomentsError
 from ntpscore.files import replacing
 from ntpscore.models import LanguageModel
@@ -39,6 +39,13 @@ from ntpscore.text import LabelledText
 CHECKPOINT = "checkpoint.safetensors"
 # Of this process's texts, until those of all are gathered.
 _OWN_FEATURES = "own-features.safetensors"
+_SLOW_SUMS = (
+    "ntpscore was installed without its compiled kernel, so sums take up to three times as long: "
+    "install a C compiler (gcc or clang), then ntpscore anew: pip install --force-reinstall "
+    "--no-deps --no-cache-dir, and the name or folder it was installed from"
+)
+# What a process says of itself it says once.
+_said: set[str] = set()
 # Writing checkpoints may take at most this share of the time between them.
 _CHECKPOINT_SHARE = 0.05
 
@@ -169,6 +176,11 @@ class MomentsPass:
                pooling]  # fmt: skip
         self._fingerprint = hashlib.sha256(json.dumps(run).encode()).hexdigest()
         self.warnings: list[str] = []
+        is_slow = LACKS_KERNEL and language_model.device.type == "cpu" and precision == "float64"
+        if is_slow and _SLOW_SUMS not in _said:
+            _said.add(_SLOW_SUMS)
+            self.warnings.append(_SLOW_SUMS)
+            bar.say(f"warning: {_SLOW_SUMS}")
 
     def read(self) -> Moments:
         """Run what is left to run; to be called once.

@@ -44,6 +44,7 @@ def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
     monkeypatch.setattr("ntpscore.text.load_splits", lambda *_, **__: Splits(None, None))
     monkeypatch.setattr("ntpscore.text.describe_reading", lambda _: [], raising=False)
     monkeypatch.setattr("ntpscore.models.locate.check_model_exists", lambda *_, **__: None)
+    monkeypatch.setattr("ntpscore.models.locate.check_short_name", lambda *_, **__: None)
     monkeypatch.setattr("ntpscore.text.open.check_data_exists", lambda *_, **__: None)
     monkeypatch.setattr("ntpscore.models.load_model", lambda *_, **__: None)
     monkeypatch.setattr("ntpscore.load_model", lambda *_, **__: None, raising=False)

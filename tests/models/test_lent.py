@@ -50,4 +50,4 @@ def test_what_is_no_pair_is_told() -> None:
     ):
         pass
     with pytest.raises(NtpscoreError, match="pair of two lists of the same length"):
-        ntpscore.score("smollm2-135m", (["a", "b"], ["x"]))
+        ntpscore.score("gpt2", (["a", "b"], ["x"]))

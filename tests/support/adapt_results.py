@@ -11,7 +11,7 @@ def make_adapt_result() -> AdaptResult:
     test = Evaluation("test", 10, 0.8, (0.5, 1.0), 0.5, 0.79, loss=0.4)
     return AdaptResult(
         {
-            "schema_version": 1,
+            "schema_version": 2,
             "kind": "adapt",
             "method": "probe",
             "model": {"id": "tiny"},

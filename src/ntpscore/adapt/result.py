@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ntpscore.adapt.readout import Readout
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KIND = "adapt"
 STAGES = ("tokenize", "forward", "fit", "evaluate", "total")
 HEAD, LOSS_CURVE, PREDICTIONS = "head.safetensors", "loss_curve.csv", "predictions.csv"

@@ -82,12 +82,14 @@ def adapt_command(
     from ntpscore.cli.adapt_table import print_adapt_result
     from ntpscore.models import load_model
     from ntpscore.models.encoders import UNSCORED
+    from ntpscore.models.locate import check_short_name
     from ntpscore.progress import Progress
     from ntpscore.result_folder import hold_folder
     from ntpscore.scoring.arguments import check_order
     from ntpscore.text import describe_reading, load_splits
 
     check_order([model], data, "model, then data")
+    check_short_name(model, trust_remote_code=model_options.trust_remote_code)
     if method == "ols" and "layer" in given:  # which takes several
         given = {"layers": given.pop("layer"), **given}
     config = make_config(method, given, recipe)

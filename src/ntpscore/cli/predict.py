@@ -85,6 +85,7 @@ def predict_command(
     from ntpscore.adapt.label_file import write_labels
     from ntpscore.adapt.predictor import Predictor
     from ntpscore.files import open_to_write
+    from ntpscore.models.locate import check_short_name
     from ntpscore.progress import Progress
     from ntpscore.text.unlabelled import load_unlabelled, read_lines
 
@@ -92,6 +93,8 @@ def predict_command(
         raise NtpscoreError(f"--out {out} is the file of the texts: choose another")
     predictor = Predictor(result, model, model_options)
     readout = predictor.readout
+    named = model or readout.model["id"]
+    check_short_name(named, trust_remote_code=model_options.trust_remote_code)
     lines: Iterable[str | None]
     if texts is None or texts == "-":
         lines = read_lines(
@@ -106,7 +109,7 @@ def predict_command(
         )
         total = len(lines)
     with Progress(True) as bar:
-        bar.start(f"loading {model or readout.model['id']}", None)
+        bar.start(f"loading {named}", None)
         _ = predictor.language_model
         bar.start("labelling", total, "texts")
         try:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 from huggingface_hub.errors import (
@@ -22,7 +23,7 @@ from ntpscore import hub
 from ntpscore.errors import ModelError
 from ntpscore.files import expand
 from ntpscore.models.gguf_header import GgufHeader, read_gguf_header
-from ntpscore.models.packaged import locate_packaged_model
+from ntpscore.models.packaged import find_pieces, locate_packaged_model
 from ntpscore.models.registry import MODELS, RegisteredModel, find_model
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -130,6 +131,7 @@ def check_model_exists(model: str) -> None:
         model: As `load_model` takes it.
     """
     if find_model(model) is not None or expand(model).exists():
+        check_short_name(model, trust_remote_code=True)
         return
     _check_is_hub_id(model)
     folder = repo_folder_name(repo_id=model, repo_type="model")
@@ -138,6 +140,32 @@ def check_model_exists(model: str) -> None:
             _ask_hub(model, None)
         except _HubUnreachableError as error:
             raise ModelError(str(error)) from error
+
+
+def check_short_name(model: Any, *, trust_remote_code: bool) -> None:
+    """Tell, before data are read, what the model of a short name needs.
+
+    Args:
+        model: as `load_model` takes it, or a model; what is no short name passes.
+        trust_remote_code: as `locate_model`.
+
+    Raises:
+        ModelError: its package is not installed, or its code may not run.
+    """
+    entry = find_model(model)
+    if entry is not None:
+        _check_registered(entry, trust_remote_code=trust_remote_code)
+
+
+def _check_registered(entry: RegisteredModel, *, trust_remote_code: bool) -> None:
+    if entry.package is not None:
+        find_pieces(entry.name, entry.package)
+    if entry.needs_remote_code and not trust_remote_code:
+        raise ModelError(
+            f"{entry.name} ({entry.hub_id}) runs only with Python code of its own, which can do "
+            "whatever you can do on this machine. Read it on the model's page on the hub, and if "
+            "you trust it, pass trust_remote_code=True (--trust-remote-code)."
+        )
 
 
 def _check_is_hub_id(model: str) -> None:
@@ -186,6 +214,7 @@ def has_tokenizer(folder: Path) -> bool:
 def _locate_registered(
     entry: RegisteredModel, revision: str | None, *, trust_remote_code: bool
 ) -> ModelFiles:
+    _check_registered(entry, trust_remote_code=trust_remote_code)
     if entry.package is not None:
         path = locate_packaged_model(entry.name, entry.package)
         files = _locate_gguf(entry.name, path, trust_remote_code=trust_remote_code)
@@ -197,12 +226,6 @@ def _locate_registered(
             )
         files.revision = entry.package.requirement
         return files
-    if entry.needs_remote_code and not trust_remote_code:
-        raise ModelError(
-            f"{entry.name} ({entry.hub_id}) runs only with Python code of its own, which can do "
-            "whatever you can do on this machine. Read it on the model's page on the hub, and if "
-            "you trust it, pass trust_remote_code=True (--trust-remote-code)."
-        )
     files = locate_model(
         str(entry.hub_id), revision or entry.revision, trust_remote_code=trust_remote_code
     )

@@ -42,11 +42,20 @@ def locate_packaged_model(name: str, packaged: PackagedModel) -> Path:
     Returns:
         The file. Pieces are joined under `$XDG_CACHE_HOME/ntpscore`, or `~/.cache/ntpscore`.
     """
-    pieces = [
+    pieces = find_pieces(name, packaged)
+    return pieces[0] if len(pieces) == 1 else _joined(name, packaged, pieces)
+
+
+def find_pieces(name: str, packaged: PackagedModel) -> list[Path]:
+    """The files of a packaged model as they are installed.
+
+    Raises:
+        ModelError: one is not; the message says what to install.
+    """
+    return [
         _piece(name, packaged, module, file)
         for module, file in zip(packaged.modules, packaged.files, strict=True)
     ]
-    return pieces[0] if len(pieces) == 1 else _joined(name, packaged, pieces)
 
 
 def _piece(name: str, packaged: PackagedModel, module: str, file: str) -> Path:

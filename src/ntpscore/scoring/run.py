@@ -22,6 +22,7 @@ from ntpscore.forecast.evidence import Evidence
 from ntpscore.forecast.lora import forecast_lora
 from ntpscore.models import LanguageModel, NextTokenLoss, check_next_token_loss
 from ntpscore.models.encoders import UNSCORED
+from ntpscore.models.locate import check_short_name
 from ntpscore.models.options import ModelOptions
 from ntpscore.options import with_keywords
 from ntpscore.progress import Progress
@@ -116,6 +117,7 @@ def score(
     ranks = ranks or Ranks()
     progress = progress if ranks.is_first else False
     check_order([model], data, "model, then data")
+    check_short_name(model, trust_remote_code=model_options.trust_remote_code)
     evidence = Evidence.load(calibration)  # a file that can't be read is told before the pass
     clock = Clock(STAGES)
     with nullcontext() if out is None else hold_folder(ranks.own_folder(out)) as folder:

@@ -175,6 +175,11 @@ def test_failures_say_what_went_wrong(
     path = cell_path(folders.results, job.cell)
     assert "no.jsonl" in read_cell(path)["error"]
     path.unlink()
+    # What a model needs is told before data are read.
+    assert run_job(replace(job, cell=replace(lost.cell, model="openelm-270m"))) == worker.FAILED
+    (failed,) = folders.results.glob("openelm*/*.json")
+    assert "--trust-remote-code" in read_cell(failed)["error"]
+    failed.unlink()
     monkeypatch.setattr(worker, "score_text", lambda *_, **__: 1 / 0)
     assert run_job(job) == worker.FAILED
     assert read_cell(path)["error"].startswith("this is a bug: ZeroDivisionError")

@@ -17,6 +17,7 @@ from ntpscore.errors import NtpscoreError, OutputError
 from ntpscore.files import make_folder, write_text
 from ntpscore.interrupt import INTERRUPTED, tell_interrupted, watch_interrupts
 from ntpscore.models import LanguageModel, load_model
+from ntpscore.models.locate import check_short_name
 from ntpscore.progress import Progress
 from ntpscore.rank.result import CONSENSUS, RankResult
 from ntpscore.rank.run import rank_models
@@ -88,10 +89,12 @@ def _run(
         finished is not None and not cell.options.get("rescore")
     ):
         return finished, None
+    options = cell.model_options()
+    check_short_name(cell.model, trust_remote_code=options.trust_remote_code)
     splits = _load_text(cell)
     with Progress(True) as bar:
         bar.start(f"loading {cell.model}", None)
-        model = load_model(cell.model, cell.model_options())
+        model = load_model(cell.model, options)
     if cell.method == "score":
         result = score_text(
             model, splits.train, folder=folder, config=cell.config(), progress=True,

@@ -71,7 +71,7 @@ def test_a_class_called_na_stays_a_name(splits: Splits, tmp_path: Path) -> None:
         ("loss_curve.csv", None, "loss_curve.csv is missing"),
         ("result.json", "{half", "can't be read"),
         ("result.json", "[]", "no result of adapt"),
-        ("result.json", '{"schema_version": 1}', "no result of adapt"),
+        ("result.json", '{"schema_version": 2}', "no result of adapt"),
         ("result.json", '{"kind": "adapt", "schema_version": 99}', "schema version 99"),
         ("result.json", '{"kind": "adapt", "schema_version": 1}', "schema version 1, .* make it"),
         ("loss_curve.csv", "a,b\n", "not the file that was written"),

@@ -239,6 +239,7 @@ def test_a_missing_package_of_the_model_is_told_before_texts_are_read(
 ) -> None:
     (tmp_path / "empty.csv").touch()
     entry = MODELS["smollm2-135m"]
+    assert entry.package is not None
     gone = replace(entry, package=replace(entry.package, modules=("not_installed_anywhere",)))
     monkeypatch.setitem(MODELS, str(tiny_model_dir), gone)
     said = refusal(capsys, "predict", fitted, tmp_path / "empty.csv")

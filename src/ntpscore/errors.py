@@ -4,9 +4,6 @@ The command line prints the message of an `NtpscoreError` and exits with code 2;
 exception is a bug.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from ntpscore.plain_text import plain
 
 # Characters of a message; what it quotes of a file may be of any length.
@@ -62,19 +59,3 @@ class OutputError(NtpscoreError):
 
 class MissingPackageError(NtpscoreError, ImportError):
     """A package is not installed that not everybody needs."""
-
-
-@contextmanager
-def needing(package: str, what: str) -> Iterator[None]:
-    """Say how to install a package whose import fails inside.
-
-    Args:
-        package: as `pip install` takes it.
-        what: needs it.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            f"{what} needs {package} ({error}): pip install {package}"
-        ) from error

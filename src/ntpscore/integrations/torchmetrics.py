@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ntpscore.core.moments import Moments, Pooling
 from ntpscore.core.scores import score_moments
-from ntpscore.errors import MomentsError, needing
+from ntpscore.errors import MomentsError
+from ntpscore.extras import needing
 
 with needing("torchmetrics", "NextTokenPerceptionScore"):
     from torchmetrics import Metric

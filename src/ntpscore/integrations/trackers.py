@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ntpscore.adapt.result import AdaptResult
-from ntpscore.errors import NtpscoreError, needing
+from ntpscore.errors import NtpscoreError
+from ntpscore.extras import needing
 from ntpscore.scoring.result import ScoreResult
 
 TRACKERS = ("mlflow", "wandb", "tensorboard")
@@ -58,11 +59,12 @@ def log_to(
         NtpscoreError: there is no such tracker, or it is not installed.
     """
     check_tracker(tracker)
-    figures = _of_score(result) if isinstance(result, ScoreResult) else _of_adapt(result)
-    parameters = figures[2]
+    metrics, by_layer, parameters = (
+        _of_score(result) if isinstance(result, ScoreResult) else _of_adapt(result)
+    )
     name = name or f"{Path(parameters['model']).name} on {Path(parameters['data']).name}"
     write = {"mlflow": _to_mlflow, "wandb": _to_wandb, "tensorboard": _to_tensorboard}[tracker]
-    write(*figures, name, Path(folder))
+    write(metrics, by_layer, parameters, name, Path(folder))
 
 
 Metrics = dict[str, float]
@@ -105,7 +107,7 @@ def _of_adapt(result: AdaptResult) -> tuple[Metrics, ByLayer, Parameters]:
 
 
 def _parameters(record: dict[str, Any], data: dict[str, Any], seed: int | None) -> Parameters:
-    figures = {
+    values = {
         "model": record["model"]["id"],
         "revision": record["model"].get("revision"),
         "data": data["id"],
@@ -113,7 +115,7 @@ def _parameters(record: dict[str, Any], data: dict[str, Any], seed: int | None) 
         "seed": seed,
         "ntpscore": record.get("versions", {}).get("ntpscore"),
     }
-    return {key: str(value)[:_LONGEST] for key, value in figures.items() if value is not None}
+    return {key: str(value)[:_LONGEST] for key, value in values.items() if value is not None}
 
 
 def _known(values: Mapping[str, float | None]) -> Metrics:

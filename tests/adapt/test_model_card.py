@@ -11,6 +11,7 @@ from ntpscore import LanguageModel, load_predictor
 from ntpscore.adapt import LoraConfig, fit_lora, fit_ols, fit_ridge, fit_scratch, load_adapt_result
 from ntpscore.adapt.config import ScratchConfig
 from ntpscore.adapt.model_card import make_card
+from ntpscore.adapt.result import KIND, SCHEMA_VERSION
 from ntpscore.result_folder import CARD, read_result
 from ntpscore.text import Splits
 
@@ -112,7 +113,7 @@ def test_card_belongs_to_the_result_and_may_be_edited(
     tiny: LanguageModel, splits: Splits, tmp_path: Path
 ) -> None:
     fit_ols(tiny, *splits, folder=tmp_path)
-    files = read_result(tmp_path, "adapt", 1, "result").files
+    files = read_result(tmp_path, KIND, SCHEMA_VERSION, "result").files
     assert files[CARD] == {}
     assert all(one for name, one in files.items() if name != CARD)
     with (tmp_path / CARD).open("a", encoding="utf-8") as file:
@@ -133,7 +134,7 @@ def test_a_readme_of_ones_own_is_left_alone(
     for _ in range(2):
         fit_ols(tiny, *splits, folder=tmp_path)
         assert (tmp_path / CARD).read_text(encoding="utf-8") == "mine"
-    assert CARD not in read_result(tmp_path, "adapt", 1, "result").files
+    assert CARD not in read_result(tmp_path, KIND, SCHEMA_VERSION, "result").files
 
 
 def test_many_classes_are_counted(folder: Path) -> None:

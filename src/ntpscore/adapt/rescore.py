@@ -1,5 +1,6 @@
 """The scores of a model after LoRA."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from ntpscore.adapt.lora import load_adapter
@@ -16,13 +17,12 @@ def rescore_adapter(
     model: LanguageModel,
     text: LabelledText,
     folder: Path,
-    *,
-    seed: int = 0,
-    max_length: int | None = None,
+    config: ScoreConfig,
 ) -> ScoreResult:
     """Score a model with the adapter in a result folder of `fit_lora`, into `scores/` there.
 
-    As `ntpscore score` scores the model itself, which is unchanged when this returns.
+    As `ntpscore score` scores the model itself, which is unchanged when this returns; the sanity
+    check is left out, since training for classes may have cost the model its English.
 
     Source:
         Next Token Perception Score, Table 2.
@@ -32,7 +32,6 @@ def rescore_adapter(
             adapted,
             text,
             folder=folder / SCORES_FOLDER,
-            # Training for classes may have cost the model its English.
-            config=ScoreConfig(seed=seed, max_length=max_length, skip_sanity_check=True),
+            config=replace(config, skip_sanity_check=True),
             progress=True,
         )

@@ -118,10 +118,10 @@ def adapt_command(
         )
         if rescore and folder is not None:
             from ntpscore.adapt.rescore import rescore_adapter
+            from ntpscore.scoring.config import ScoreConfig
 
-            rescore_adapter(
-                language_model, train, folder, seed=config.seed, max_length=config.max_length
-            )
+            scoring = ScoreConfig(seed=config.seed, max_length=config.max_length)
+            rescore_adapter(language_model, train, folder, scoring)
     if log_to is not None:
         from ntpscore.integrations import trackers
 

@@ -33,6 +33,8 @@ methods = ["score", "probe", "logistic", "rank", "ols"]
 methods = ["lora"]
 rank = 2
 rescore = true
+further_scores = ["published"]
+feature_texts = 0
 """
 
 
@@ -77,6 +79,9 @@ def test_every_method_leaves_its_result_and_its_provenance(
     assert losses.groupby("method")["step"].max().to_dict() == {"lora": 2, "probe": 2}
     rescored = scores_table(records, rescored=True)
     assert len(rescored[rescored["score"] == "retained"]) == 4 * 19
+    assert len(rescored[rescored["score"] == "published"]) == 4 * 19
+    lora = next(record for record in records if record["method"] == "lora")
+    assert lora["rescored"]["record"]["settings"]["feature_texts"] == 0
 
 
 def test_a_cell_holds_what_score_gives(

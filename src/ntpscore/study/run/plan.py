@@ -21,6 +21,8 @@ from ntpscore.text.options import SplitOptions
 METHODS = ("score", "rank", *FITS)
 # What the plan says itself, once for all.
 _NOT_OPTIONS = {"seed"}
+# Of a score, what those after LoRA take too.
+_RESCORING = {"feature_texts", "further_scores", "max_length"}
 _TEST_ONLY = {"test_split", "max_test_texts", "test_data"}
 _RUN_KEYS = {"methods", "models", "data", "seeds"}
 _KEYS = {"models", "data", "data_folder", "sources", "options", "model_options", "data_options",
@@ -54,9 +56,19 @@ class Cell:
 
     def config(self) -> Any:
         """The method's configuration."""
-        values = self._given(_config_options(self.method))
+        return self._configured(_config_class(self.method), _config_options(self.method))
+
+    def rescoring(self) -> ScoreConfig | None:
+        """How its adapted model is scored; None if it is not."""
+        if not self.options.get("rescore"):
+            return None
+        scoring: ScoreConfig = self._configured(ScoreConfig, _RESCORING)
+        return scoring
+
+    def _configured(self, kind: Any, names: AbstractSet[str]) -> Any:
+        values = self._given(names)
         values = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
-        return _config_class(self.method)(**values, seed=self.seed)
+        return kind(**values, seed=self.seed)
 
     def model_options(self) -> ModelOptions:
         """How its model is loaded."""
@@ -156,6 +168,7 @@ class _Reader:
                 )
                 try:
                     cell.config()
+                    cell.rescoring()
                 except (NtpscoreError, TypeError) as error:
                     raise self._error(f"{where}{method}: {error}") from error
                 if cells.setdefault(cell.name, cell) != cell:
@@ -250,7 +263,7 @@ def _options(method: str) -> AbstractSet[str]:
     """Every option that a method knows."""
     known = option_names(ModelOptions) | option_names(SplitOptions) | _config_options(method)
     if method in FITS:
-        return known | {"rescore"} if method == "lora" else known
+        return known | {"rescore"} | _RESCORING if method == "lora" else known
     # What is held out must not be scored; which texts are to be tested does not matter.
     return known - _TEST_ONLY
 

@@ -85,9 +85,8 @@ def _run(
     cell: Cell, folder: Path
 ) -> tuple[ScoreResult | AdaptResult | RankResult, ScoreResult | None]:
     finished = _take_up(cell, folder)
-    if isinstance(finished, ScoreResult) or (
-        finished is not None and not cell.options.get("rescore")
-    ):
+    rescoring = cell.rescoring()
+    if isinstance(finished, ScoreResult) or (finished is not None and rescoring is None):
         return finished, None
     options = cell.model_options()
     check_short_name(cell.model, trust_remote_code=options.trust_remote_code)
@@ -106,10 +105,9 @@ def _run(
             splits.train, [model], config=cell.config(), metric=CONSENSUS, progress=True
         ), None
     fitted = finished or _fit(cell, model, splits, folder)
-    if not cell.options.get("rescore"):
+    if rescoring is None:
         return fitted, None
-    length = cell.options.get("max_length")
-    return fitted, rescore_adapter(model, splits.train, folder, seed=cell.seed, max_length=length)
+    return fitted, rescore_adapter(model, splits.train, folder, rescoring)
 
 
 def _load_text(cell: Cell) -> Splits:

@@ -5,14 +5,22 @@ A class of options names its fields with `option`; keywords in Python, flags on 
 new field and nothing else.
 """
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import field, fields, replace
 from difflib import get_close_matches
-from typing import Any, TypeVarTuple
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVarTuple, Union, get_args, get_origin, get_type_hints
 
 from ntpscore.errors import NtpscoreError
 
 _Kinds = TypeVarTuple("_Kinds")
+_WANTED = {
+    bool: "True or False", int: "a whole number", float: "a number", str: "a text",
+    dict: "a dictionary", NoneType: "None", (tuple, int): "a tuple of whole numbers",
+    (tuple, str): "a tuple of texts",
+}  # fmt: skip
 
 
 def option(
@@ -46,22 +54,73 @@ def option(
 
 
 def check_options(options: Any, error: type[NtpscoreError] = NtpscoreError) -> None:
-    """Check values against `least`, `choices` and `check` of their fields.
+    """Check values against the types of their fields, and `least`, `choices` and `check`.
+
+    A number of numpy or torch becomes one of Python, a list a tuple, a path its text.
 
     Raises:
-        NtpscoreError: a value is too small or none of the choices.
+        NtpscoreError: a value is of another type, too small or none of the choices.
     """
+    kinds = _field_kinds(type(options))
     for option_field in fields(options):
-        value, rules = getattr(options, option_field.name), option_field.metadata
+        name, rules = option_field.name, option_field.metadata
+        value = _of_kind(getattr(options, name), kinds[name])
+        if value is _NOT_OF_KIND:
+            wanted = " or ".join(_wanted(kind) for kind in kinds[name])
+            raise error(f"{name} must be {wanted}, got {getattr(options, name)!r}")
+        object.__setattr__(options, name, value)  # frozen, and still being made
         if value is None or not rules:
             continue
         if rules["least"] is not None and not value >= rules["least"]:
-            raise error(f"{option_field.name} must be at least {rules['least']}, got {value}")
+            raise error(f"{name} must be at least {rules['least']}, got {value}")
         if rules["choices"] and value not in rules["choices"]:
             choices = ", ".join(rules["choices"])
-            raise error(f"there is no {option_field.name} {value!r}: choose from {choices}")
-        if rules["check"] is not None and (wrong := rules["check"](option_field.name, value)):
+            raise error(f"there is no {name} {value!r}: choose from {choices}")
+        if rules["check"] is not None and (wrong := rules["check"](name, value)):
             raise error(wrong)
+
+
+_NOT_OF_KIND = object()
+
+
+@cache
+def _field_kinds(options: Hashable) -> dict[str, tuple[Any, ...]]:
+    """The types that each field may have."""
+    return {
+        name: get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        for name, hint in get_type_hints(options).items()
+    }
+
+
+def _of_kind(value: Any, kinds: tuple[Any, ...]) -> Any:
+    """The value as the first of these types that it is of, else `_NOT_OF_KIND`."""
+    if Any in kinds:
+        return value
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    found = (taken for kind in kinds if (taken := _as_kind(value, kind)) is not _NOT_OF_KIND)
+    return next(found, _NOT_OF_KIND)
+
+
+def _as_kind(value: Any, kind: Any) -> Any:
+    whole = get_origin(kind) or kind
+    if whole is tuple:
+        several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+        each = [_of_kind(one, get_args(kind)[:1]) for one in value] if several else [_NOT_OF_KIND]
+        return _NOT_OF_KIND if _NOT_OF_KIND in each else tuple(each)
+    if whole is str and isinstance(value, os.PathLike):
+        return os.fspath(value)
+    taken: Any = {float: (int, float), Literal: str}.get(whole, whole)
+    # A truth value is an int to Python.
+    is_of_kind = isinstance(value, taken) and isinstance(value, bool) == (whole is bool)
+    return value if is_of_kind else _NOT_OF_KIND
+
+
+def _wanted(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    origin = get_origin(kind)
+    return _WANTED[(origin, get_args(kind)[0]) if origin is tuple else origin or kind]
 
 
 def with_keywords(keywords: Mapping[str, Any], *options: *_Kinds) -> tuple[*_Kinds]:

@@ -94,7 +94,7 @@ def test_load_model_hashes_every_shard(tiny_copy: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dtype": "int8"}, "unknown dtype 'int8': expected one of auto, bfloat16"),
+        ({"dtype": "int8"}, "there is no dtype 'int8': choose from auto, bfloat16"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"device": "cuda:99"}, "'cuda:99' is not available"),
         ({"device": "mps"}, "'mps' is not available"),

@@ -96,7 +96,9 @@ class OlsConfig(FrozenConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.layers is not None and not self.layers:
+        if isinstance(self.layers, str):
+            read_layers(self.layers)
+        elif self.layers is not None and not self.layers:
             raise NtpscoreError("layers must be at least one")
 
 

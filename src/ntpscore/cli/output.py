@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from ntpscore.errors import NtpscoreError
-from ntpscore.options import option
+from ntpscore.options import check_options, option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,7 @@ class Output:
     raw: bool = option(False, "With --csv: no ' before text that a spreadsheet would run.")
 
     def __post_init__(self) -> None:
+        check_options(self)
         if self.json and self.csv:
             raise NtpscoreError(
                 "--json and --csv can't both have standard output: give one of them"

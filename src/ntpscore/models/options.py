@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ntpscore.errors import ModelError
-from ntpscore.options import option
+from ntpscore.options import check_options, option
 
 DTYPE_NAMES = ("bfloat16", "float32", "float16")
 _PANEL = "Model"
@@ -28,7 +28,9 @@ class ModelOptions:
     tokenizer: str | None = option(
         None, "Folder or hub id of a tokenizer, in place of the model's own.", panel=_PANEL
     )
-    dtype: str = option("auto", "auto, bfloat16, float32 or float16.", panel=_PANEL)
+    dtype: str = option(
+        "auto", "auto, bfloat16, float32 or float16.", panel=_PANEL, choices=("auto", *DTYPE_NAMES)
+    )
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps.", panel=_PANEL)
     device_map: str | dict[str, Any] | None = option(
         None,
@@ -39,10 +41,7 @@ class ModelOptions:
     trust_remote_code: bool = option(False, "Run code that a hub model brings along.", panel=_PANEL)
 
     def __post_init__(self) -> None:
-        if self.dtype not in ("auto", *DTYPE_NAMES):
-            raise ModelError(
-                f"unknown dtype {self.dtype!r}: expected one of auto, {', '.join(DTYPE_NAMES)}"
-            )
+        check_options(self, ModelError)
         if self.device != "auto" and self.device_map is not None:
             raise ModelError(
                 f"device {self.device!r} and a device_map can't both be given: give one of them"

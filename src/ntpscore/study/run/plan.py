@@ -66,9 +66,7 @@ class Cell:
         return scoring
 
     def _configured(self, kind: Any, names: AbstractSet[str]) -> Any:
-        values = self._given(names)
-        values = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
-        return kind(**values, seed=self.seed)
+        return kind(**self._given(names), seed=self.seed)
 
     def model_options(self) -> ModelOptions:
         """How its model is loaded."""
@@ -166,10 +164,11 @@ class _Reader:
                     options={name: options[name] for name in sorted(options) if name in known},
                     source=_find(data, sources.get(data), data_folder),
                 )
+                if not isinstance(cell.options.get("rescore", False), bool):
+                    raise self._error(f"{where}rescore must be true or false")
                 try:
-                    cell.config()
-                    cell.rescoring()
-                except (NtpscoreError, TypeError) as error:
+                    _ = cell.config(), cell.rescoring(), cell.model_options(), cell.data_options()
+                except NtpscoreError as error:
                     raise self._error(f"{where}{method}: {error}") from error
                 if cells.setdefault(cell.name, cell) != cell:
                     raise self._error(f"{where}{cell.name} is there already, with other options")

@@ -6,7 +6,7 @@ new field and nothing else.
 """
 
 import os
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import field, fields, replace
 from difflib import get_close_matches
 from functools import cache
@@ -30,7 +30,7 @@ def option(
     panel: str | None = None,
     flag: str | None = None,
     least: float | None = None,
-    choices: tuple[str, ...] = (),
+    choices: Collection[str] = (),
     check: Callable[[str, Any], str | None] | None = None,
     typed: Any = None,
     read: Callable[[Any], Any] | None = None,
@@ -43,7 +43,7 @@ def option(
         panel: the heading it stands under in `--help`.
         flag: on the command line, where it is not the field's name with dashes.
         least: the smallest value it may have, if it is given.
-        choices: the values it may have.
+        choices: the values it may have, as they are when options are made.
         check: says of a name and a value what is wrong with it, if anything is.
         typed: its type on the command line, where that is not the field's.
         read: turns what was typed into the field's value.
@@ -61,7 +61,7 @@ def check_options(options: Any, error: type[NtpscoreError] = NtpscoreError) -> N
     Raises:
         NtpscoreError: a value is of another type, too small or none of the choices.
     """
-    kinds = _field_kinds(type(options))
+    kinds = _field_kinds(type(options))  # type: ignore[arg-type]  # a class can be hashed
     for option_field in fields(options):
         name, rules = option_field.name, option_field.metadata
         value = _of_kind(getattr(options, name), kinds[name])

@@ -151,7 +151,6 @@ def test_score_writes_the_promised_files(tiny_model_dir: Path, data: Path, tmp_p
         (["MODEL", "DATA", "--until", "0.1", "--until-score", "fame"], "until_scores fame"),
         (["MODEL", "DATA", "--layers", "a-b"], "--layers 'a-b' is not understood"),
         (["MODEL", "DATA", "--split", "dev"], "dev"),
-        (["MODEL", "DATA", "--dtype", "int4"], "int4"),
         (["MODEL", "DATA", "--max-texts", "2"], "classes"),
         (["MODEL", "DATA", "--out", "/dev/null/x"], "can't write to /dev/null/x"),
     ],
@@ -171,6 +170,16 @@ def test_bad_input_ends_with_one_message_and_code_2(
 def test_unknown_option_ends_with_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli("score", "a", "b", "--nonsense") == 2
     assert "--nonsense" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--dtype", "--precision", "--task", "--pooling"])
+def test_a_value_that_is_none_of_the_choices_ends_with_code_2(
+    flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli("score", "a", "b", flag, "int4") == 2
+    told = capsys.readouterr().err
+    assert flag in told
+    assert "'int4' is not one of" in " ".join(told.replace("│", " ").split())
 
 
 def test_debug_shows_the_traceback(

@@ -24,7 +24,8 @@ from ntpscore.errors import DataError, ModelError
 from ntpscore.integrations import sklearn as room
 from ntpscore.models import load
 from ntpscore.models.options import ModelOptions
-from ntpscore.reading.features import POOLINGS, Place, collect_features
+from ntpscore.reading.features import Place, collect_features
+from ntpscore.reading.pooling import POOLINGS
 from ntpscore.reading.tokens import tokenize
 from tests.support.labelled_texts import make_rows
 

@@ -22,7 +22,8 @@ from ntpscore.metrics import METRICS
 from ntpscore.models import LanguageModel
 from ntpscore.models.encoders import UNSCORED
 from ntpscore.models.lent import borrow_model
-from ntpscore.reading.features import POOLINGS, Place, collect_features
+from ntpscore.reading.features import Place, collect_features
+from ntpscore.reading.pooling import POOLINGS
 from ntpscore.reading.tokens import tokenize
 from ntpscore.scoring.result import load_result
 from ntpscore.text import load_splits

@@ -17,15 +17,14 @@ from ntpscore.clock import Clock
 from ntpscore.errors import MomentsError, OutputError
 from ntpscore.reading import features as module
 from ntpscore.reading.features import (
-    POOLINGS,
     Features,
     KeepFeatures,
     Place,
     choose_texts,
     collect_features,
     features_key,
-    mean_tokens,
 )
+from ntpscore.reading.pooling import POOLINGS
 from ntpscore.reading.tokens import tokenize
 from ntpscore.text import LabelledText, load_text
 from tests.support.labelled_texts import make_rows, write_rows
@@ -82,7 +81,7 @@ def test_features_equal_those_of_single_texts(tiny: LanguageModel, text: Labelle
     found = collect(tiny, text, BOTH)
     assert not found.from_cache
     assert found.places == tuple(sorted(BOTH))
-    assert (found.layers, found.poolings) == ((0, 3), POOLINGS)
+    assert (found.layers, found.poolings) == ((0, 3), tuple(POOLINGS))
     assert found.texts == list(range(60))
     for i, one in enumerate(text.texts):
         whole = one_at_a_time(tiny, one)
@@ -332,29 +331,6 @@ def test_a_model_without_identity_is_not_cached(
     unknown = replace(tiny, revision=None, content_hash=None)
     assert not collect(unknown, text, cache=tmp_path).from_cache
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_mean_tokens_equals_a_loop_over_tokens(dtype: torch.dtype) -> None:
-    hidden_states = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0)).to(dtype)
-    lengths = [5, 1, 3]
-    attention_mask = torch.tensor([[int(t < n) for t in range(5)] for n in lengths])
-    expected = np.zeros((3, 4))
-    for text, length in enumerate(lengths):
-        for t in range(length):
-            expected[text] += hidden_states[text, t].double().numpy() / length
-    found = mean_tokens(hidden_states, attention_mask)
-    assert found.dtype == torch.float32
-    # A sum of at most five numbers of size 1 in float32.
-    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("padding", [float("nan"), float("inf"), 1e30])
-def test_mean_tokens_does_not_see_the_padding(padding: float) -> None:
-    hidden_states = torch.ones(2, 3, 4)
-    hidden_states[1, 1:] = padding
-    found = mean_tokens(hidden_states, torch.tensor([[1, 1, 1], [1, 0, 0]]))
-    assert torch.equal(found, torch.ones(2, 4))
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not tell")

@@ -13,7 +13,8 @@ from ntpscore.core.moments import Moments
 from ntpscore.errors import ModelError
 from ntpscore.models import LanguageModel, check_stream, stream_hidden_states
 from ntpscore.reading.consumers import AddMoments, InOrder
-from ntpscore.reading.features import POOLINGS, KeepFeatures, Place
+from ntpscore.reading.features import KeepFeatures, Place
+from ntpscore.reading.pooling import POOLINGS
 from ntpscore.reading.reader import BatchReader, passes_at_once
 from ntpscore.reading.tokens import TokenizedText, plan_shares
 

@@ -5,14 +5,14 @@ A value that makes no sense raises an `NtpscoreError`.
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 from ntpscore.errors import NtpscoreError
 from ntpscore.models.layers import read_layers
 from ntpscore.options import check_options, option
 from ntpscore.reading import BATCH_TOKENS_HELP
+from ntpscore.reading.pooling import POOLINGS
 
-PoolingChoice = Literal["mean", "last"]
 _FIT, _TRAINING, _MODEL = "Fit", "Training (probe, lora, scratch)", "Model"
 _MAX_LENGTH = "Cut texts to so many tokens; default the model's context."
 _STEPS = "lora: default 625; scratch: 10000."
@@ -67,11 +67,11 @@ class RidgeConfig(FrozenConfig):
         check=_one_layer,
         typed=str | None,
     )
-    pooling: PoolingChoice | None = option(
+    pooling: str | None = option(
         None,
-        "ridge: mean or last token of a text; default what cross-validates best.",
+        "ridge: which token stands for a text; default what cross-validates best.",
         panel=_FIT,
-        choices=get_args(PoolingChoice),
+        choices=POOLINGS,
     )
     penalty: float | None = option(
         None,

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ntpscore.adapt.evaluation import OutputKind
 from ntpscore.models.failures import as_model_error
-from ntpscore.reading.features import Place, Pooling, mean_tokens
+from ntpscore.reading.features import Place
+from ntpscore.reading.pooling import mean_tokens
 from ntpscore.text import Task
 
 # Texts that are brought to float64 at once.
@@ -39,7 +40,7 @@ class LinearHead:
     weights: Float[Tensor, "d c"]
     intercept: Float[Tensor, " c"]
     kind: OutputKind = "logits"
-    pooling: Pooling = "mean"
+    pooling: str = "mean"
     mean: Float[Tensor, " d"] | None = None
     scale: Float[Tensor, " d"] | None = None
     sharpness: float | None = None
@@ -108,7 +109,8 @@ class MeanTokenClassifier(nn.Module):
             more = {"attention_mask": attention_mask}
         with as_model_error(f"the forward pass of {type(self.base).__name__} failed"):
             output = self.base(input_ids=input_ids, return_dict=True, **more)
-        mean = mean_tokens(output.last_hidden_state, attention_mask)
+        hidden_states = output.last_hidden_state
+        mean = mean_tokens(hidden_states, attention_mask.to(hidden_states.device))
         with _full_precision(mean.device):
             outputs: Tensor = self.head(mean.to(self.head.weight.device))
         return outputs

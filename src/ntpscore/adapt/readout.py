@@ -18,7 +18,7 @@ from ntpscore.adapt.result import HEAD
 from ntpscore.errors import NtpscoreError, OutputError
 from ntpscore.files import write_tensors
 from ntpscore.models import LanguageModel
-from ntpscore.reading.features import POOLINGS
+from ntpscore.reading.pooling import POOLINGS
 from ntpscore.reading.provenance import describe_model
 from ntpscore.text import TASKS, LabelledText, Task
 
@@ -158,12 +158,16 @@ def _check(readout: Readout) -> None:
         "task": readout.task in TASKS,
         "classes": c > 0 and all(isinstance(name, str) for name in readout.classes),
         "kind": head.kind in get_args(OutputKind),
-        "pooling": head.pooling in POOLINGS,
         "layer": type(head.layer) is int and 0 <= head.layer <= model["layers"],
         "scale": head.scale is None or bool((head.scale > 0).all()),
         "sharpness": head.sharpness is None or 0 < head.sharpness < math.inf,
         "targets": readout.task != "regression"
         or len(readout.target_mean or ()) == len(readout.target_sd or ()) == c,
     }
+    if head.pooling not in POOLINGS:
+        raise ValueError(
+            f"its pooling {head.pooling!r} is none of {', '.join(POOLINGS)}: import the file that "
+            "adds it, if there is one"
+        )
     if wrong := [name for name, is_right in allowed.items() if not is_right]:
         raise ValueError(f"{', '.join(wrong)} can't be used")

@@ -20,7 +20,8 @@ from ntpscore.adapt.result import AdaptResult
 from ntpscore.core.cross_validation import HeldOut, held_out_ridge, solve_ridge, stratified_folds
 from ntpscore.errors import MomentsError
 from ntpscore.models import LanguageModel
-from ntpscore.reading.features import POOLINGS, Place, choose_texts
+from ntpscore.reading.features import Place, choose_texts
+from ntpscore.reading.pooling import POOLINGS
 from ntpscore.text import LabelledText, Task
 
 # Layer, pooling and penalty are chosen on at most so many texts, drawn at random.
@@ -62,7 +63,7 @@ def fit_ridge(
     layers = (
         range(model.n_layers + 1) if config.layer is None else [find_layer(config.layer, model)]
     )
-    poolings = POOLINGS if config.pooling is None else (config.pooling,)
+    poolings = tuple(POOLINGS) if config.pooling is None else (config.pooling,)
     places = [Place(layer, pooling) for layer in layers for pooling in poolings]
     targets = torch.from_numpy(target_rows(train.labels, train.task, len(train.classes)))
 

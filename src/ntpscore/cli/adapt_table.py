@@ -96,14 +96,15 @@ def _fits(record: dict[str, Any]) -> Table:
 
 def _candidates(record: dict[str, Any]) -> Table:
     """What was cross-validated by layer and pooling; the one that was taken in bold."""
-    title = "held out in cross-validation of the train split, by mean and last token"
+    poolings = list(dict.fromkeys(row["pooling"] for row in record["candidates"]))
+    title = f"held out in cross-validation of the train split, by {' and '.join(poolings)} token"
     by_layer: dict[int, dict[str, dict[str, Any]]] = {}
     for row in record["candidates"]:
         by_layer.setdefault(row["layer"], {})[row["pooling"]] = row
     names = {"accuracy": "accuracy", "r2": "R²"}
     figures = [
         (pooling, name)
-        for pooling in ("mean", "last")
+        for pooling in poolings
         for name in names
         if any(row["pooling"] == pooling and row[name] is not None for row in record["candidates"])
     ]

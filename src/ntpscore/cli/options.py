@@ -19,7 +19,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -222,6 +222,10 @@ def _flags(group: _Group) -> Iterator[inspect.Parameter]:
     for name, (kind, field) in group.fields.items():
         metadata = field.metadata
         typed = metadata["typed"] or get_type_hints(kind)[name]
+        if metadata["choices"]:
+            optional = type(None) in get_args(typed)
+            typed = Literal[tuple(metadata["choices"])]
+            typed = typed | None if optional else typed
         default = None if metadata["typed"] is not None or group.kind is None else field.default
         if group.kind is None and default is None:
             typed = typed | None

@@ -58,13 +58,13 @@ def _standings(rows: list[Row]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         rank = "–" if row["rank"] is None else f"{row['rank']}{'=' if row['tied'] else ''}"
-        last = " last" if row["pooling"] == "last" else ""
+        token = "" if row["pooling"] in (None, "mean") else f" {row['pooling']}"
         table.add_row(
             rank,
             Text(row["model"]),
             show(row["accuracy"], measure),
             _interval(row["accuracy_low"], row["accuracy_high"], measure),
-            "–" if row["layer"] is None else f"{row['layer']}{last}",
+            "–" if row["layer"] is None else f"{row['layer']}{token}",
             show(row["lora_accuracy"], "accuracy"),
             _size(row["parameters"]),
             f"{row['seconds']:.0f}",

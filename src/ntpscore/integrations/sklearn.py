@@ -20,7 +20,8 @@ from ntpscore.errors import DataError, ModelError
 from ntpscore.models import LanguageModel
 from ntpscore.models.load import load_once
 from ntpscore.models.options import ModelOptions
-from ntpscore.reading.features import POOLINGS, Place, collect_features
+from ntpscore.reading.features import Place, collect_features
+from ntpscore.reading.pooling import POOLINGS
 from ntpscore.reading.reader import check_layers
 from ntpscore.reading.tokens import tokenize
 
@@ -44,7 +45,7 @@ class HiddenStateFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc
     Args:
         model: folder, `.gguf` file, short name, hub id, or a model from `load_model`.
         layer: hidden-state index, 0 (embedding) to L; -1 is the last.
-        pooling: of tokens, `mean` or `last`.
+        pooling: of tokens, one of `ntpscore.reading.pooling.POOLINGS`: `mean`, `last`.
         max_length: tokens after which a text is cut; None means the model's context.
         batch_tokens: tokens per batch, padding included; None means what suits the device.
         options: how a model that is named is loaded.
@@ -128,7 +129,7 @@ class HiddenStateFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc
         elif self.options is not None:
             raise ModelError("options can't be chosen for a model that was loaded before")
         (layer,) = check_layers([self.layer], model, "layer")
-        return model, Place(layer, "last" if self.pooling == "last" else "mean")
+        return model, Place(layer, self.pooling)
 
 
 def _texts_of(X: Any) -> list[str]:

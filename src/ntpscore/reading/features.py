@@ -8,11 +8,10 @@ import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -22,14 +21,13 @@ from ntpscore.errors import MomentsError, OutputError
 from ntpscore.files import TemporaryFolder, as_output_error, make_folder
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
+from ntpscore.reading.pooling import POOLINGS
 from ntpscore.reading.ranks import Ranks
 from ntpscore.reading.reader import BatchReader, passes_at_once
 from ntpscore.reading.tokens import TokenizedText, plan_shares, tokens_per_batch
 from ntpscore.result_folder import hold
 from ntpscore.text import LabelledText
 
-Pooling = Literal["mean", "last"]
-POOLINGS: tuple[Pooling, ...] = ("mean", "last")
 FEATURES = "features.safetensors"
 SCHEMA_VERSION = 1
 _NOTE = "ntpscore"
@@ -42,10 +40,10 @@ _ALIGNMENT = 64
 
 
 class Place(NamedTuple):
-    """Where features are from: a hidden-state index, and the mean token or the last one."""
+    """Where features are from: a hidden-state index, and one of `POOLINGS`."""
 
     layer: int
-    pooling: Pooling = "mean"
+    pooling: str = "mean"
 
     def __str__(self) -> str:
         """A key of the file."""
@@ -106,18 +104,18 @@ class Features:
         return tuple(dict.fromkeys(place.layer for place in self._tensors))
 
     @property
-    def poolings(self) -> tuple[Pooling, ...]:
+    def poolings(self) -> tuple[str, ...]:
         """Those that are there, of `POOLINGS`."""
         return tuple(p for p in POOLINGS if any(place.pooling == p for place in self._tensors))
 
-    def get(self, layer: int, pooling: Pooling = "mean") -> Tensor:
+    def get(self, layer: int, pooling: str = "mean") -> Tensor:
         """(n, d) features in the number format of the pass, mapped from the file.
 
         Mean tokens are summed and divided in float32, then rounded to that format.
 
         Args:
             layer: hidden-state index.
-            pooling: the mean token, or the last.
+            pooling: one of `poolings`.
         """
         try:
             return self._tensors[Place(layer, pooling)]
@@ -317,26 +315,29 @@ class KeepFeatures:
         kept = [i for i, text in enumerate(texts) if self._rows[text] >= 0]
         mask = attention_mask if len(kept) == len(texts) else attention_mask[kept]
         rows = torch.from_numpy(self._rows[[texts[i] for i in kept]])
-        return _Batch(texts, kept, rows, mask, (mask != 0).sum(1) - 1)
+        return _Batch(texts, kept, rows, mask)
 
     def take(self, batch: "_Batch", layer: int, hidden_states: Tensor) -> None:
         """See `Consumer.take`.
 
         Raises:
             NonFiniteError: a text's features are not finite; on a graphics card `end` tells it.
+            MomentsError: a pooling makes something else than a vector of each text.
         """
         places = [place for place in self._places if place.layer == layer]
         if not batch.kept or not places:
             return
         if len(batch.kept) < len(hidden_states):
             hidden_states = hidden_states[batch.kept]
+        mask = batch.mask.to(hidden_states.device)
         pooled = []
         for place in places:
-            if place.pooling == "mean":
-                values = mean_tokens(hidden_states, batch.mask)
-            else:
-                last = batch.last.to(hidden_states.device)
-                values = hidden_states[torch.arange(len(last), device=last.device), last]
+            values = POOLINGS[place.pooling](hidden_states, mask)
+            if values.shape != (len(mask), self._width):
+                raise MomentsError(
+                    f"the pooling {place.pooling} makes {tuple(values.shape)} of {len(mask)} texts "
+                    f"of width {self._width}: it must make a vector of each"
+                )
             pooled.append(_Pooled(place, batch.rows, values.to(self._dtype)))
         if hidden_states.device.type == "cpu":
             self._write(pooled, batch)
@@ -400,13 +401,12 @@ class KeepFeatures:
 
 
 class _Batch(NamedTuple):
-    """Texts of a batch; which of them are kept, in which rows, with which mask and last token."""
+    """Texts of a batch; which of them are kept, in which rows, with which mask."""
 
     texts: list[int]
     kept: list[int]
     rows: Tensor
     mask: Tensor
-    last: Tensor
 
 
 class _Pooled(NamedTuple):
@@ -463,7 +463,9 @@ class _Mapped:
             layer, pooling = name.split(" ")
             dtype, (first, last) = types.get(entry["dtype"]), entry["data_offsets"]
             if pooling not in POOLINGS or dtype is None or (start + first) % dtype.itemsize:
-                raise ValueError(f"{name!r} ({entry['dtype']}) is no layer with mean or last")
+                raise ValueError(
+                    f"{name!r} ({entry['dtype']}) is no layer with one of {', '.join(POOLINGS)}"
+                )
             values = whole[start + first : start + last].view(dtype)
             tensors[Place(int(layer), pooling)] = values.view(entry["shape"])
         self.tensors: dict[Place, Tensor] = dict(sorted(tensors.items()))
@@ -563,17 +565,3 @@ def _find(cache: Path, name: str, key: str, n_texts: int) -> tuple[Features | No
                 f"{path} is of other texts or another model; the features were computed again"
             )
     return known, warnings
-
-
-def mean_tokens(
-    hidden_states: Float[Tensor, "b t d"], attention_mask: Tensor
-) -> Float[Tensor, "b d"]:
-    """The mean of each text's tokens, in float32.
-
-    Args:
-        hidden_states: (b, t, d); what stands at the padding may be anything, NaN too.
-        attention_mask: (b, t), non-zero where there is a token, at least one a text.
-    """
-    is_token = (attention_mask != 0).to(hidden_states.device)[:, :, None]
-    tokens = hidden_states.to(torch.float32).masked_fill(~is_token, 0.0)
-    return tokens.sum(1) / is_token.sum(1)

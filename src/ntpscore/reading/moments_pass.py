@@ -24,13 +24,13 @@ from ntpscore.reading.adaptive_reading import AdaptiveReading
 from ntpscore.reading.consumers import AddMoments, Consumer, InOrder
 from ntpscore.reading.features import (
     FEATURES,
-    POOLINGS,
     Features,
     KeepFeatures,
     Place,
     choose_texts,
 )
 from ntpscore.reading.memory import sums_device
+from ntpscore.reading.pooling import POOLINGS
 from ntpscore.reading.ranks import Ranks
 from ntpscore.reading.reader import BatchReader, passes_at_once
 from ntpscore.reading.tokens import TokenizedText, plan_shares, tokens_per_batch

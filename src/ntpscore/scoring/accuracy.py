@@ -157,7 +157,7 @@ def judge_readouts(
         "words": rate_words(folded),
         "frozen": frozen,
         "best": _name(rows[best]),
-        "cheapest": _name(min(cheap, key=lambda row: (row["layer"], row["pooling"] == "last"))),
+        "cheapest": _name(min(cheap, key=lambda row: (row["layer"], row["pooling"] != "mean"))),
         "tied": [_name(row) for row in tied],
         "readouts": rows,
         "held_out": measures.lost(inside, scores),

@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any, Literal
 
 from ntpscore.models.options import ModelOptions
+from ntpscore.reading.pooling import POOLINGS
 from ntpscore.text.options import TextOptions
 
 # Points of accuracy from which on LoRA's training is worth its price.
@@ -79,6 +80,8 @@ def next_command(record: Mapping[str, Any]) -> str | None:
     choice = _choose(record)
     if choice == "no_use" and not _lora_may_help(record):
         return None
+    if not getattr(POOLINGS.get(best["pooling"]), "__module__", "").startswith("ntpscore."):
+        return None  # of a file that the command line doesn't import
     words = ["ntpscore", "adapt", str(record["model"]["id"]), data]
     settings = record["settings"]
     for kind in (TextOptions, ModelOptions):

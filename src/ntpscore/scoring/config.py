@@ -78,7 +78,7 @@ class ScoreConfig:
     )
     pooling: Literal["mean", "sum"] = option(
         "mean", "Of tokens, for scores and r2: the sum is the paper's theory's.",
-        choices=("mean", "sum"), typed=str,
+        choices=("mean", "sum"),
     )  # fmt: skip
     feature_texts: int = option(
         10_000, "Keep the features of at most so many texts, drawn at random.", least=0

@@ -1,5 +1,6 @@
 """Pictures of a result."""
 
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,7 +66,10 @@ def plot_accuracy(result: "ScoreResult", ax: "Axes | None" = None) -> "Axes":
     if ax is None:
         ax = plt.subplots(figsize=figure_size(result, "accuracy"))[1]
     for (pooling, rows), colour, marker in zip(
-        result.accuracy.groupby("pooling", sort=False), palette(), MARKERS, strict=False
+        result.accuracy.groupby("pooling", sort=False),
+        cycle(palette()),
+        cycle(MARKERS),
+        strict=False,
     ):
         ax.plot(
             rows["layer"], scale * rows[measure], color=colour, marker=marker,

@@ -79,5 +79,6 @@ def test_an_unknown_kind_of_head_is_refused(
         with pytest.raises(ModelError, match="unknown kind"):
             NextTokenDistributions(language_model, torch.zeros(2, 32))
     monkeypatch.setattr(language_model.model, "get_output_embeddings", lambda: None)
+    monkeypatch.setattr(language_model.model, "get_input_embeddings", lambda: nn.Embedding(384, 8))
     with pytest.raises(ModelError, match="no vocabulary head"):
         NextTokenDistributions(language_model, torch.zeros(2, 32))

@@ -9,7 +9,6 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-import torch
 from huggingface_hub.errors import GatedRepoError
 
 from ntpscore.errors import ModelError
@@ -237,70 +236,3 @@ def test_load_model_says_whose_tokenizer_asks_for_an_agreement(
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
     with pytest.raises(ModelError, match=r"takes that of owner/name: .* asks for an agreement"):
         load_model("made-up")
-
-
-_CODE = """
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel, PreTrainedConfig
-
-class OtherConfig(PreTrainedConfig):
-    model_type = "other"
-    def __init__(self, model_dim=0, num_transformer_layers=0, max_context_length=0, **rest):
-        self.model_dim = model_dim
-        self.num_transformer_layers = num_transformer_layers
-        self.max_context_length = max_context_length
-        super().__init__(**rest)
-
-class OtherForCausalLM(LlamaForCausalLM):
-    config_class = OtherConfig
-    def __init__(self, config):
-        llama = LlamaConfig(
-            vocab_size=config.vocab_size, hidden_size=config.model_dim, intermediate_size=64,
-            num_hidden_layers=config.num_transformer_layers, num_attention_heads=4,
-            num_key_value_heads=2, max_position_embeddings=config.max_context_length,
-        )
-        super().__init__(llama)
-        self.config = config
-        self.model.register_buffer("frequencies", torch.linspace(1, 2, 99), persistent=False)
-"""
-
-
-@pytest.fixture
-def with_code(tiny_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The random Llama with Python code of its own, and a configuration as OpenELM's."""
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "m"))
-    (tiny_copy / "other.py").write_text(_CODE)
-    vocabulary = json.loads((tiny_copy / "config.json").read_text())["vocab_size"]
-    config = {
-        "architectures": ["OtherForCausalLM"],
-        "auto_map": {
-            "AutoConfig": "other.OtherConfig",
-            "AutoModelForCausalLM": "other.OtherForCausalLM",
-        },
-        "model_type": "other",
-        "model_dim": 32,
-        "num_transformer_layers": 3,
-        "max_context_length": 128,
-        "vocab_size": vocabulary,
-    }
-    (tiny_copy / "config.json").write_text(json.dumps(config))
-    return tiny_copy
-
-
-def test_load_model_reads_width_layers_and_length_as_openelm_calls_them(with_code: Path) -> None:
-    loaded = load_model(with_code, trust_remote_code=True)
-    assert (loaded.width, loaded.n_layers, loaded.max_length) == (32, 3, 128)
-    assert loaded.streams
-
-
-def test_load_model_computes_buffers_that_no_checkpoint_holds(
-    with_code: Path, tiny_model_dir: Path
-) -> None:
-    model = load_model(with_code, trust_remote_code=True).model
-    whole = load_model(tiny_model_dir).model
-    # Made by the same call, so to the last bit.
-    assert torch.equal(model.model.frequencies, torch.linspace(1, 2, 99))
-    for name, buffer in whole.named_buffers():
-        assert torch.equal(model.get_buffer(name), buffer)
-    for name, parameter in whole.named_parameters():
-        assert torch.equal(model.get_parameter(name), parameter)

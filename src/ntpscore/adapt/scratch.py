@@ -11,6 +11,7 @@ from ntpscore.adapt.head import MeanTokenClassifier
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.adapt.training import fit_classifier, seeded_chance
 from ntpscore.models import LanguageModel
+from ntpscore.models.own_code import shrink_causal_mask
 from ntpscore.text import LabelledText
 
 
@@ -40,6 +41,7 @@ def fit_scratch(
     base: Any = model.base
     with seeded_chance(model.device, config.seed):
         fresh = type(base)(copy.deepcopy(base.config)).to(model.device, torch.float32)
+        shrink_causal_mask(fresh)
         classifier = MeanTokenClassifier(
             fresh, model.output_width, len(train.classes), model.device,
             reads_both_ways=model.reads_both_ways,

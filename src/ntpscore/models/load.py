@@ -50,6 +50,13 @@ from ntpscore.models.locate import (
     locate_tokenizer,
 )
 from ntpscore.models.options import DTYPE_NAMES, ModelOptions
+from ntpscore.models.own_code import (
+    admit_configuration,
+    compute_buffers,
+    has_own_code,
+    only_weights_empty,
+    shrink_causal_mask,
+)
 from ntpscore.models.short_attention import use_short_attention
 from ntpscore.options import with_keywords
 
@@ -206,6 +213,8 @@ def _load(
             # Newer versions can leave weights packed in blocks: slower over many texts. Not here.
             weights_options["quantization_config"] = transformers.GgufConfig(dequantize=True)
     with _loading(files, "configuration"):
+        if files.trust_remote_code and files.gguf is None:
+            admit_configuration(files.folder)
         config = AutoConfig.from_pretrained(files.folder, **options)
         _check_config(files, config)
         config.return_dict = True
@@ -215,13 +224,14 @@ def _load(
     # What unpacks quantized weights shows bars of its own.
     packed = getattr(config, "quantization_config", None) is not None
     hush = contextlib.redirect_stderr(io.StringIO()) if packed else contextlib.nullcontext()
-    with _loading(files, "weights"), hush:
+    with _loading(files, "weights"), hush, only_weights_empty():
         loaded: Any = _auto_class(config).from_pretrained(
             files.folder,
             config=config,
             dtype=dtype,
             device_map=device_map,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # its own message points at a report that is not shown
             **weights_options,
             **options,
         )
@@ -230,6 +240,11 @@ def _load(
         if compressor is not None:
             # Else it would wait for a call of the whole model, and here its base is called.
             compressor.decompress_model(model)
+    for key, found, expected in sorted(report["mismatched_keys"]):
+        raise ModelError(
+            f"the weights of {files.id} are not those of its configuration: {key} is of shape "
+            f"{tuple(found)}, where the configuration asks for {tuple(expected)}"
+        )
     needed = f"{model.base_model_prefix}." if is_encoder(config) else ""
     if missing := sorted(key for key in report["missing_keys"] if key.startswith(needed)):
         raise ModelError(
@@ -237,29 +252,11 @@ def _load(
             f"would be random numbers (the first: {missing[0]}). The file is incomplete, or not of "
             "a causal language model."
         )
-    if type(model).__module__.startswith("transformers_modules."):
+    if has_own_code(type(model)):
         with _loading(files, "code"):
-            _compute_buffers(model)
+            compute_buffers(model)
+            shrink_causal_mask(model)
     return model, tokenizer
-
-
-def _compute_buffers(model: PreTrainedModel) -> None:
-    """Give a model with code of its own the buffers that its checkpoint does not hold.
-
-    transformers 5 builds models without memory and then fills in what the checkpoint has. Buffers
-    that only the constructor computes, such as frequencies of rotary embeddings, are left as
-    whatever the memory held; its own models compute them again, those of others do not.
-    """
-    import accelerate
-
-    with accelerate.init_empty_weights(include_buffers=False):
-        fresh = type(model)(model.config)
-    computed = dict(fresh.named_buffers(remove_duplicate=False))
-    in_checkpoint = model.state_dict().keys()
-    for name, buffer in model.named_buffers(remove_duplicate=False):
-        if name not in in_checkpoint:
-            owner, _, attribute = name.rpartition(".")
-            setattr(model.get_submodule(owner), attribute, computed[name].to(buffer.device))
 
 
 def _merge_adapter(model: PreTrainedModel, adapter: Adapter, base: str) -> PreTrainedModel:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ntpscore.errors import ModelError
 from ntpscore.models.failures import as_model_error
@@ -48,17 +48,32 @@ class NextTokenDistributions:
             yield torch.softmax(_logits(self.language_model, chunk), dim=-1).cpu().numpy()
 
 
+def vocabulary_head(language_model: LanguageModel) -> nn.Linear:
+    """What makes logits of the base model's output.
+
+    Raises:
+        ModelError: there is none.
+    """
+    model: Any = language_model.model
+    head: nn.Linear | None = model.get_output_embeddings()
+    if head is None:
+        # Some, such as OpenELM, have none of their own: the embeddings are used once more.
+        weight = model.get_input_embeddings().weight
+        if weight.shape[1] != language_model.output_width:
+            raise ModelError(f"{language_model.id} has no vocabulary head that can be found")
+        rows, width = weight.shape
+        head = nn.Linear(width, rows, bias=False, device="meta")
+        head.weight = weight
+    return head
+
+
 @torch.inference_mode()
 def _logits(language_model: LanguageModel, last_states: Tensor) -> Tensor:
     """(b, V) float32 logits of hidden states (b, d)."""
-    head: Any = language_model.model.get_output_embeddings()
-    if head is None:
-        raise ModelError(f"{language_model.id} has no vocabulary head that can be found")
-    if language_model.narrowing is not None:
-        last_states = language_model.narrowing(
-            last_states.to(head.weight.device, head.weight.dtype)
-        )
+    head = vocabulary_head(language_model)
     weight = head.weight
+    if language_model.narrowing is not None:
+        last_states = language_model.narrowing(last_states.to(weight.device, weight.dtype))
     logits: Tensor = head(last_states.to(weight.device, weight.dtype)).float()
     config = language_model.model.config.get_text_config()
     logits = logits * (getattr(config, "logit_scale", None) or 1.0)

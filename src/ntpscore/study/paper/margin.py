@@ -1,7 +1,6 @@
 """Lemma 1 on a real model: its margin, and the probability of right decoding that follows."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from ntpscore.core.moments import Moments
 from ntpscore.core.subspaces import solve_subspaces
 from ntpscore.errors import DataError, ModelError
 from ntpscore.models import LanguageModel, stream_hidden_states
+from ntpscore.models.next_token import vocabulary_head
 from ntpscore.reading.tokens import pad_batch, plan_batches, tokenize, tokens_per_batch
 from ntpscore.text import LabelledText
 
@@ -81,9 +81,9 @@ def decoding_margin(
     n_next = sum(lengths) - len(lengths)
     if not n_next:
         raise DataError("every text is a single token: there is no next token to predict")
-    head: Any = language_model.model.get_output_embeddings()
+    head = vocabulary_head(language_model)
     width, layer = language_model.width, language_model.n_layers
-    if head is None or head.weight.shape[1] != width:
+    if head.weight.shape[1] != width:
         raise ModelError(f"{language_model.id} has no vocabulary head of width {width}")
     rows = head.weight.detach().float()
     moments = Moments([layer], width, 1)

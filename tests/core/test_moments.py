@@ -17,12 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ntpscore.core import prefix_products
 from ntpscore.core.controls import shuffled_labels
+from ntpscore.core.label_rows import LabelRows
 from ntpscore.core.moments import (
     Batch,
     LayerMoments,
     Moments,
     NonFiniteError,
-    one_hot,
     read_note,
 )
 from ntpscore.errors import MomentsError
@@ -255,13 +255,6 @@ def test_centred_moments_are_covariances(case: Case) -> None:
         )
 
 
-def test_one_hot_has_rows_of_the_identity() -> None:
-    rows = one_hot(torch.tensor([[2, 0], [1, 1]]), 3)
-    assert rows.tolist() == [[[0, 0, 1], [1, 0, 0]], [[0, 1, 0], [0, 1, 0]]]
-    assert rows.dtype == torch.float64
-    assert one_hot(torch.zeros(0, dtype=torch.long), 3).shape == (0, 3)
-
-
 # Refusals
 
 
@@ -361,11 +354,13 @@ def test_non_finite_hidden_states_are_named(value: float) -> None:
 def test_a_layer_is_added_without_a_copy_to_the_host() -> None:
     """A tensor without data can't be copied: whatever asks for a value fails."""
     moments = Moments(1, 5, 2, 3, device="meta")
-    Y, Y_shuffled = torch.zeros(4, 2, device="meta"), torch.zeros(3, 4, 2, device="meta")
+    Y, Y_shuffled = (
+        LabelRows(torch.zeros(sets, 4, 2, dtype=torch.float64, device="meta"), 2) for sets in (1, 3)
+    )
     lengths = torch.ones(4, dtype=torch.long, device="meta")
     order = torch.zeros(4, 6, dtype=torch.long, device="meta")
     for where in (None, order):
-        batch = Batch((4, 6), lengths, where, 4, 17, Y.double(), Y_shuffled.double())
+        batch = Batch((4, 6), lengths, where, 4, 17, Y, Y_shuffled)
         moments.add_layer(0, torch.zeros(4, 6, 5, dtype=torch.bfloat16, device="meta"), batch)
         assert [layer for layer, _ in batch.unchecked] == [0]
 
@@ -395,8 +390,9 @@ class ShortOfMemory(TorchDispatchMode):
 
 @pytest.mark.parametrize("kernel", [False, True])
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("classes", [2, 9])
 def test_a_layer_of_which_memory_ran_out_can_come_again(
-    kernel: bool, threads: int, monkeypatch: pytest.MonkeyPatch
+    kernel: bool, threads: int, classes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever it ran out: nothing was added then, or all of it."""
     monkeypatch.setattr(prefix_products, "HAS_KERNEL", kernel and prefix_products.HAS_KERNEL)
@@ -404,11 +400,11 @@ def test_a_layer_of_which_memory_ran_out_can_come_again(
     labels = torch.tensor([0, 1, 1])
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    expected = Moments(1, 30, 2, 1)
+    expected = Moments(1, 30, classes, 1)
     expected.update(states[None], torch.ones(3, 4), labels, labels[None])
     failed = 0
     for at in itertools.count(1):
-        moments = Moments(1, 30, 2, 1)
+        moments = Moments(1, 30, classes, 1)
         batch = moments.batch(torch.ones(3, 4), labels, labels[None])
         try:
             with ShortOfMemory(at):

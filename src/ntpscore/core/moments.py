@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ntpscore.core.grouping import Grouping
+from ntpscore.core.label_rows import LabelRows
 from ntpscore.core.prefix_products import (
     DTYPE,
     Precision,
@@ -36,8 +37,8 @@ _SHAPES: dict[str, tuple[str, ...]] = {
     "sum_N": ("l", "d", "d"),
     "sum_C0": ("l", "d", "d"),
     "sum_C1": ("l", "d", "d"),
-    "sum_M": ("l", "d", "c"),
-    "sum_M_shuffled": ("l", "P", "d", "c"),
+    "sum_M": ("l", "c", "d"),
+    "sum_M_shuffled": ("l", "P", "c", "d"),
     "sum_mean": ("l", "d"),
     "sum_next_power": ("l",),
     "sum_Y": ("c",),
@@ -54,6 +55,9 @@ _PUBLISHED: dict[str, tuple[str, ...]] = {
 }
 # Of these only what is on and above the diagonal means anything.
 _SYMMETRIC = ("sum_N", "sum_C0")
+# Held with a row for each label column, since a text adds to that of its class alone; files have
+# (…, d, c).
+_BY_LABEL = ("sum_M", "sum_M_shuffled")
 
 
 @dataclass(frozen=True)
@@ -149,20 +153,6 @@ def _dtype(name: str) -> torch.dtype:
 
 # A variance below this share of the second moment is the rounding of a difference.
 _NO_VARIANCE = 1e-13
-
-
-def one_hot(labels: Int[Tensor, "*b"], n_outputs: int) -> Float[Tensor, "*b c"]:
-    """Float64 one-hot rows of class indices in 0 … n_outputs − 1.
-
-    Raises:
-        MomentsError: a class index is out of range.
-    """
-    if labels.numel() and (int(labels.min()) < 0 or int(labels.max()) >= n_outputs):
-        raise MomentsError(
-            f"class indices run from {int(labels.min())} to {int(labels.max())}, "
-            f"but these moments are for classes 0 to {n_outputs - 1}"
-        )
-    return torch.nn.functional.one_hot(labels.long(), n_outputs).to(DTYPE)
 
 
 class Moments:
@@ -321,7 +311,7 @@ class Moments:
         Raises:
             MomentsError: shapes don't fit, a label is out of range, or a text has no token.
         """
-        return Batch.of(attention_mask, *self._targets(labels, shuffled_labels))
+        return Batch.of(attention_mask, *self._label_rows(labels, shuffled_labels))
 
     def add_layer(self, layer: int, hidden_states: Float[Tensor, "b t d"], batch: "Batch") -> None:
         """Add one layer of a batch, for passes that produce layer after layer.
@@ -365,38 +355,27 @@ class Moments:
         else:
             batch.unchecked.append((layer, finite))
         mean = total if self.pooling == "sum" else total / batch.lengths[:, None]
-        M_all = mean.T @ batch.Y_joined
-        M_all = M_all.view(self.width, -1, self.n_outputs).permute(1, 0, 2)
-        sum_of_means = mean.sum(0)
-        add_products = prepare_prefix_products(
-            hidden_states, batch.lengths, self.sum_C0[i], self.sum_C1[i], self.precision
-        )
-        add_to_N = prepare_gram(mean, self.sum_N[i])
-        adds: list[Callable[[], None]] = [add_products, add_to_N]
+        adds: list[Callable[[], Any]] = [
+            prepare_prefix_products(
+                hidden_states, batch.lengths, self.sum_C0[i], self.sum_C1[i], self.precision
+            ),
+            prepare_gram(mean, self.sum_N[i]),
+            partial(self.sum_M[i].addmm_, batch.Y.rows, mean),
+            partial(
+                self.sum_M_shuffled[i].view(-1, self.width).addmm_, batch.Y_shuffled.rows, mean
+            ),
+            partial(self.sum_mean[i].add_, mean.sum(0)),
+            partial(self.sum_next_power[i].add_, next_power),
+        ]
         if self.published_of:
             published = self._published(i).plus(
-                hidden_states, batch.lengths, batch.Y, self.published_of
+                hidden_states, batch.lengths, batch.Y.rows.to_dense().T, self.published_of
             )
             adds.append(partial(self._published(i).replace_by, published))
-        return partial(self._add, i, adds, M_all, sum_of_means, next_power)
+        return partial(_call_all, adds)
 
     def _published(self, i: int) -> PublishedMoments:
         return PublishedMoments(*(getattr(self, name)[i] for name in _PUBLISHED))
-
-    def _add(
-        self,
-        i: int,
-        add_squares: Iterable[Callable[[], None]],
-        M_all: Float[Tensor, "P_1 d c"],
-        sum_of_means: Float[Tensor, " d"],
-        next_power: Float[Tensor, ""],
-    ) -> None:
-        for add in add_squares:
-            add()
-        self.sum_M[i] += M_all[0]
-        self.sum_M_shuffled[i] += M_all[1:]
-        self.sum_mean[i] += sum_of_means
-        self.sum_next_power[i] += next_power
 
     def add_labels(self, batch: "Batch") -> None:
         """Add the labels and counts of a batch; see `add_layer`.
@@ -409,48 +388,32 @@ class Moments:
         finite = [of_texts.all() for _, of_texts in batch.unchecked]
         if finite and not bool(torch.stack(finite).all()):
             _check_finite(*batch.unchecked[int(torch.stack(finite).int().argmin())])
-        self.sum_Y += batch.Y.sum(0)
-        self.sum_YY += batch.Y.T @ batch.Y
-        self.sum_Y_shuffled += batch.Y_shuffled.sum(1)
-        self.sum_Y_shuffled_power += batch.Y_shuffled.square().sum((1, 2))
+        self.sum_Y += batch.Y.totals[0]
+        self.sum_YY += batch.Y.second_moment
+        self.sum_Y_shuffled += batch.Y_shuffled.totals
+        self.sum_Y_shuffled_power += batch.Y_shuffled.powers
         self.n_texts += batch.n_texts
         self.n_tokens += batch.n_tokens
 
-    def _as_targets(self, values: Tensor, axes: int) -> Tensor:
-        """Labels with so many axes of texts as targets (…, c)."""
-        values = values.to(self.device)
-        if values.ndim != axes + values.is_floating_point():
-            raise MomentsError(
-                "labels must be integers of shape (b,) or floats of shape (b, c), and shuffled "
-                f"labels (P, b) or (P, b, c); got {values.dtype} of shape {tuple(values.shape)}"
-            )
-        if not values.is_floating_point():
-            return one_hot(values, self.n_outputs)
-        if values.shape[-1] != self.n_outputs:
-            raise MomentsError(
-                f"label rows have {values.shape[-1]} columns, these moments {self.n_outputs}"
-            )
-        if not bool(torch.isfinite(values).all()):
-            raise MomentsError("a label is NaN or infinite")
-        return values.to(DTYPE)
-
-    def _targets(self, labels: Tensor, shuffled_labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(b, c) targets and (P, b, c) shuffled targets, in float64 on this device."""
-        Y = self._as_targets(labels, 1)
-        if (shuffled_labels is None) != (self.n_shuffles == 0) or (
-            shuffled_labels is not None and shuffled_labels.shape[0] != self.n_shuffles
-        ):
-            got = "none" if shuffled_labels is None else str(shuffled_labels.shape[0])
+    def _label_rows(
+        self, labels: Tensor, shuffled_labels: Tensor | None
+    ) -> tuple[LabelRows, LabelRows]:
+        """Of the labels and of the shuffled ones, on this device."""
+        if shuffled_labels is None:
+            shuffled_labels = labels.new_zeros((0, *labels.shape))
+        if shuffled_labels.shape[:1] != (self.n_shuffles,):
+            got = len(shuffled_labels) or "none"
             raise MomentsError(
                 f"these moments are for {self.n_shuffles} label shuffles, got {got}: "
                 "pass shuffled_labels of shape (n_shuffles, b)"
             )
-        if shuffled_labels is None:
-            return Y, Y.new_zeros((0, *Y.shape))
-        Y_shuffled = self._as_targets(shuffled_labels, 2)
-        if Y_shuffled.shape[1] != len(Y):
+        Y, Y_shuffled = (
+            LabelRows.of(values.to(self.device), self.n_outputs)
+            for values in (labels[None], shuffled_labels)
+        )
+        if Y_shuffled.n_texts != Y.n_texts:
             raise MomentsError(
-                f"got shuffled labels of {Y_shuffled.shape[1]} texts and labels of {len(Y)}"
+                f"got shuffled labels of {Y_shuffled.n_texts} texts and labels of {Y.n_texts}"
             )
         return Y, Y_shuffled
 
@@ -511,14 +474,14 @@ class Moments:
             raise MomentsError("no text was added to these moments yet")
         return LayerMoments(
             N=symmetric(self.sum_N[i]) / n,
-            M=self.sum_M[i] / n,
+            M=self.sum_M[i].T / n,
             C0=symmetric(self.sum_C0[i]) / n,
             C1=self.sum_C1[i] / n,
             mu=self.sum_mean[i] / n,
             p=self.sum_Y / n,
             YY=self.sum_YY / n,
             next_power=float(self.sum_next_power[i]) / n,
-            M_shuffled=self.sum_M_shuffled[i] / n,
+            M_shuffled=self.sum_M_shuffled[i].mT / n,
             p_shuffled=self.sum_Y_shuffled / n,
             Y_shuffled_power=self.sum_Y_shuffled_power / n,
             n_texts=n,
@@ -549,6 +512,8 @@ class Moments:
             value: Tensor = getattr(self, name)
             if name in _SYMMETRIC:
                 value = value[:, upper[0], upper[1]]
+            elif name in _BY_LABEL:
+                value = value.mT
             tensors[name] = value.contiguous().cpu()
         header = {
             "schema_version": SCHEMA_VERSION,
@@ -601,6 +566,8 @@ class Moments:
                         full = value.new_zeros(shape)
                         full[:, upper[0], upper[1]] = value
                         value = full
+                    elif name in _BY_LABEL:
+                        value = value.mT.contiguous()
                     if value.shape != shape:
                         raise MomentsError(f"{path}: {name} has shape {tuple(value.shape)}")
                     setattr(moments, name, value.to(device))
@@ -655,6 +622,11 @@ class NonFiniteError(MomentsError):
         self.text = text
 
 
+def _call_all(calls: Iterable[Callable[[], Any]]) -> None:
+    for call in calls:
+        call()
+
+
 def _check_finite(layer: int, finite: Bool[Tensor, " b"]) -> None:
     if not bool(finite.all()):
         raise NonFiniteError(layer, int((~finite).nonzero()[0]))
@@ -671,8 +643,8 @@ class Batch:
             starts at position 0 and has no gap (right padding).
         n_texts: b.
         n_tokens: of all texts.
-        Y: (b, c) labels, float64.
-        Y_shuffled: (P, b, c) labels that each permutation gives these texts, float64.
+        Y: their labels.
+        Y_shuffled: labels that each of P permutations gives these texts.
         unchecked: layers, and which of the texts are finite there, that nobody has looked at.
     """
 
@@ -681,19 +653,12 @@ class Batch:
     order: Int[Tensor, "b t"] | None
     n_texts: int
     n_tokens: int
-    Y: Float[Tensor, "b c"]
-    Y_shuffled: Float[Tensor, "P b c"]
+    Y: LabelRows
+    Y_shuffled: LabelRows
     unchecked: list[tuple[int, Tensor]] = field(default_factory=list)
 
-    @cached_property
-    def Y_joined(self) -> Float[Tensor, "b sets_c"]:
-        """(b, (1 + P)·c) labels and shuffled ones side by side, so that one product serves all."""
-        return torch.cat([self.Y[None], self.Y_shuffled]).permute(1, 0, 2).flatten(1)
-
     @classmethod
-    def of(
-        cls, attention_mask: Tensor, Y: Float[Tensor, "b c"], Y_shuffled: Float[Tensor, "P b c"]
-    ) -> "Batch":
+    def of(cls, attention_mask: Tensor, Y: LabelRows, Y_shuffled: LabelRows) -> "Batch":
         """Read an attention mask (b, t), non-zero where there is a token.
 
         Raises:
@@ -713,8 +678,8 @@ class Batch:
         right_padded = bool((mask == (positions < lengths[:, None])).all())
         order = None if right_padded else (~mask).int().argsort(dim=1, stable=True)
         b, t = mask.shape
-        if len(Y) != b:
-            raise MomentsError(f"{len(Y)} labels don't fit an attention mask of shape {(b, t)}")
+        if Y.n_texts != b:
+            raise MomentsError(f"{Y.n_texts} labels don't fit an attention mask of shape {(b, t)}")
         return cls((b, t), lengths, order, b, int(lengths.sum()), Y, Y_shuffled)
 
     def aligned(self, hidden_states: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:

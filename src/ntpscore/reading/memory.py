@@ -141,13 +141,15 @@ def plan_memory(
     text = config.get_text_config(decoder=True)
     d = text.hidden_size
     inner = next((getattr(text, name) for name in _INNER_NAMES if getattr(text, name, None)), 4 * d)
-    # Prefix sums and tokens side by side, and a copy; two products of the width, in float64.
+    # Prefix sums and tokens side by side, and a copy; label rows of texts of one token each; two
+    # products of the width, in float64.
     per_token = n_bytes * (_WIDE * d + _INNER * inner) + (16 + n_bytes) * d
+    per_token += 8 * (1 + n_shuffles) * n_outputs
     per_layer = Moments.n_bytes(1, d, n_outputs, n_shuffles, published)
     solving = solve_bytes(d, n_outputs, n_shuffles)
 
     def plan(tokens: int, layers: int) -> MemoryPlan:
-        batch = per_token * tokens + 16 * d**2 + 8 * d * (1 + n_shuffles) * n_outputs
+        batch = per_token * tokens + 16 * d**2
         return MemoryPlan(weights, batch, layers * per_layer, solving, tokens)
 
     tokens = batch_tokens

@@ -39,6 +39,17 @@ def hold_out(X, Y, folds, **options):
     return held_out_ridge(torch.as_tensor(X), torch.as_tensor(Y), torch.as_tensor(folds), **options)
 
 
+def every_penalty(X, *, standardise=True):
+    """The whole default path, by its definition."""
+    X = ridge.standardise(X) if standardise else X - X.mean(0)
+    return torch.as_tensor(np.array(RELATIVE_PENALTIES) * (X**2).sum() / X.shape[1])
+
+
+def hold_out_everywhere(X, Y, folds, *, standardise=True):
+    penalties = every_penalty(X, standardise=standardise)
+    return hold_out(X, Y, folds, standardise=standardise, penalties=penalties)
+
+
 def choose(candidates):
     choice = NestedChoice()
     for held_out in candidates:
@@ -51,9 +62,7 @@ def choose(candidates):
 def test_held_out_predictions_are_those_of_refits(n, d, K, standardise) -> None:
     X, Y, folds = make_case(n, d, K)
     scaled = ridge.standardise(X) if standardise else X
-    penalties = hold_out(X, Y, folds, standardise=standardise).penalties
-    assert len(penalties) == len(RELATIVE_PENALTIES)
-    for penalty in penalties.tolist():
+    for penalty in every_penalty(X, standardise=standardise).tolist():
         at = torch.tensor([penalty], dtype=torch.float64)
         held_out = hold_out(X, Y, folds, standardise=standardise, penalties=at)
         by_hand = ridge.held_out_predictions(scaled, Y, folds, penalty)
@@ -84,7 +93,7 @@ def test_classes_are_those_of_sklearns_classifier(n, d, K) -> None:
 @shapes
 def test_the_kernel_path_equals_the_feature_path(n, d, K) -> None:
     X, Y, folds = make_case(n, d, K)
-    features = hold_out(X, Y, folds, standardise=False)
+    features = hold_out_everywhere(X, Y, folds, standardise=False)
     # The kernel of features with another origin.
     kernel = torch.as_tensor((X + 3.0) @ (X + 3.0).T)
     by_kernel = held_out_kernel_ridge(
@@ -97,13 +106,15 @@ def test_the_kernel_path_equals_the_feature_path(n, d, K) -> None:
         by_kernel.predictions, features.predictions, rtol=0, atol=CROSS_VALIDATION
     )
     default = held_out_kernel_ridge(kernel, torch.as_tensor(Y), torch.as_tensor(folds))
-    power = ((X - X.mean(0)) ** 2).sum() / n
-    np.testing.assert_allclose(default.penalties / power, RELATIVE_PENALTIES, rtol=1e-9)
+    shares = default.penalties.numpy() / (((X - X.mean(0)) ** 2).sum() / n)
+    places = np.searchsorted(np.array(RELATIVE_PENALTIES) * (1 - 1e-9), shares, side="right") - 1
+    np.testing.assert_allclose(shares, np.array(RELATIVE_PENALTIES)[places], rtol=1e-9)
+    assert (np.diff(places) == 1).all()
 
 
 def test_the_chosen_penalty_has_the_least_held_out_error() -> None:
     X, Y, folds = make_case(60, 7, 10)
-    held_out = hold_out(X, Y, folds)
+    held_out = hold_out_everywhere(X, Y, folds)
     by_hand = [
         ((Y - ridge.held_out_predictions(ridge.standardise(X), Y, folds, penalty)) ** 2).sum()
         for penalty in held_out.penalties.tolist()
@@ -114,11 +125,31 @@ def test_the_chosen_penalty_has_the_least_held_out_error() -> None:
     assert held_out.r2 == pytest.approx(1 - min(by_hand) / ((Y - means) ** 2).sum(), rel=1e-9)
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.3, 3.0, 1e3])
+@pytest.mark.parametrize(("n", "d", "K"), [(60, 20, 10), (200, 30, 20), (40, 90, 10), (80, 80, 8)])
+def test_penalties_are_judged_as_far_as_the_error_falls(n, d, K, noise) -> None:
+    rng = np.random.default_rng(n)
+    X, folds = rng.normal(size=(n, d)) * np.logspace(0, -2, d), np.arange(n) % K
+    Y = X @ rng.normal(size=(d, 3)) + noise * rng.normal(size=(n, 3))
+    everywhere = hold_out_everywhere(X, Y, folds)
+    found = hold_out(X, Y, folds)
+    first, last = (int((everywhere.penalties - p).abs().argmin()) for p in found.penalties[[0, -1]])
+    torch.testing.assert_close(found.penalties, everywhere.penalties[first : last + 1])
+    # Enough on either side of the least to see it rise.
+    assert first == 0 or found.chosen > 0
+    assert last == len(RELATIVE_PENALTIES) - 1 or found.chosen < len(found.penalties) - 1
+    assert len(found.penalties) < len(RELATIVE_PENALTIES)
+    at = {"rtol": CROSS_VALIDATION, "atol": CROSS_VALIDATION}
+    torch.testing.assert_close(found.fold_errors, everywhere.fold_errors[first : last + 1], **at)
+    for name in ("predictions", "nested_predictions", "nested_errors", "other_errors", "r2"):
+        torch.testing.assert_close(getattr(found, name), getattr(everywhere, name), **at)
+
+
 def test_the_nested_choice_never_looks_at_the_fold() -> None:
     candidates, paths = [], []
     X, Y, folds = make_case(60, 20, 6)
     for columns in (slice(0, 5), slice(5, 20), slice(0, 20)):
-        candidates.append(hold_out(X[:, columns], Y, folds))
+        candidates.append(hold_out_everywhere(X[:, columns], Y, folds))
         for penalty in candidates[-1].penalties.tolist():
             scaled = ridge.standardise(X[:, columns])
             paths.append(ridge.held_out_predictions(scaled, Y, folds, penalty))
@@ -144,15 +175,18 @@ def test_the_nested_choice_never_looks_at_the_fold() -> None:
 @given(seed=st.integers(0, 10**6), power=st.integers(-20, 20))
 def test_scale_offset_order_and_constant_columns_change_nothing(seed, power) -> None:
     X, Y, folds = make_case(30, 12, 5, seed=seed)
-    plain = hold_out(X, Y, folds)
+    plain = hold_out_everywhere(X, Y, folds)
     order = np.random.default_rng(seed).permutation(30)
     other = np.hstack([X * 2.0**power, np.full((30, 3), 7.3)])[order]
-    moved = hold_out(other, Y[order], folds[order])
+    moved = hold_out(other, Y[order], folds[order], penalties=plain.penalties)
     torch.testing.assert_close(
         moved.fold_errors, plain.fold_errors, rtol=CROSS_VALIDATION, atol=CROSS_VALIDATION
     )
-    unscaled = hold_out(X, Y, folds, standardise=False)
-    moved = hold_out(other, Y[order], folds[order], standardise=False)
+    unscaled = hold_out_everywhere(X, Y, folds, standardise=False)
+    scaled = unscaled.penalties * 4.0**power
+    moved = hold_out(other, Y[order], folds[order], standardise=False, penalties=scaled)
+    by_default = hold_out(other, Y[order], folds[order], standardise=False)
+    assert by_default.penalty == pytest.approx(moved.penalty, rel=1e-9)
     torch.testing.assert_close(
         moved.fold_errors, unscaled.fold_errors, rtol=CROSS_VALIDATION, atol=CROSS_VALIDATION
     )
@@ -351,12 +385,12 @@ def test_of_many_label_columns_the_best_penalties_are_judged(n, d) -> None:
     Y = few @ rng.normal(size=(few.shape[1], 300)) + rng.normal(size=(n, 300))
     found = hold_out(X, Y, folds)
     # Squared errors add up over columns: those of parts that are few enough for all penalties.
-    parts = [hold_out(X, Y[:, start : start + 100], folds) for start in (0, 100, 200)]
+    parts = [hold_out_everywhere(X, Y[:, start : start + 100], folds) for start in (0, 100, 200)]
     errors = sum(part.errors for part in parts)
     fold_errors = sum(part.fold_errors for part in parts)
     assert len(found.penalties) < len(RELATIVE_PENALTIES) == len(parts[0].penalties)
-    assert found.penalty == parts[0].penalties[errors.argmin()]
-    places = torch.searchsorted(parts[0].penalties, found.penalties)
+    assert found.penalty == pytest.approx(float(parts[0].penalties[errors.argmin()]), rel=1e-12)
+    places = torch.searchsorted(parts[0].penalties * (1 - 1e-9), found.penalties) - 1
     at = {"rtol": CROSS_VALIDATION, "atol": CROSS_VALIDATION}
     torch.testing.assert_close(found.errors, errors[places], **at)
     torch.testing.assert_close(found.fold_errors, fold_errors[places], **at)

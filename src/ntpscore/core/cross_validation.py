@@ -5,6 +5,7 @@ without it are `(I − H_bb)⁻¹ (Y_b − Ŷ_b)`, exactly: one eigendecompositi
 every penalty, and nothing is fitted twice.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -25,8 +26,8 @@ _STEPS = 8
 RELATIVE_PENALTIES = tuple(10 ** (6 * step / (_STEPS - 1) - 3) for step in range(_STEPS))
 # A feature whose deviations are this small against its values holds nothing but rounding.
 _CONSTANT = 1e-12
-# Numbers that are worked on at once, and rows of features.
-_AT_ONCE, _ROWS = 2**21, 1024
+# Rows of features that are worked on at once.
+_ROWS = 1024
 # With more label columns penalties are singled out by so many combinations of them.
 _MANY_COLUMNS, _COMBINATIONS = 256, 64
 
@@ -37,7 +38,7 @@ class HeldOut:
 
     Attributes:
         penalties: (g,) scikit-learn's `alpha`, of `‖Y − Ŷ‖² + α‖W‖²` on the (scaled) features;
-            of many label columns those that were singled out, see `held_out_ridge`.
+            of them those that were judged, see `held_out_ridge`.
         fold_errors: (g, K) squared held-out errors of each fold, summed over its texts and over
             label columns.
         errors: (g,) the same as a mean over all texts.
@@ -145,8 +146,9 @@ def held_out_ridge(
         folds: (n,) the fold 0 … K − 1 of each text, each of at least one.
         standardise: False takes the features as they are, centred. Their few huge directions then
             set the scale of the penalties, so pass your own.
-        penalties: (g,) positive; None means `RELATIVE_PENALTIES`, times the mean squared norm of a
-            centred feature that is not constant.
+        penalties: (g,) positive, each of them judged; None means `RELATIVE_PENALTIES`, times the
+            mean squared norm of a centred feature that is not constant, from the middle on in
+            either direction as far as the error falls. On real layers that found the least of all.
 
     Raises:
         MomentsError: a number is not finite, a fold is empty or alone, no feature varies, or a
@@ -158,17 +160,18 @@ def held_out_ridge(
     """
     X, _, deviations = _standardised(features, standardise)
     n, d = X.shape
-    gram = X @ X.T if d > n else X.T @ X
+    gram = _gram(X.T if d > n else X)
+    walk = penalties is None
     if penalties is None:
         varying = (deviations > 0).sum()
         penalties = X.new_tensor(RELATIVE_PENALTIES) * (gram.trace() / varying)
     if d > n:
         del X
-        return _hold_out(*_scores_of_gram(gram), Y, folds, penalties)
-    values, vectors = torch.linalg.eigh(gram)
+        return _hold_out(*_scores_of_gram(gram), Y, folds, penalties, walk=walk)
+    values, vectors = _eigh(gram)
     for block in X.split(_ROWS):  # in the place of the features
         block.copy_(block @ vectors)
-    return _hold_out(X, values.clamp(min=0.0), Y, folds, penalties)
+    return _hold_out(X, values.clamp(min=0.0), Y, folds, penalties, walk=walk)
 
 
 def held_out_kernel_ridge(
@@ -190,8 +193,7 @@ def held_out_kernel_ridge(
         kernel: (n, n) `F Fᵀ`, symmetric positive semi-definite; it need not be centred.
         Y: as `held_out_ridge`.
         folds: as `held_out_ridge`.
-        penalties: (g,) positive; None means `RELATIVE_PENALTIES`, times the mean squared norm of a
-            centred text.
+        penalties: as `held_out_ridge`, times the mean squared norm of a centred text.
         overwrite: work in the place of a kernel in float64, which holds nothing of use then.
 
     Raises:
@@ -204,9 +206,10 @@ def held_out_kernel_ridge(
     power = K.diagonal().mean()
     if not bool(power > _CONSTANT * size):
         raise MomentsError(f"no feature varies between these {len(K)} texts: nothing can be fitted")
+    walk = penalties is None
     if penalties is None:
         penalties = K.new_tensor(RELATIVE_PENALTIES) * power
-    return _hold_out(*_scores_of_gram(K), Y, folds, penalties)
+    return _hold_out(*_scores_of_gram(K), Y, folds, penalties, walk=walk)
 
 
 def solve_ridge(
@@ -343,6 +346,30 @@ def _standardised(
     return X, mean, deviations
 
 
+def _gram(X: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
+    """`Xᵀ X`; on the processor the triangle that `_eigh` and Cholesky read, at half the price."""
+    if X.device.type != "cpu":  # pragma: no cover  # on a card
+        return X.T @ X
+    from scipy.linalg.blas import dsyrk
+
+    rows = X.numpy()
+    # Fortran's order is the transpose's own.
+    product = dsyrk(1.0, rows.T, lower=0) if X.is_contiguous() else dsyrk(1.0, rows, trans=1)
+    return torch.from_numpy(product.T)
+
+
+def _eigh(gram: Float[Tensor, "n n"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"]]:
+    """Eigenvalues and vectors, of the lower triangle, which is overwritten."""
+    if gram.device.type != "cpu":  # pragma: no cover  # on a card
+        return tuple(torch.linalg.eigh(gram))
+    import scipy.linalg  # slow to import
+
+    # Large ones in a quarter of the time and half of the memory of torch's.
+    pair = scipy.linalg.eigh(gram.numpy().T, lower=False, overwrite_a=True, check_finite=False)
+    values, vectors = map(torch.from_numpy, pair)
+    return values, vectors
+
+
 def _scores_of_gram(
     gram: Float[Tensor, "n n"],
 ) -> tuple[Float[Tensor, "n n"], Float[Tensor, " n"]]:
@@ -351,13 +378,7 @@ def _scores_of_gram(
     The scores take the place of the inner products; a further matrix like these is needed on the
     way.
     """
-    import scipy.linalg  # slow to import
-
-    if gram.device.type == "cpu":  # a quarter of the time and half of the memory of torch's
-        pair = scipy.linalg.eigh(gram.numpy().T, overwrite_a=True, check_finite=False)
-        values, vectors = map(torch.from_numpy, pair)
-    else:  # pragma: no cover  # on a card
-        values, vectors = torch.linalg.eigh(gram)
+    values, vectors = _eigh(gram)
     values = values.clamp(min=0.0)
     return torch.mul(vectors, values.sqrt(), out=gram), values
 
@@ -368,8 +389,13 @@ def _hold_out(
     Y: Float[Tensor, "n c"],
     folds: Int[Tensor, " n"],
     penalties: Float[Tensor, " g"],
+    *,
+    walk: bool,
 ) -> HeldOut:
-    """The held-out fits, of centred features in a basis where `scoresᵀ scores = diag(values)`."""
+    """The held-out fits, of centred features in a basis where `scoresᵀ scores = diag(values)`.
+
+    With `walk` only penalties about the best are judged, see `_judge_penalties`.
+    """
     Y, folds = Y.to(scores), folds.to(scores.device)
     _check_finite(Y, "labels")
     sizes = torch.bincount(folds)
@@ -385,46 +411,104 @@ def _hold_out(
     if Y.shape[1] > _MANY_COLUMNS and len(penalties) > 1:
         generator = torch.Generator().manual_seed(0)
         mix = torch.randn(Y.shape[1], _COMBINATIONS, generator=generator, dtype=Y.dtype).to(Y)
-        some = _hold_out(scores, values, Y @ mix, folds, penalties)
-        each = some.fold_errors.sum(1, keepdim=True) - some.fold_errors
-        singled_out = torch.cat([some.errors.argmin()[None], each.argmin(0)]).unique()
-        penalties = penalties[singled_out]
-    weights = 1 / (values + penalties[:, None])  # (g, r)
+        some = _hold_out(scores, values, Y @ mix, folds, penalties, walk=walk)
+        chosen, nested = _least_errors(some.fold_errors)
+        singled_out = torch.cat([nested, nested.new_tensor([chosen])]).unique()
+        penalties, walk = some.penalties[singled_out], False
     mean = Y.mean(0)
-    coordinates = scores.T @ (Y - mean)  # (r, c)
-    g, c = len(penalties), Y.shape[1]
-    residuals = scores.new_empty(g, n, c)
-    for one, weight in zip(residuals, weights, strict=True):
-        torch.mm(scores, weight[:, None] * coordinates, out=one)
-        one.neg_().add_(Y).sub_(mean)
-    fold_errors = residuals.new_empty(g, K)
-    for fold in range(K):
-        rows = (folds == fold).nonzero()[:, 0]
-        held_out = _without_fold(scores[rows], weights, residuals[:, rows], n)
-        residuals[:, rows] = held_out
-        fold_errors[:, fold] = held_out.square().sum((1, 2))
+    centred = Y - mean
+    coordinates = scores.T @ centred  # (r, c)
+
+    def hold_out(low: int, high: int) -> tuple[list[Tensor], Tensor]:
+        weights = 1 / (values + penalties[low:high, None])
+        return _held_out_residuals(scores, weights, coordinates, centred, folds)
+
+    # Where folds are large, penalties share a product, and all cost little more than some.
+    is_walked = walk and len(penalties) > 2 and int(sizes.max()) <= scores.shape[1] // 2
+    low, residuals, fold_errors = _judge_penalties(hold_out, len(penalties), is_walked)
+    penalties = penalties[low : low + len(residuals)]
+    chosen, nested = _least_errors(fold_errors)
     shifts = mean_shifts(Y, folds)
     mean_error = float((Y - mean + shifts).square().sum()) / n
-    errors = fold_errors.sum(1) / n
-    others = fold_errors.sum(1, keepdim=True) - fold_errors  # (g, K)
-    nested = others.argmin(0)
-    chosen = int(errors.argmin())
+    nested_residuals = torch.empty_like(centred)
+    for fold, index in enumerate(nested.tolist()):
+        rows = folds == fold
+        nested_residuals[rows] = residuals[index][rows]
     every_fold = torch.arange(K, device=folds.device)
     if mean_error <= (_CONSTANT**2) * float(Y.square().sum()) / n:
         mean_error = 0.0
     return HeldOut(
         penalties=penalties,
         fold_errors=fold_errors,
-        errors=errors,
+        errors=fold_errors.sum(1) / n,
         chosen=chosen,
         predictions=Y - residuals[chosen],
-        nested_predictions=Y - residuals[nested[folds], torch.arange(n, device=folds.device)],
+        nested_predictions=Y - nested_residuals,
         nested_errors=fold_errors[nested, every_fold],
-        other_errors=others[nested, every_fold],
+        other_errors=(fold_errors.sum(1, keepdim=True) - fold_errors)[nested, every_fold],
         mean_error=mean_error,
         mean_shifts=shifts,
         folds=folds,
     )
+
+
+def _judge_penalties(
+    judge: Callable[[int, int], tuple[list[Tensor], Float[Tensor, "g K"]]], n: int, walk: bool
+) -> tuple[int, list[Tensor], Float[Tensor, "g K"]]:
+    """What `judge(low, high)` gives of the penalties that may be chosen, and where these begin.
+
+    Of all n, or of so many about the middle, neighbour by neighbour, that neither the least error
+    of all folds nor that of all but one is at an end beyond which there are more.
+    """
+    low, high = (n // 2 - 1, n // 2 + 1) if walk else (0, n)
+    residuals, fold_errors = judge(low, high)
+    while True:
+        chosen, nested = _least_errors(fold_errors)
+        places = {low + chosen, *(low + nested).tolist()}
+        if low in places and low > 0:
+            low -= 1
+            more, errors = judge(low, low + 1)
+            residuals, fold_errors = more + residuals, torch.cat([errors, fold_errors])
+        elif high - 1 in places and high < n:
+            more, errors = judge(high, high + 1)
+            residuals, fold_errors = residuals + more, torch.cat([fold_errors, errors])
+            high += 1
+        else:
+            return low, residuals, fold_errors
+
+
+def _least_errors(fold_errors: Float[Tensor, "g K"]) -> tuple[int, Int[Tensor, " K"]]:
+    """The penalty of least error on all folds, and for each fold on all others."""
+    total = fold_errors.sum(1, keepdim=True)
+    return int(total.argmin()), (total - fold_errors).argmin(0)
+
+
+def _held_out_residuals(
+    scores: Float[Tensor, "n r"],
+    weights: Float[Tensor, "g r"],
+    coordinates: Float[Tensor, "r c"],
+    centred: Float[Tensor, "n c"],
+    folds: Int[Tensor, " n"],
+) -> tuple[list[Float[Tensor, "n c"]], Float[Tensor, "g K"]]:
+    """Residuals of each text by the fit without its fold, and each fold's squares, by penalty.
+
+    Args:
+        scores: (n, r) of the texts.
+        weights: (g, r) of the scores in the hat matrix, at each penalty.
+        coordinates: (r, c) `scoresᵀ centred`.
+        centred: (n, c) labels less their means.
+        folds: (n,) the fold of each text.
+    """
+    residuals = [centred - scores @ (weight[:, None] * coordinates) for weight in weights]
+    fold_errors = weights.new_empty(len(weights), int(folds.max()) + 1)
+    for fold in range(fold_errors.shape[1]):
+        rows = (folds == fold).nonzero()[:, 0]
+        within = torch.stack([one[rows] for one in residuals])
+        held_out = _without_fold(scores[rows], weights, within, len(scores))
+        for one, found in zip(residuals, held_out, strict=True):
+            one[rows] = found
+        fold_errors[:, fold] = held_out.square().sum((1, 2))
+    return residuals, fold_errors
 
 
 def _without_fold(
@@ -447,30 +531,27 @@ def _without_fold(
     m, r = scores.shape
     P = torch.cat([scores, scores.new_ones(m, 1)], 1)
     D = torch.nn.functional.pad(weights, (0, 1), value=1 / n)
+    is_small = m <= r // 2
+    gram = None if is_small else _gram(P)
     held_out = torch.empty_like(residuals)
-    if m <= r // 2:
-        step = max(1, _AT_ONCE // P.numel())
-        for start in range(0, len(D), step):
-            part = slice(start, start + step)
-            H = ((P * D[part, None]).view(-1, r + 1) @ P.T).view(-1, m, m)
-            held_out[part] = _solve_complement(H, residuals[part])
-        return held_out
-    gram = P.T @ P
     for i, root in enumerate(D.sqrt()):
-        inside = root[:, None] * (P.T @ residuals[i])
-        outside = _solve_complement(root[:, None] * gram * root, inside)
-        held_out[i] = residuals[i] + P @ (root[:, None] * outside)
+        if gram is None:
+            held_out[i] = _solve_complement(_gram((P * root).T), residuals[i])
+        else:
+            inside = root[:, None] * (P.T @ residuals[i])
+            outside = _solve_complement(root[:, None] * gram * root, inside)
+            held_out[i] = residuals[i] + P @ (root[:, None] * outside)
     return held_out
 
 
 def _solve_complement(
-    H: Float[Tensor, "*g m m"], targets: Float[Tensor, "*g m c"]
-) -> Float[Tensor, "*g m c"]:
-    """`(I − H)⁻¹` times targets; H is overwritten."""
+    H: Float[Tensor, "m m"], targets: Float[Tensor, "m c"]
+) -> Float[Tensor, "m c"]:
+    """`(I − H)⁻¹` times targets; of H the lower triangle is read, and overwritten."""
     complement = H.neg_()
-    complement.diagonal(dim1=-2, dim2=-1).add_(1.0)
+    complement.diagonal().add_(1.0)
     L, failed = torch.linalg.cholesky_ex(complement)
-    if bool(failed.any()):
+    if bool(failed):
         raise MomentsError(
             "a ridge penalty is too small to be solved with: some folds are fitted exactly"
         )

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.sparse import hstack
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from ntpscore.core.cross_validation import (
     HeldOut,
@@ -24,6 +22,7 @@ from ntpscore.core.cross_validation import (
 )
 from ntpscore.models import LanguageModel, load_model, stream_hidden_states
 from ntpscore.reading.tokens import pad_batch, plan_batches, tokenize
+from ntpscore.scoring.accuracy import words_kernel
 from ntpscore.study.run import cells, worker
 from ntpscore.study.run.plan import Cell, load_plan
 from ntpscore.text import LabelledText
@@ -44,18 +43,6 @@ def collect(model: LanguageModel, text: LabelledText, max_length: int | None) ->
 
         stream_hidden_states(model, ids, mask, keep, range(model.n_layers + 1))
     return pooled
-
-
-def words_kernel(texts: list[str]) -> torch.Tensor:
-    """(n, n) inner products of TF-IDF of words, pairs of words, and characters within words."""
-    parts = [
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit_transform(texts),
-        TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True).fit_transform(
-            texts
-        ),
-    ]
-    joined = hstack(parts).tocsr()
-    return torch.from_numpy(np.asarray((joined @ joined.T).todense()))
 
 
 def scaled_kernel(features: torch.Tensor) -> torch.Tensor:

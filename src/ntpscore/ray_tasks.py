@@ -22,13 +22,13 @@ class Task:
     Attributes:
         name: for messages, and in Ray's own tables.
         argument: of the function that all tasks share.
-        memory: bytes of main memory; 0 where nothing is known of it.
+        memory: bytes of main memory; None where nothing is known of it.
         needs_card: whether it wants one of the machine's graphics cards, where there are any.
     """
 
     name: str
     argument: Any
-    memory: int = 0
+    memory: int | None = None
     needs_card: bool = True
 
 
@@ -124,13 +124,13 @@ def _needs(task: Task, machines: Sequence[dict[str, float]]) -> dict[str, Any] |
     with_card = [m for m in machines if m.get("GPU", 0) >= 1] if task.needs_card else []
     cores = min((int(m["CPU"] // m["GPU"]) for m in with_card), default=1)
     largest = max((m.get("memory", 0.0) for m in with_card or machines), default=0.0)
-    if task.memory > largest:
+    if task.memory is not None and task.memory > largest:
         return Lost(
             f"needs {task.memory / 1e9:.1f} GB of main memory, and no machine of the cluster lends "
             f"more than {largest / 1e9:.1f} GB"
         )
     return {
-        "num_cpus": max(1, cores), "num_gpus": int(bool(with_card)), "memory": task.memory or None,
+        "num_cpus": max(1, cores), "num_gpus": int(bool(with_card)), "memory": task.memory,
     }  # fmt: skip
 
 

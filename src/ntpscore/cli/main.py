@@ -1,6 +1,7 @@
 """The `ntpscore` command."""
 
 import errno
+import logging
 import os
 import sys
 import traceback
@@ -86,6 +87,8 @@ def run(arguments: list[str] | None = None) -> None:
     if arguments is None:
         keep_freed_memory()
         watch_interrupts()
+        for noisy in ("torchao", "torch.utils._pytree"):  # transformers imports whatever is there
+            logging.getLogger(noisy).setLevel(logging.ERROR)
         arguments = sys.argv[1:]
     debug = "--debug" in arguments
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ntpscore.core.cross_validation import (
@@ -173,13 +174,26 @@ def rate_words(folded: Folded) -> dict[str, Any]:
     TF-IDF of words and pairs of words, and of 2 to 5 characters within words, each of length 1;
     ridge regression with the same folds and relative penalties. Of at most `WORDS_TEXTS` texts.
     """
-    from scipy.sparse import hstack
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
     if len(folded.text) > WORDS_TEXTS:
         rows = folded.sample(WORDS_TEXTS, folded.seed)
         folded = Folded(folded.text, folded.seed, rows)
-    texts = folded.text.texts
+    kernel = words_kernel(folded.text.texts)
+    failed = {"n_texts": len(folded.text), HEADLINES[folded.text.task]: None}
+    if kernel is None:
+        return failed
+    Y = torch.from_numpy(folded.targets)
+    try:
+        held_out = held_out_kernel_ridge(kernel, Y, folded.folds, overwrite=True)
+    except MomentsError:
+        return failed
+    return {"n_texts": len(folded.text), **folded.rate(held_out)}
+
+
+def words_kernel(texts: Sequence[str]) -> Float[Tensor, "n n"] | None:
+    """Inner products of texts' TF-IDF, see `rate_words`; None where no text has a word."""
+    from scipy.sparse import hstack
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     parts = [
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
@@ -190,20 +204,14 @@ def rate_words(folded: Folded) -> dict[str, Any]:
             matrices.append(part.fit_transform(texts))
         except ValueError:  # no text has a word, or characters between blanks
             continue
-    failed = {"n_texts": len(texts), HEADLINES[folded.text.task]: None}
     if not matrices:
-        return failed
+        return None
     joined = hstack(matrices).tocsr()
     kernel = torch.empty(len(texts), len(texts), dtype=torch.float64)
     for start in range(0, len(texts), _ROWS):
         part = slice(start, start + _ROWS)
         kernel[part] = torch.from_numpy((joined[part] @ joined.T).toarray())
-    Y = torch.from_numpy(folded.targets)
-    try:
-        held_out = held_out_kernel_ridge(kernel, Y, folded.folds, overwrite=True)
-    except MomentsError:
-        return failed
-    return {"n_texts": len(texts), **folded.rate(held_out)}
+    return kernel
 
 
 def _name(row: dict[str, Any]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def cost_of(cell: Cell, tflops: float = TFLOPS) -> Cost:
         tflops: the rate of a bare forward pass, in 10^12 FLOP/s.
     """
     shape, texts = shape_of(cell.model), _texts(cell)
-    memory = memory_of(cell) or None
+    memory = memory_of(cell)
     if shape is None or texts is None:
         return Cost(cell.name, cell.model, cell.data, cell.method, None, memory)
     train, test = texts

@@ -48,15 +48,15 @@ def shape_of(model: str) -> Shape | None:
     return Shape(text.hidden_size, text.num_hidden_layers, n_parameters)
 
 
-def memory_of(cell: Cell) -> int:
-    """Bytes that a cell's run takes at its peak; 0 for a model that nothing is known of.
+def memory_of(cell: Cell) -> int | None:
+    """Bytes that a cell's run takes at its peak; None for a model that nothing is known of.
 
     Weights (of scratch their gradients too) in the numbers that they are kept in, and the sums and
     the solving of all layers for `score` and `rank`, which no batch outweighs.
     """
     shape = shape_of(cell.model)
     if shape is None:
-        return 0
+        return None
     narrow = cell.options.get("dtype", "auto") in {"auto", "bfloat16", "float16"}
     number = 2 if narrow and cell.method != "scratch" else 4
     weights = shape.parameters * number * (2 if cell.method == "scratch" else 1)

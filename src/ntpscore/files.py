@@ -204,6 +204,25 @@ def _remove_abandoned(place: Path) -> None:
                 shutil.rmtree(folder)
 
 
+def reserve(path: Path, size: int) -> None:
+    """Make a file of so many zeros in place of one of this name, to be mapped into memory.
+
+    Raises:
+        OSError: the disk has no room for it; nothing is left of it.
+    """
+    try:
+        path.unlink(missing_ok=True)  # another may have it mapped
+        with path.open("wb") as file:
+            # Writing into the map of a file for which there is no space would end the process.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            file.truncate(size)
+    except OSError:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
+
+
 @contextmanager
 def replacing(
     path: Path,

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import tempfile
 from collections import Counter
 from dataclasses import replace
@@ -212,7 +213,7 @@ def test_a_full_disk_is_told_before_the_pass(
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "posix_fallocate", full_disk)
+    monkeypatch.setattr(os, "posix_fallocate", full_disk)
     with pytest.raises(OutputError, match=r"features of 60 texts .*No space left.*--feature-texts"):
         collect(tiny, text, cache=tmp_path)
     assert list(tmp_path.iterdir()) == []

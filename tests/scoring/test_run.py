@@ -31,11 +31,13 @@ from ntpscore.errors import DataError, ModelError, MomentsError, NtpscoreError, 
 from ntpscore.progress import Progress
 from ntpscore.reading import moments_pass, reader
 from ntpscore.reading.features import FEATURES, Features
+from ntpscore.reading.memory import How
 from ntpscore.reading.moments_pass import MomentsPass
 from ntpscore.reading.tokens import plan_batches, tokenize
 from ntpscore.result_folder import UNFINISHED
 from ntpscore.scoring import run
 from tests.support.labelled_texts import make_rows, write_rows
+from tests.support.memory import plan_of
 
 CONFIG = ScoreConfig(shuffles=3, batch_tokens=200)
 # A float32 pass gives other last digits for other paddings; the moments carry them to the scores
@@ -736,7 +738,7 @@ class TestSlowSums:
         on_card = change == "mps"
         model = replace(tiny, device=torch.device("mps")) if on_card else tiny
         reading = MomentsPass(
-            model, text, tokens, (0,), shuffles=0, seed=0, batch_tokens=200,
+            model, text, tokens, (0,), shuffles=0, seed=0, plan=plan_of(How(200), layers=1),
             precision="float64" if on_card else change, until=None, until_scores=(), folder=None,
             checkpoint_seconds=60.0, clock=Clock(run.STAGES), bar=Progress(False),
         )  # fmt: skip

@@ -7,7 +7,7 @@ ntpscore reports about a layer is a function of these sums.
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -53,6 +53,7 @@ _PUBLISHED: dict[str, tuple[str, ...]] = {
     "published_C0": ("l", "d", "d"),
     "published_C1": ("l", "d", "d"),
 }
+_AXES = _SHAPES | _PUBLISHED
 # Of these only what is on and above the diagonal means anything.
 _SYMMETRIC = ("sum_N", "sum_C0")
 # Held with a row for each label column, since a text adds to that of its class alone; files have
@@ -114,6 +115,14 @@ class LayerMoments:
     def width(self) -> int:
         """The width d of the hidden states."""
         return self.N.shape[0]
+
+    def to(self, device: torch.device | str) -> "LayerMoments":
+        """The same on another device, but for those of the released code."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
 
     @cached_property
     def N_centred(self) -> Float[Tensor, "d d"]:
@@ -261,6 +270,15 @@ class Moments:
         """All of the sums by name, to be added to in place."""
         return {name: getattr(self, name) for name in self._shapes()}
 
+    def sums_of(self, layer: int) -> dict[str, Tensor]:
+        """Those of one layer by name, to be added to in place.
+
+        Raises:
+            MomentsError: the layer is not among `layers`.
+        """
+        i = self._index(layer)
+        return {name: self.sums[name][i] for name in self._shapes() if _AXES[name][0] == "l"}
+
     # -- accumulating ---------------------------------------------------------------------------
 
     def update(
@@ -384,10 +402,7 @@ class Moments:
             NonFiniteError: a hidden state of the batch was not finite, and `add_layer` did not wait
                 to see it: these moments are spoilt.
         """
-        # One look at all layers, since each waits for the graphics card.
-        finite = [of_texts.all() for _, of_texts in batch.unchecked]
-        if finite and not bool(torch.stack(finite).all()):
-            _check_finite(*batch.unchecked[int(torch.stack(finite).int().argmin())])
+        batch.check()
         self.sum_Y += batch.Y.totals[0]
         self.sum_YY += batch.Y.second_moment
         self.sum_Y_shuffled += batch.Y_shuffled.totals
@@ -450,6 +465,12 @@ class Moments:
         self.n_tokens += other.n_tokens
         self.grouping = self.grouping or other.grouping
 
+    def clear(self) -> None:
+        """Forget all texts."""
+        for total in self.sums.values():
+            total.zero_()
+        self.n_texts = self.n_tokens = 0
+
     def __add__(self, other: "Moments") -> "Moments":
         """The moments of both sets of texts together."""
         both = Moments(
@@ -503,18 +524,6 @@ class Moments:
         Raises:
             MomentsError: the file can't be written.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
-
-        upper = torch.triu_indices(self.width, self.width, device=self.device)
-        tensors = {}
-        for name in self._shapes():
-            value: Tensor = getattr(self, name)
-            if name in _SYMMETRIC:
-                value = value[:, upper[0], upper[1]]
-            elif name in _BY_LABEL:
-                value = value.mT
-            tensors[name] = value.contiguous().cpu()
         header = {
             "schema_version": SCHEMA_VERSION,
             "layers": self.layers,
@@ -528,9 +537,47 @@ class Moments:
             "pooling": self.pooling,
         }
         note = {"ntpscore": json.dumps(header), **(note or {})}
-        verb = "write moments to"
-        with replacing(Path(path), SafetensorError, verb=verb, kind=MomentsError) as temporary:
-            save_file(tensors, temporary, note)
+        head: dict[str, Any] = {"__metadata__": note}
+        start = 0
+        for name, shape in self._stored_shapes().items():
+            stop = start + math.prod(shape) * _dtype(name).itemsize
+            kind = "F32" if name in _PUBLISHED else "F64"
+            head[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, stop]}
+            start = stop
+        written = json.dumps(head).encode()
+        written += b" " * (-len(written) % 8)
+        with (
+            replacing(Path(path), verb="write moments to", kind=MomentsError) as temporary,
+            temporary.open("wb") as file,
+        ):
+            file.write(len(written).to_bytes(8, "little") + written)
+            # Layer by layer, so that hardly more memory is taken than the sums take.
+            upper = self._upper
+            for name, value in self.sums.items():
+                for of_layer in value:
+                    part = of_layer[upper] if name in _SYMMETRIC else of_layer
+                    part = part.mT if name in _BY_LABEL else part
+                    file.write(part.contiguous().cpu().numpy().tobytes())
+
+    def _stored_shapes(self) -> dict[str, tuple[int, ...]]:
+        """In a file, where symmetric matrices are their upper triangles."""
+        shapes = self._shapes()
+        triangle = self.width * (self.width + 1) // 2
+        shapes |= {name: (shapes[name][0], triangle) for name in _SYMMETRIC}
+        return shapes | {name: (*shapes[name][:-2], *shapes[name][:-3:-1]) for name in _BY_LABEL}
+
+    @property
+    def _upper(self) -> tuple[Tensor, Tensor]:
+        """Rows and columns of what is on and above the diagonal."""
+        rows, columns = torch.triu_indices(self.width, self.width, device=self.device)
+        return rows, columns
+
+    def _fill(self, name: str, file: Any) -> None:
+        """One of the sums, layer by layer, from an open file that has it in the right shape."""
+        stored, upper = file.get_slice(name), self._upper
+        for i, total in enumerate(getattr(self, name)):
+            into = total.mT if name in _BY_LABEL else total
+            into[upper if name in _SYMMETRIC else ...] = stored[i].to(total)
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "Moments":
@@ -559,18 +606,10 @@ class Moments:
                     published_of=header.get("published_of", 0),
                     pooling=header.get("pooling", "mean"),
                 )
-                upper = torch.triu_indices(moments.width, moments.width)
-                for name, shape in moments._shapes().items():
-                    value = file.get_tensor(name).to(_dtype(name))
-                    if name in _SYMMETRIC:
-                        full = value.new_zeros(shape)
-                        full[:, upper[0], upper[1]] = value
-                        value = full
-                    elif name in _BY_LABEL:
-                        value = value.mT.contiguous()
-                    if value.shape != shape:
-                        raise MomentsError(f"{path}: {name} has shape {tuple(value.shape)}")
-                    setattr(moments, name, value.to(device))
+                for name, shape in moments._stored_shapes().items():
+                    if tuple(file.get_slice(name).get_shape()) != shape:
+                        raise MomentsError(f"{path}: {name} has not the shape {shape}")
+                    moments._fill(name, file)
                 moments.n_texts = header["n_texts"]
                 moments.n_tokens = header["n_tokens"]
                 moments.grouping = Grouping.of_record(header.get("grouping"))
@@ -656,6 +695,16 @@ class Batch:
     Y: LabelRows
     Y_shuffled: LabelRows
     unchecked: list[tuple[int, Tensor]] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Look at all layers at once, since each look waits for the graphics card.
+
+        Raises:
+            NonFiniteError: a hidden state was not finite.
+        """
+        finite = [of_texts.all() for _, of_texts in self.unchecked]
+        if finite and not bool(torch.stack(finite).all()):
+            _check_finite(*self.unchecked[int(torch.stack(finite).int().argmin())])
 
     @classmethod
     def of(cls, attention_mask: Tensor, Y: LabelRows, Y_shuffled: LabelRows) -> "Batch":

@@ -255,6 +255,7 @@ def score_moments(
     moments: Moments,
     on_layer: Callable[[int], None] | None = None,
     layers: Sequence[int] | None = None,
+    device: torch.device | None = None,
 ) -> ScoreTable:
     """All six scores of every layer in `moments`, for every k.
 
@@ -262,6 +263,7 @@ def score_moments(
         moments: accumulated sums of at least one text.
         on_layer: called with the hidden-state index of each layer when it is solved.
         layers: only these of them.
+        device: where they are solved; None means where the sums are.
 
     Raises:
         MomentsError: no text was added, or a layer's moments can't be solved; the message names
@@ -270,7 +272,7 @@ def score_moments(
 
     def solve(layer: int) -> LayerScores:
         try:
-            scores = score_layer(moments.layer(layer))
+            scores = score_layer(moments.layer(layer).to(device or moments.device))
         except MomentsError as error:
             raise MomentsError(f"layer {layer}: {error}") from error
         if on_layer is not None:
@@ -278,7 +280,7 @@ def score_moments(
         return scores
 
     layers = moments.layers if layers is None else tuple(layers)
-    by_layer = map_layers(moments, solve, layers)
+    by_layer = map_layers(moments, solve, layers, device)
     return ScoreTable(layers, moments.width, tuple(by_layer))
 
 
@@ -294,9 +296,12 @@ def join_tables(tables: Sequence[ScoreTable]) -> ScoreTable:
 
 
 def map_layers(
-    moments: Moments, solve: Callable[[int], Solved], layers: Sequence[int] | None = None
+    moments: Moments,
+    solve: Callable[[int], Solved],
+    layers: Sequence[int] | None = None,
+    device: torch.device | None = None,
 ) -> list[Solved]:
-    """What a function makes of each layer in `moments`, by hidden-state index.
+    """What a function makes of each layer in `moments`, by hidden-state index, on the device.
 
     Layers are independent: on a processor several are solved at once, one thread each, since the
     eigensolvers gain little from more.
@@ -305,7 +310,7 @@ def map_layers(
     fitting = _SOLVE_BYTES // solve_bytes(moments.width, moments.n_outputs, moments.n_shuffles)
     layers = moments.layers if layers is None else layers
     workers = min(threads, len(layers), fitting)
-    if workers < 2 or moments.device.type != "cpu":
+    if workers < 2 or (device or moments.device).type != "cpu":
         return [solve(layer) for layer in layers]
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:

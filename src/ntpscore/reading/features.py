@@ -3,7 +3,6 @@
 import hashlib
 import json
 import mmap
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
@@ -18,7 +17,7 @@ from torch import Tensor
 from ntpscore.clock import Clock
 from ntpscore.core.moments import NonFiniteError
 from ntpscore.errors import MomentsError, OutputError
-from ntpscore.files import TemporaryFolder, as_output_error, make_folder
+from ntpscore.files import TemporaryFolder, as_output_error, make_folder, reserve
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
 from ntpscore.reading.pooling import POOLINGS
@@ -381,16 +380,10 @@ class KeepFeatures:
         written += b" " * (-(8 + len(written)) % _ALIGNMENT)
         size = 8 + len(written) + len(self._places) * n_bytes
         try:
-            path.unlink(missing_ok=True)  # another may have it mapped
-            with path.open("wb") as file:
-                # Writing into the map of a file for which there is no space would end the process.
-                if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, size)
+            reserve(path, size)
+            with path.open("r+b") as file:
                 file.write(len(written).to_bytes(8, "little") + written)
-                file.truncate(size)
         except OSError as error:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
             raise OutputError(
                 f"can't keep the features of {shape[0]} texts ({size / 1e9:.1f} GB) in "
                 f"{path.parent}: {error.strerror or error}; choose another "

@@ -35,11 +35,15 @@ class Ranks:
         rank: of this process, 0 … size − 1.
         size: how many there are; with one, nothing here needs `torch.distributed`.
         store: of the process group.
+        here: how many of them are on this machine; None means all.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, store: Any = None) -> None:
+    def __init__(
+        self, rank: int = 0, size: int = 1, store: Any = None, *, here: int | None = None
+    ) -> None:
         self.rank = rank
         self.size = size
+        self.here = here or size
         self._store = store
 
     @classmethod
@@ -63,7 +67,7 @@ class Ranks:
             store, rank, size = next(rendezvous("env://"))
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             dist.init_process_group(backend, store=store, rank=rank, world_size=size)
-        return cls(rank, size, store)
+        return cls(rank, size, store, here=int(os.environ.get("LOCAL_WORLD_SIZE", "0")))
 
     @property
     def is_first(self) -> bool:

@@ -4,6 +4,7 @@ import shlex
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from ntpscore.core.controls import share_kept
 from ntpscore.core.folds import COVERAGE, MOST_FOLDS
 from ntpscore.core.moments import Moments
 from ntpscore.core.precision import choose_precision
-from ntpscore.core.prefix_products import SAFE_CONDITION
+from ntpscore.core.prefix_products import SAFE_CONDITION, Precision
 from ntpscore.core.scores import ScoreTable, join_tables, score_moments
 from ntpscore.errors import DataError, ModelError
 from ntpscore.files import without_nan
@@ -28,8 +29,16 @@ from ntpscore.options import with_keywords
 from ntpscore.progress import Progress
 from ntpscore.reading.adaptive_reading import AdaptiveReading
 from ntpscore.reading.features import FEATURES
-from ntpscore.reading.memory import check_memory, plan_memory, sums_device
-from ntpscore.reading.moments_pass import MomentsPass, sums_at_once
+from ntpscore.reading.memory import (
+    How,
+    MemoryPlan,
+    Room,
+    Sizes,
+    inner_width,
+    plan_memory,
+    sums_device,
+)
+from ntpscore.reading.moments_pass import MomentsPass
 from ntpscore.reading.provenance import (
     describe_command,
     describe_model,
@@ -38,7 +47,7 @@ from ntpscore.reading.provenance import (
     peak_memory,
 )
 from ntpscore.reading.ranks import Ranks
-from ntpscore.reading.reader import check_layers
+from ntpscore.reading.reader import check_layers, passes_at_once
 from ntpscore.reading.tokens import TokenizedText, tokenize, tokens_per_batch
 from ntpscore.result_folder import UNFINISHED, hold_folder, holds_folder
 from ntpscore.scoring.advice import write_advice
@@ -170,7 +179,9 @@ def score_text(
     with clock("sanity_check"):
         loss = _check_model(language_model, text, config) if has_scores or not encoders else None
     layers = check_layers(config.layers, language_model, "--layers")
-    needed, batch_tokens = _check_memory(language_model, text, len(layers), config)
+    device = sums_device(language_model.device)
+    precision = choose_precision(config.precision, device, language_model.width)
+    plan = _plan(language_model, text, len(layers), config, precision, ranks)
     with clock("tokenize"):
         tokens = tokenize(text.texts, language_model, config.max_length)
     if has_scores and all(len(ids) == 1 for ids in tokens.ids):
@@ -178,20 +189,18 @@ def score_text(
             "every text is a single token: there is no next token to predict, so no "
             "autoregressive subspace"
         )
-    device = sums_device(language_model.device)
-    precision = choose_precision(config.precision, device, language_model.width)
     unsaid = _unsaid(text.n_groups, language_model.width)
     work = None if folder is None else folder / UNFINISHED
     with Progress(progress) as bar:
         bar.say(
             f"{len(text)} texts of {tokens.n_tokens} tokens; the moments of {len(layers)} layers "
-            f"of width {language_model.width} take {needed / 1e6:.0f} MB"
+            f"of width {language_model.width} take {plan.sums / 1e6:.0f} MB"
         )
         for line in unsaid:
             bar.say(line)
         reading = MomentsPass(
             language_model, text, tokens, layers, shuffles=config.shuffles, seed=config.seed,
-            batch_tokens=batch_tokens, precision=precision, until=config.until,
+            plan=plan, precision=precision, until=config.until,
             until_scores=config.until_scores,
             folder=work, checkpoint_seconds=config.checkpoint_seconds, clock=clock, bar=bar,
             feature_texts=config.feature_texts, published="published" in config.further_scores,
@@ -203,7 +212,8 @@ def score_text(
         with clock("solve"), ThreadPoolExecutor(1) as background:
             keep = work if keep_moments and ranks.is_first else None
             saving = background.submit(moments.save, keep / MOMENTS) if keep else None
-            table = _solve(moments, ranks, bar)
+            solve_on = torch.device("cpu") if reading.plan.solves_on_host else device
+            table = _solve(moments, ranks, bar, solve_on)
             if saving is not None:
                 saving.result()
         ranks.leave_to_first()
@@ -259,11 +269,12 @@ def score_text(
     return result
 
 
-def _solve(moments: Moments, ranks: Ranks, bar: Progress) -> ScoreTable:
+def _solve(moments: Moments, ranks: Ranks, bar: Progress, device: torch.device) -> ScoreTable:
     """The scores of all layers, of which each process solves some."""
     own = ranks.own(moments.layers)
     bar.start("solving", len(own), unit="layers")
-    return join_tables(ranks.collect(score_moments(moments, lambda _: bar.advance(1), own)))
+    table = score_moments(moments, lambda _: bar.advance(1), own, device)
+    return join_tables(ranks.collect(table))
 
 
 def _check_model(
@@ -284,35 +295,29 @@ def _check_model(
     return loss
 
 
-def _check_memory(
-    language_model: LanguageModel, text: LabelledText, n_layers: int, config: ScoreConfig
-) -> tuple[int, int]:
-    """Bytes of the sums and of solving a layer, and tokens of the batches that fit beside them."""
-    n_outputs, device = len(text.classes), sums_device(language_model.device)
+def _plan(
+    language_model: LanguageModel,
+    text: LabelledText,
+    n_layers: int,
+    config: ScoreConfig,
+    precision: Precision,
+    ranks: Ranks,
+) -> MemoryPlan:
+    """What the run takes of the memory that is free now; all processes plan the same."""
+    n_outputs, width = len(text.classes), language_model.width
     published = "published" in config.further_scores
-    copies = sums_at_once(language_model, n_layers, n_outputs, config.shuffles, published)
+    of_sums = Moments.n_bytes(n_layers, width, n_outputs, config.shuffles, published)
     batch_tokens = tokens_per_batch(config.batch_tokens, language_model.device)
-    if device.type == "cuda":
-        model = language_model.model
-        there = [one for one in model.parameters() if one.device == device]
-        weights = sum(one.numel() * one.element_size() for one in there)
-        batch_tokens = plan_memory(
-            model.config, weights, n_layers, n_outputs, config.shuffles, batch_tokens,
-            total=weights + torch.cuda.mem_get_info(device)[0],
-            n_bytes=language_model.dtype.itemsize, published=published,
-        ).batch_tokens  # fmt: skip
-    needed = check_memory(
-        n_layers,
-        language_model.width,
-        n_outputs,
-        config.shuffles,
-        device,
-        copies=copies,
-        folds=0 if config.until is None else MOST_FOLDS + copies,
-        published=published,
-        judging=judge_bytes(min(len(text), config.feature_texts), language_model.width, n_outputs),
-    )
-    return needed, batch_tokens
+    asked = max(ranks.collect(How(batch_tokens, passes_at_once(language_model, of_sums))))
+    sizes = Sizes(
+        layers=n_layers, width=width, inner=inner_width(language_model.model.config),
+        outputs=n_outputs, shuffles=config.shuffles, number=language_model.dtype.itemsize,
+        precision=precision, published=published,
+        folds=0 if config.until is None else MOST_FOLDS + asked.passes,
+        judging=judge_bytes(min(len(text), config.feature_texts), width, n_outputs),
+    )  # fmt: skip
+    rooms = ranks.collect(Room.of(language_model, ranks.here))
+    return plan_memory(sizes, reduce(Room.least, rooms), asked)
 
 
 def until_record(

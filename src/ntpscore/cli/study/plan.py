@@ -88,7 +88,7 @@ def _assumptions(costs: "Sequence[Cost]", rate: float) -> list[str]:
         "- mean tokens as SmolLM2's tokenizer counts them on samples, cut to 128 (imdb:",
         f"  from its characters); {OTHER_TOKENS} for data sets that aren't registered.",
         "Not counted: loading, tokenizing, solving, fitting heads, optimizer; in memory,",
-        "activations. Peak GB: weights and sums of the largest cell.",
+        "activations but for scores. Peak GB: of the largest cell.",
     ]
     if unknown := sum(cost.hours is None for cost in costs):
         lines.append(

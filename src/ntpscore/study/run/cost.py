@@ -39,7 +39,7 @@ class Cost:
         data: its data set.
         method: its method.
         hours: of one card; None where model or number of texts is unknown.
-        memory_bytes: weights and sums, without activations; None where the model is unknown.
+        memory_bytes: at the peak, but for activations in training; None where the model is unknown.
     """
 
     name: str

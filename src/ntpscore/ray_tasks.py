@@ -108,14 +108,27 @@ def _connect(ray: Any, address: str) -> None:
     """Join the cluster, or start one."""
     local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     host, _, port = address.rpartition(":")
+    with_port = bool(host) and port.isdecimal()
+    if address not in {"auto", "local"} and not with_port and "://" not in address:
+        raise NtpscoreError(
+            f"--ray {address!r} is no address: give HOST:PORT, auto for the cluster that this "
+            "machine is part of (or nothing at all), local to start one here"
+        )
     try:
-        if port.isdecimal() and "//" not in host:  # Ray itself would try for minutes
+        if with_port and "//" not in host:  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), timeout=_REACH_SECONDS).close()
         ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
     except (OSError, OverflowError, ValueError, RuntimeError) as error:
+        if address == "local":
+            raise NtpscoreError(f"Ray can't start a cluster here: {error}") from error
+        # Ray's own words of a missing cluster name options of its own command.
+        where, why = (
+            ("that this machine is part of", "") if address == "auto"
+            else (f"at {address!r}", f" ({error})")
+        )  # fmt: skip
         raise NtpscoreError(
-            f"there is no Ray cluster at {address!r}: start one with `ray start --head`, or say "
-            f"--ray local ({error})"
+            f"there is no Ray cluster {where}: start one with `ray start --head`, or say --ray "
+            f"local{why}"
         ) from error
 
 

@@ -15,6 +15,7 @@ from ntpscore.allocator import keep_freed_memory
 from ntpscore.cli.adapt import adapt_command
 from ntpscore.cli.datasets import datasets_command
 from ntpscore.cli.models import models_command
+from ntpscore.cli.options import with_ray_address
 from ntpscore.cli.predict import predict_command
 from ntpscore.cli.rank import rank_command
 from ntpscore.cli.report import report_command
@@ -93,7 +94,7 @@ def run(arguments: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     try:
         with _as_one(arguments):
-            app([argument for argument in arguments if argument != "--debug"])
+            app(with_ray_address([one for one in arguments if one != "--debug"]))
     except NtpscoreError as error:
         if debug:
             traceback.print_exc()

@@ -100,11 +100,20 @@ RayCluster = Annotated[
     str | None,
     typer.Option(
         "--ray",
-        metavar="ADDRESS",
-        help="Share the work out to a Ray cluster: HOST:PORT, auto for this machine's own, local "
-        "to start one here.",
+        metavar="[ADDRESS]",
+        help="Share the work out to a Ray cluster: HOST:PORT, auto (or nothing) for this machine's "
+        "own, local to start one here.",
     ),
 ]
+
+
+def with_ray_address(arguments: list[str]) -> list[str]:
+    """`--ray` with no address behind it is `--ray auto`, which typer knows no way to say."""
+    following = [*arguments[1:], "-"]
+    return [
+        "--ray=auto" if one == "--ray" and after.startswith("-") else one
+        for one, after in zip(arguments, following, strict=True)
+    ]
 
 
 def check_tracker_named(name: str | None) -> str | None:

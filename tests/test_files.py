@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,53 @@ def test_temporary_folders_of_killed_processes_are_deleted_by_the_next(
     processes[1].wait()
     for process in processes:
         process.stdout.close()
+
+
+def test_a_link_stays_a_link_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    target, link = tmp_path / "there" / "a.txt", tmp_path / "link.txt"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    for text in ("new", "newer"):
+        write_text(link, text)
+        assert link.is_symlink()
+        assert target.read_text() == text
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes in the file system")
+def test_a_pipe_is_written_into_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(pipe.read_text)
+        write_text(pipe, "through")
+        assert reading.result(timeout=10) == "through"
+    assert pipe.is_fifo()
+
+
+def test_the_permissions_of_a_file_stay_and_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "before")
+    path.chmod(0o600)
+    write_text(path, "private")
+    assert path.stat().st_mode & 0o777 == 0o600
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as root all may be written
+    with pytest.raises(OutputError, match="Permission denied"):
+        write_text(path, "after")
+    assert path.read_text() == "private"
+
+
+def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere" / "a")
+    for path, why in (
+        (tmp_path, "Is a directory"), (Path(), "Is a directory"), (loop, "symbolic links"),
+        (tmp_path / "dangling", "No such file"), (tmp_path / ("a" * 300), "name too long"),
+    ):  # fmt: skip
+        with pytest.raises(OutputError, match=f"can't write .*{why}"):
+            write_text(path, "")
+    write_text(tmp_path / ("a" * 250), "")
+    assert {one.name for one in tmp_path.iterdir()} == {"loop", "dangling", "a" * 250}

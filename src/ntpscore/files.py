@@ -232,22 +232,46 @@ def replacing(
 ) -> Iterator[Path]:
     """A temporary name beside a file, whose place it takes when the block ends without an error.
 
-    Errors of the system and those that are `refused` end in one of our kind, which names the file.
+    A link stays one, what it leads to is replaced; devices and pipes are written into. Errors of
+    the system and those that are `refused` end in one of our kind, which names the file.
 
     Raises:
         OutputError: the disk is full or the file can't be written; nothing is left half-written.
     """
     errors: tuple[type[Exception], ...] = (OSError, *refused)
-    temporary = path.with_name(f".part.{path.name}")  # matplotlib goes by the ending
+    temporary = None
     try:
+        target = _target(path)
+        if target.exists() and not target.is_file():
+            yield target
+            return
+        # matplotlib goes by the ending; names may have 255 bytes.
+        temporary = target.with_name(f".part.{target.name[-60:]}")
         yield temporary
-        temporary.replace(path)
+        if target.exists():
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
     except errors as error:
         reason = getattr(error, "strerror", None) or error
         raise kind(f"can't {verb} {path}: {reason}") from error
     finally:
-        with suppress(OSError):
-            temporary.unlink()
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def _target(path: Path) -> Path:
+    """Where writing to a path ends up; OSError where it can't."""
+    target = Path(os.path.realpath(path))  # pathlib raises what is no OSError for a loop
+    refused = {
+        errno.ELOOP: target.is_symlink(),
+        errno.EISDIR: target.is_dir(),
+        errno.EACCES: target.exists() and not os.access(target, os.W_OK),
+    }
+    for number, is_so in refused.items():
+        if is_so:
+            raise OSError(number, os.strerror(number))
+    return target
 
 
 def write_text(path: Path, text: str) -> None:

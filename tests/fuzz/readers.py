@@ -3,8 +3,10 @@
 import gzip
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,13 @@ import torch
 from tests.support.adapt_results import make_adapt_result
 from tests.support.rankings import make_ranking
 from tests.support.score_results import make_moments, make_result
-from tests.support.studies import write_study
+from tests.support.studies import (
+    adapted_record,
+    made_up_records,
+    with_more_of_lora,
+    write_records,
+    write_study,
+)
 
 LONGEST = 3000  # characters of a message, the path included
 ENDINGS = ("jsonl", "json", "csv", "tsv", "csv.gz", "xlsx", "parquet")
@@ -181,6 +189,50 @@ def _read_cell(path: Path) -> object:
     return load_records(path.parent.parent)
 
 
+def _results(folder: Path) -> Path:
+    records = with_more_of_lora(made_up_records(5, layers=2, width=20))
+    scored = records[0]
+    more = {
+        "rank": {"rows": [{"metric": "lda", "at": "last", "value": 0.5}], "seconds": 1.0},
+        "logistic": adapted_record(0.5, 1.0, converged=0.6),
+    }
+    records += [{**scored, "method": name, "record": record} for name, record in more.items()]
+    failed = {"status": "failed", "error": "it is", "method": "ols"}
+    write_records(folder / "a", [*records, {**scored, **failed}])
+    return folder / "a"
+
+
+def _read_results(path: Path) -> None:
+    """What every command makes of the cells, and, where there is time, the commands."""
+    from ntpscore.errors import NtpscoreError
+    from ntpscore.report.study import study_article
+    from ntpscore.study.paper.protocol import protocol_limits, protocol_table
+    from ntpscore.study.run.cells import load_records
+    from ntpscore.study.statistics.forecasts import (
+        compare_forecasts,
+        forecast_points,
+        make_evidence,
+    )
+    from ntpscore.study.statistics.methods import methods_table
+    from ntpscore.study.statistics.rules import chosen_scores, compare_rules
+    from ntpscore.study.statistics.tables import StudyTables
+
+    records = load_records(path)
+    is_long = bool(os.environ.get("FUZZ_SECONDS"))
+    quick: list[Callable[[], object]] = [
+        lambda: StudyTables.of(records), lambda: methods_table(records),
+        lambda: chosen_scores(records), lambda: protocol_limits(records),
+        lambda: make_evidence(forecast_points(records), "a").forecast(0.5),
+    ]  # fmt: skip
+    long: list[Callable[[], object]] = [
+        lambda: protocol_table(records), lambda: compare_rules(records, permutations=2),
+        lambda: compare_forecasts(forecast_points(records)), lambda: study_article(path, "a"),
+    ]  # fmt: skip
+    for read in quick + long * is_long:
+        with suppress(NtpscoreError):
+            read()
+
+
 def _calibration(folder: Path) -> Path:
     from ntpscore.forecast.evidence import Evidence
 
@@ -257,6 +309,7 @@ def readers(tiny: Path) -> dict[str, Reader]:
         "ranking": Reader(_ranking, _read_ranking),
         "study": Reader(_study, _read_study),
         "cell": Reader(_cell, _read_cell),
+        "results": Reader(_results, _read_results, 12),
         "calibration": Reader(_calibration, _read_calibration),
     }
 

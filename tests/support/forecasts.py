@@ -20,7 +20,8 @@ def held_out(
         for pooling, value in (("mean", mean), ("last", last))
     ]
     accuracy: dict[str, Any] = {
-        "words": {"accuracy": words}, "majority": {"accuracy": majority}, "readouts": rows,
+        "measure": "accuracy", "words": {"accuracy": words}, "majority": {"accuracy": majority},
+        "readouts": rows,
     }  # fmt: skip
     if kernels is not None:
         accuracy["sum_of_kernels"] = {"accuracy": kernels}

@@ -1,6 +1,5 @@
 """Result folders of every kind, small, made without a model, with labels that mean harm."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -9,11 +8,10 @@ from ntpscore import ScoreResult
 from ntpscore.adapt import AdaptResult
 from ntpscore.files import without_nan
 from ntpscore.rank.result import KIND, SCHEMA_VERSION, RankResult
-from ntpscore.study.run import cells
 from tests.support.adapt_results import make_adapt_result
 from tests.support.rankings import make_ranking
 from tests.support.score_results import TEXTS, make_moments, make_result
-from tests.support.studies import made_up_records
+from tests.support.studies import made_up_records, write_records
 
 SCRIPT = "<script>alert(1)</script>"
 LABELS = (SCRIPT, "<b>x</b> &amp; %{y} \u2028 --series-1", '</style><img src="https://x.example">')
@@ -77,14 +75,8 @@ def hostile_adapt() -> AdaptResult:
 def make_folders(folder: Path) -> dict[str, Path]:
     """A folder of each kind, by the command that writes such."""
     study = folder / "study"
-    for record in made_up_records(4):
-        path = study / f"m--{record['data']}" / f"{record['method']}-{record['seed']}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        head = {"schema_version": cells.SCHEMA_VERSION, "kind": cells.KIND}
-        path.write_text(json.dumps({**head, **record}), encoding="utf-8")
     failed = {"status": "failed", "model": "m", "data": "d0", "method": "ols", "seed": 0}
-    content = json.dumps({**head, **failed, "error": SCRIPT})
-    (study / "m--d0" / "ols-0.json").write_text(content, encoding="utf-8")
+    write_records(study, [*made_up_records(4), {**failed, "error": SCRIPT}])
     return {
         "score": hostile_score().save(folder / "score"),
         "multilabel": hostile_score("multilabel").save(folder / "multilabel"),

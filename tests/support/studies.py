@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from ntpscore.core.score_names import SCORES
-from ntpscore.study.run import runner
+from ntpscore.study.run import cells, runner
 from ntpscore.study.run.job import Job
+from ntpscore.study.run.plan import cell_name
 from ntpscore.study.run.worker import run_job
+from tests.support.forecasts import held_out
 from tests.support.labelled_texts import make_rows, write_rows
 
 FAST = """
@@ -69,13 +71,23 @@ def made_up_records(
             ]  # fmt: skip
             scored = {
                 "model": {"width": width, "layers": layers - 1}, "layers": rows,
-                "seconds": {"total": 1.0},
+                "seconds": {"total": 1.0}, "data": {"n_texts": 80, "classes": ["a", "b"]},
+                "accuracy": held_out(0.3 + 0.6 * i / data_sets),
             }  # fmt: skip
             records.append({**keys, "method": "score", "record": scored, "scores": grid})
             for method in ("probe", "lora", "scratch"):
                 adapted = adapted_record(rng.random(), 1.0)
                 records.append({**keys, "method": method, "record": adapted})
     return records
+
+
+def write_records(results: Path, records: list[dict[str, Any]]) -> None:
+    """A folder of results of `made_up_records`."""
+    for record in records:
+        path = results / f"{cell_name(*(record[key] for key in cells.IDENTITY))}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        head = {"schema_version": cells.SCHEMA_VERSION, "kind": cells.KIND}
+        path.write_text(json.dumps({**head, **record}), encoding="utf-8")
 
 
 def run_cells_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,13 +108,18 @@ def patch_records(
         monkeypatch: of the test.
         module: which loads them.
     """
-    records = made_up_records(4)
+    records = with_more_of_lora(made_up_records(4))
+    monkeypatch.setattr(f"{module}.load_records", lambda _: records)
+
+
+def with_more_of_lora(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same with losses and scores after LoRA."""
     for record in records:
         if record["method"] == "lora":
             scored = next(r for r in records if r["data"] == record["data"])
             record["rescored"] = {"record": scored["record"], "scores": scored["scores"]}
             record["losses"] = {"step": [1, 2], "loss": [2.0, 1.0]}
-    monkeypatch.setattr(f"{module}.load_records", lambda _: records)
+    return records
 
 
 def adapted_record(
@@ -118,6 +135,7 @@ def adapted_record(
 
     record: dict[str, Any] = {
         "train": evaluation(0.9), "test": evaluation(accuracy), "seconds": {"total": seconds},
+        "samples_seen": 5000,
     }  # fmt: skip
     if converged is not None:
         record["converged"] = {"train": evaluation(1.0), "test": evaluation(converged)}

@@ -56,7 +56,7 @@ def predict_command(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File for the labels; default standard output.")
+        Path | None, typer.Option(help="File for the labels; default, or -, standard output.")
     ] = None,
     proba: Annotated[
         bool, typer.Option("--proba", help="Write the probability of each class too.")
@@ -89,7 +89,8 @@ def predict_command(
     from ntpscore.progress import Progress
     from ntpscore.text.unlabelled import load_unlabelled, read_lines
 
-    if out is not None and out.resolve() == Path(texts or "-").resolve():
+    out = None if out == Path("-") else out
+    if out is not None and os.path.realpath(out) == os.path.realpath(texts or "-"):
         raise NtpscoreError(f"--out {out} is the file of the texts: choose another")
     predictor = Predictor(result, model, model_options)
     readout = predictor.readout
@@ -97,6 +98,8 @@ def predict_command(
     check_short_name(named, trust_remote_code=model_options.trust_remote_code)
     lines: Iterable[str | None]
     if texts is None or texts == "-":
+        if sys.stdin is None:
+            raise NtpscoreError("standard input is closed: name a file of texts")
         lines = read_lines(
             sys.stdin.buffer,
             encoding=text_options.encoding,

@@ -11,7 +11,7 @@ from ntpscore.plain_text import plain_record
 from ntpscore.report.blocks import Article, Block, Facts, Section, Table
 from ntpscore.report.common import heat_of_scores
 from ntpscore.report.figures import Ends, Valued, draw_values
-from ntpscore.study.run.cells import read_cells
+from ntpscore.study.run.cells import IDENTITY, read_cells
 from ntpscore.study.statistics.methods import methods_table
 from ntpscore.study.statistics.selection import correlations
 from ntpscore.study.statistics.summary import SummaryConfig
@@ -140,7 +140,7 @@ def _heats(tables: StudyTables, outcome: str) -> list[Block]:
 def _made(cells: list[dict[str, Any]], done: list[dict[str, Any]]) -> list[Block]:
     facts = {
         **{f"{key}s": sorted({str(cell[key]) for cell in done})
-           for key in ("model", "data", "method", "seed")},
+           for key in IDENTITY},
         "cells done": len(done),
         "cells failed": len(cells) - len(done),
         "versions": sorted({

@@ -90,7 +90,7 @@ def read_lines(
                     f"line {number} of standard input is blank: --skip-bad-rows gives such lines "
                     "no label"
                 )
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise DataError(f"standard input, after line {number}: {error}: see --encoding") from error
     finally:
         if not lines.closed:

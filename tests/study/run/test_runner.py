@@ -19,7 +19,7 @@ from ntpscore.study.run.job import Job, lock_path
 from ntpscore.study.run.plan import Plan, load_plan
 from ntpscore.study.run.runner import Folders, run_study, study_status
 from ntpscore.study.run.worker import run_job
-from tests.support.studies import run_cells_in_this_process, write_study
+from tests.support.studies import made_up_records, run_cells_in_this_process, write_study
 
 
 def jobs(plan: Plan, folders: Folders) -> dict[str, Job]:
@@ -139,8 +139,9 @@ def test_time_left_is_guessed_from_cells_of_the_method_and_model(
             path = cell_path(folders.results, cell)
             write_failure(folders.results, cell, "made up")
             record = json.loads(path.read_text())
-            total = {"seconds": {"total": seconds[cell.name]}}
-            path.write_text(json.dumps({**record, "status": "done", "record": total}))
+            made_up = made_up_records(1)[0]
+            made_up["record"]["seconds"]["total"] = seconds[cell.name]
+            path.write_text(json.dumps({**made_up, **record, "status": "done"}))
     status = study_status(plan, folders)
     assert status.seconds_left == pytest.approx(100)
     assert status.unknown == 4

@@ -42,6 +42,7 @@ def test_seeds_are_averaged_and_a_price_without_a_score_is_not_known() -> None:
 
 def test_nothing_tested_is_refused() -> None:
     untested = {"model": "m", "data": "d", "seed": 0, "method": "ols", "record": {"test": None}}
-    for records in ([], [untested]):
-        with pytest.raises(DataError, match="no method of `ntpscore adapt` was tested yet"):
+    regression = {**untested, "record": {"test": {"accuracy": None, "accuracy_interval": None}}}
+    for records in ([], [untested], [regression]):
+        with pytest.raises(DataError, match="no method of `ntpscore adapt` was tested on classes"):
             methods_table(records)

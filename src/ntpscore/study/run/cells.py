@@ -16,12 +16,14 @@ from ntpscore.errors import StudyError
 from ntpscore.files import make_folder, read_record, without_nan, write_text
 from ntpscore.rank.result import RankResult
 from ntpscore.scoring.result import ScoreResult
+from ntpscore.study.run.cell_shape import misfit
 from ntpscore.study.run.plan import Cell
 
 SCHEMA_VERSION = 2
 KIND = "study cell"
 # Where cells are in a folder of results.
 CELLS = "*--*/*.json"
+IDENTITY = ("model", "data", "method", "seed")
 _MOST_LOSSES = 100
 # Beyond these decimals there is nothing to compare, and a file of every layer and k stays small.
 _DECIMALS = {"value": 6, "chance": 4, "z": 2}
@@ -34,13 +36,7 @@ def cell_path(results: Path, cell: Cell) -> Path:
 
 def describe_cell(cell: Cell) -> dict[str, Any]:
     """What tells one cell from another: the same for the same numbers."""
-    return {
-        "model": cell.model,
-        "data": cell.data,
-        "method": cell.method,
-        "seed": cell.seed,
-        "options": dict(cell.options),
-    }
+    return {**{key: getattr(cell, key) for key in IDENTITY}, "options": dict(cell.options)}
 
 
 def write_cell(
@@ -78,18 +74,23 @@ def _write(results: Path, cell: Cell, content: dict[str, Any]) -> None:
 def read_cell(path: Path) -> dict[str, Any]:
     """Read a cell's file."""
     record = read_record(path, KIND, SCHEMA_VERSION, "cell of a study", StudyError)
-    is_done = record.get("status") == "done"
-    kinds = {"status": str, "model": str, "data": str, "method": str, "seed": int,
-             "record" if is_done else "error": dict if is_done else str}  # fmt: skip
-    for key, kind in kinds.items():
-        if not isinstance(record.get(key), kind):
-            raise StudyError(f"{path} is damaged: its {key} is {record.get(key)!r}")
+    if wrong := misfit(record):
+        raise StudyError(f"{path} is damaged: {wrong}. Delete it, and run its study again")
     return record
 
 
 def read_cells(results: str | Path) -> list[dict[str, Any]]:
-    """The cells of a folder of results, those that failed too."""
-    return [read_cell(path) for path in sorted(Path(results).glob(CELLS))]
+    """The cells of a folder of results, those that failed too, each once."""
+    found: dict[tuple[Any, ...], Path] = {}
+    cells = []
+    for path in sorted(Path(results).glob(CELLS)):
+        cell = read_cell(path)
+        name = tuple(cell[key] for key in IDENTITY)
+        other = found.setdefault(name, path)
+        if other != path:
+            raise StudyError(f"{path} and {other} are of the same cell: keep one")
+        cells.append(cell)
+    return cells
 
 
 def load_records(results: str | Path) -> list[dict[str, Any]]:
@@ -146,7 +147,7 @@ def _score_grid(result: ScoreResult) -> dict[str, Any]:
     return grid
 
 
-def nominal_k_fraction(k: int, width: int) -> float:
+def nominal_k_fraction(k: float, width: int) -> float:
     """The step of the paper's grid 0.05, 0.10, … that k, which is rounded down, stands for."""
     return math.ceil(GRID_STEPS * k / width - 1e-9) / GRID_STEPS
 

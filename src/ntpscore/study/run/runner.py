@@ -15,7 +15,13 @@ import pandas as pd
 from ntpscore.errors import StudyError
 from ntpscore.ray_tasks import Lost, Task, run_tasks
 from ntpscore.result_folder import InUseError, hold
-from ntpscore.study.run.cells import cell_path, describe_cell, read_cell, write_failure
+from ntpscore.study.run.cells import (
+    IDENTITY,
+    cell_path,
+    describe_cell,
+    read_cell,
+    write_failure,
+)
 from ntpscore.study.run.job import DONE, FAILED, LOCKED, Job, lock_path
 from ntpscore.study.run.plan import Cell, Plan
 
@@ -69,7 +75,7 @@ def study_status(plan: Plan, folders: Folders) -> StudyStatus:
         rows.append(
             {
                 "name": cell.name,
-                **{key: getattr(cell, key) for key in ("model", "data", "method", "seed")},
+                **{key: getattr(cell, key) for key in IDENTITY},
                 "state": state,
                 "seconds": float("nan") if record is None else _seconds(record),
                 "error": None if record is None else record.get("error"),

@@ -80,7 +80,7 @@ def _held_out(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     for record in records:
         result = record["record"]
         accuracy = result.get("accuracy") if record["method"] in ("score", "held_out") else None
-        if accuracy is None or not accuracy["readouts"]:
+        if accuracy is None or accuracy.get("measure") != "accuracy" or not accuracy["readouts"]:
             continue
         readouts = pd.DataFrame(accuracy["readouts"])
         of_last = (readouts["layer"] == readouts["layer"].max()) & (readouts["pooling"] == "mean")
@@ -89,7 +89,7 @@ def _held_out(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
             "classes": len(result["data"]["classes"]),
             "width": result["model"]["width"],
             "frozen": frozen_accuracy(accuracy),
-            "ridge_last": readouts.loc[of_last, "accuracy"].item(),
+            "ridge_last": readouts.loc[of_last, "accuracy"].max(),
             **{name: rule(accuracy) for name, rule in RULES.items()},
         }
     columns = ["n_texts", "classes", "width", "frozen", "ridge_last", *RULES]

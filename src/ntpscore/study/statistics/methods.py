@@ -36,7 +36,7 @@ def methods_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
         if record["method"] == "score":
             seconds = result["seconds"]
             of_score[keys] = seconds["total"] - sum(seconds.get(stage, 0) for stage in _LOADING)
-        elif record["method"] in METHODS and result["test"] is not None:
+        elif record["method"] in METHODS and (result["test"] or {}).get("accuracy") is not None:
             fits = {record["method"]: result}
             if "converged" in result:
                 fits[f"{record['method']}, converged"] = result["converged"]
@@ -46,8 +46,8 @@ def methods_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
                 for method, fit in fits.items()
             ]  # fmt: skip
     if not rows:
-        raise DataError("no method of `ntpscore adapt` was tested yet: run more cells")
-    table = pd.DataFrame(rows)
+        raise DataError("no method of `ntpscore adapt` was tested on classes yet: run more cells")
+    table = pd.DataFrame(rows).astype({"macro_f1": float})
     per_score = [of_score.get(keys, float("nan")) for keys in table[KEYS].itertuples(index=False)]
     table["seconds_per_score"] = table["seconds"] / per_score
     order = {method: i for i, method in enumerate(METHODS)}

@@ -104,8 +104,12 @@ def chosen_scores(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
         keys = {key: record[key] for key in KEYS}
         width = record["record"]["model"]["width"]
         layers = pd.DataFrame(record["record"]["layers"]).set_index("layer")
-        layers["r2_adjusted"] = layers["r2_adjusted"].astype(np.float64)
-        layers["k90"] = [nominal_k_fraction(k, width) for k in layers["next_token_k90"]]
+        # Older cells don't say how many directions of the next token matter.
+        layers = layers.reindex(columns=["r2_adjusted", "next_token_k90"]).astype(np.float64)
+        layers["k90"] = [
+            np.nan if np.isnan(k) else nominal_k_fraction(k, width)
+            for k in layers["next_token_k90"]
+        ]
         # The grid of k ends below d.
         layers["k90"] = layers["k90"].clip(1 / GRID_STEPS, 1 - 1 / GRID_STEPS)
         grid = score_grid(record)

@@ -75,7 +75,7 @@ def test_a_file_that_is_no_evidence_is_named(tmp_path: Path) -> None:
     ("points", "coverage", "message"),
     [
         (make_points().drop(columns="frozen"), 0.7, "lack the columns frozen"),
-        (make_points().assign(estimate=np.nan), 0.7, "missing values"),
+        (make_points().assign(estimate=np.nan), 0.7, "missing or infinite values"),
         (pd.concat([make_points()] * 2), 0.7, "stand twice"),
         (make_points(4), 0.5, "4 data sets are too few"),
         (make_points(8), 0.8, "at most 0.778"),

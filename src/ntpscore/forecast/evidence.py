@@ -59,8 +59,9 @@ class Evidence:
         missing = [column for column in POINT_COLUMNS if column not in self.points.columns]
         if missing:
             raise DataError(f"the points lack the columns {', '.join(missing)}")
-        if self.points[list(POINT_COLUMNS)].isna().any(axis=None):
-            raise DataError("the points have missing values: leave those points out")
+        of_points = self.points[list(POINT_COLUMNS)].replace([np.inf, -np.inf], np.nan)
+        if of_points.isna().any(axis=None):
+            raise DataError("the points have missing or infinite values: leave those points out")
         if self.points.duplicated(["model", "data"]).any():
             raise DataError("a model and data set stand twice in the points")
         n = self.points["data"].nunique()
@@ -132,7 +133,7 @@ class Evidence:
             record = read_record(
                 packaged if path is None else Path(path), KIND, SCHEMA_VERSION, KIND, StudyError
             )
-        if record.get("rule") not in RULES:
+        if record.get("rule") not in [*RULES]:  # which may be of any type
             raise StudyError(
                 f"{path} is of the rule {record.get('rule')!r}: known are {', '.join(RULES)}"
             )
@@ -140,7 +141,7 @@ class Evidence:
         try:
             points = pd.DataFrame(record["points"])
             numbers = points.columns.intersection(list(POINT_COLUMNS)).drop(["model", "data"])
-            points[numbers].astype(float)
+            points[numbers] = points[numbers].apply(pd.to_numeric)
             return cls(points=points, **{n: kind(record[n]) for n, kind in kinds.items()})
         except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise StudyError(f"{path} is damaged ({error!r}): make it anew") from error

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ntpscore.core.lapack import eigh, gram_triangle
 from ntpscore.errors import MomentsError
 
 FOLDS = 10
@@ -350,24 +351,15 @@ def _gram(X: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
     """`Xᵀ X`; on the processor the triangle that `_eigh` and Cholesky read, at half the price."""
     if X.device.type != "cpu":  # pragma: no cover  # on a card
         return X.T @ X
-    from scipy.linalg.blas import dsyrk
-
-    rows = X.numpy()
-    # Fortran's order is the transpose's own.
-    product = dsyrk(1.0, rows.T, lower=0) if X.is_contiguous() else dsyrk(1.0, rows, trans=1)
-    return torch.from_numpy(product.T)
+    return gram_triangle(X)
 
 
 def _eigh(gram: Float[Tensor, "n n"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"]]:
     """Eigenvalues and vectors, of the lower triangle, which is overwritten."""
     if gram.device.type != "cpu":  # pragma: no cover  # on a card
         return tuple(torch.linalg.eigh(gram))
-    import scipy.linalg  # slow to import
-
     # Large ones in a quarter of the time and half of the memory of torch's.
-    pair = scipy.linalg.eigh(gram.numpy().T, lower=False, overwrite_a=True, check_finite=False)
-    values, vectors = map(torch.from_numpy, pair)
-    return values, vectors
+    return eigh(gram.T, upper=True, overwrite=True)
 
 
 def _scores_of_gram(

@@ -1,5 +1,6 @@
 """The generalized symmetric eigenproblem `A Aᵀ v = λ B v`, safe where B is singular."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,8 @@ from ntpscore.core.factored_metric import (
     factor_metric,
     random_rows,
 )
+from ntpscore.core.lapack import eigh
+from ntpscore.errors import MomentsError
 
 # However bad the conditioning, a direction with this share of the labels is one.
 _LOOSEST_RANK = 1e-4
@@ -83,14 +86,9 @@ def lapack_vectors(M: Float[Tensor, "d c"], metric: FactoredMetric) -> Float[Ten
         M: (d, c) cross moment of features and labels.
         metric: N, factored.
     """
-    import scipy.linalg  # slow to import, and needed here alone
-
     if not metric.n_dropped:
-        try:
-            _, vectors = scipy.linalg.eigh((M @ M.T).cpu().numpy(), metric.matrix.cpu().numpy())
-            return torch.from_numpy(vectors).to(M.device).flip(1)
-        except scipy.linalg.LinAlgError:
-            pass
+        with suppress(MomentsError):
+            return eigh((M @ M.T).cpu(), metric.matrix.cpu())[1].to(M.device).flip(1)
     reduced = metric.whiten(M)
     return metric.unwhiten(torch.linalg.eigh(reduced @ reduced.T)[1].flip(1))
 

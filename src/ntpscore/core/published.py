@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ntpscore.core.lapack import eigh
 from ntpscore.core.leading_blocks import columns_at
 from ntpscore.errors import MomentsError
 
@@ -102,12 +103,10 @@ def _ascending(X: Float[Tensor, "d q"], B: Float[Tensor, "d d"]) -> Float[Tensor
     Solved in float32 by the libraries that the released code calls, NumPy and SciPy, and returned
     in float64, in which nothing more is lost.
     """
-    import scipy.linalg  # slow to import, and needed here alone
-
-    x, b = X.cpu().numpy(), B.cpu().numpy()
-    values, vectors = scipy.linalg.eigh(b)
+    x = X.cpu().numpy()
+    values, vectors = (one.numpy() for one in eigh(B.cpu()))
     above = values > _CUT_OFF
     W = vectors[:, above] * (1 / values[above] ** 0.5)
     if above.any():
-        W = W @ scipy.linalg.eigh(W.T @ (x @ x.T) @ W)[1]
+        W = W @ eigh(torch.from_numpy(W.T @ (x @ x.T) @ W))[1].numpy()
     return torch.from_numpy(W).double()

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import solve_triangular
+import torch
 from scipy.spatial.distance import cdist
 
 from ntpscore.errors import MetricError
@@ -69,6 +69,9 @@ def _distances(held_out: Floats, X: Floats, codes: Integers, n_classes: int) -> 
     if L.diagonal().min() <= _NOTHING**0.5 * L.diagonal().max():
         raise MetricError("lda needs a covariance that can be inverted: too few texts differ")
     distances = np.full((len(held_out), n_classes), np.inf)
-    texts, centres = (solve_triangular(L, rows.T, lower=True).T for rows in (held_out, means))
+    both = torch.from_numpy(np.concatenate([held_out, means]))
+    # SciPy's keeps Python's lock meanwhile, and Ctrl-C waits for it.
+    white = torch.linalg.solve_triangular(torch.from_numpy(L), both.T, upper=False).T.numpy()
+    texts, centres = np.split(white, [len(held_out)])
     distances[:, present] = cdist(texts, centres, "sqeuclidean")
     return distances

@@ -16,7 +16,6 @@ from torch import Tensor
 import ntpscore.core
 from ntpscore.core import digit_products
 from ntpscore.core import prefix_products as module
-from ntpscore.core.moments import Moments
 from ntpscore.core.prefix_products import (
     PRECISIONS,
     SAFE_CONDITION,
@@ -26,10 +25,9 @@ from ntpscore.core.prefix_products import (
     prepare_prefix_products,
     symmetric,
 )
-from ntpscore.core.score_names import SCORES
-from ntpscore.core.scores import LayerScores, score_layer
 from tests.reference import cases
 from tests.support.feeding import pad_texts
+from tests.support.rotated import largest_change, rotated_states, scores_of
 from tests.tolerances import MOMENTS_FLOAT64
 
 # Widths around the kernel's vectors of 8, tiles of 8 by 24 and blocks of 192 columns.
@@ -150,40 +148,6 @@ def test_large_directions_do_not_drown_the_others() -> None:
             assert np.linalg.norm(error, 2) <= 1e-6
 
 
-def rotated_states(d: int, size: float, dtype: torch.dtype, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Texts (400, 12, d) of which three rotated directions are larger, and classes in their means.
-
-    Each token depends on the mean of those before it, so that V has directions to find.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    rotation = torch.linalg.qr(torch.randn(d, d, generator=generator).double()).Q
-    sizes = torch.ones(d, dtype=torch.float64)
-    sizes[:3] = size
-    tokens = torch.randn(400, 12, d, generator=generator).double()
-    for i in range(1, 12):
-        tokens[:, i] += 0.3 * tokens[:, :i].mean(1).roll(1, 1)
-    labels = (tokens.mean(1) @ torch.randn(d, 3, generator=generator).double()).argmax(1)
-    return (tokens @ (rotation * sizes).T).to(dtype), labels
-
-
-def scores_of(states: Tensor, labels: Tensor, precision: Precision) -> LayerScores:
-    moments = Moments(1, states.shape[2], 3, 2, precision=precision)
-    for start in range(0, len(states), 100):
-        batch = states[start : start + 100]
-        at = labels[start : start + 100]
-        moments.update(batch[None], torch.ones(batch.shape[:2]), at, torch.stack([at.flip(0)] * 2))
-    return score_layer(moments.layer(0))
-
-
-def largest_change(one: LayerScores, other: LayerScores) -> float:
-    """Of any score for any k that does not hang on an arbitrary basis."""
-    return max(
-        float((one.values[name] - other.values[name])[~one.basis_dependent[name]].abs().max())
-        for name in SCORES
-        if bool((~one.basis_dependent[name]).any())
-    )
-
-
 @pytest.mark.parametrize(
     ("dtype", "size", "allowed"),
     [
@@ -213,7 +177,7 @@ def test_float32_moves_scores_by_what_its_name_lets_expect() -> None:
     assert 1e-5 < rotated <= 3e-2
 
 
-@pytest.mark.parametrize("precision", ["exact-int8", "float32"])
+@pytest.mark.parametrize("precision", ["exact-int8", "float32-pairs", "float32"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_other_precisions_add_what_float64_adds(precision: Precision, dtype: torch.dtype) -> None:
     states, lengths = random_states(5, 9, 29, dtype), torch.tensor([9, 1, 2, 8, 5])

@@ -182,6 +182,7 @@ def test_what_comes_after_the_pass_counts_too() -> None:
 
 def test_other_precisions_take_more_while_they_add() -> None:
     of = {one: sizes_of("Llama-3-8B", precision=one).batch(1000) for one in PRECISIONS}
+    assert of["float32-pairs"] - of["float64"] == 28 * 4096 * 1000
     assert of["float32"] - of["float64"] == 8 * 4096 * (1000 + 4096)
     # A quarter of the rows, of four digits each, with four digits of all columns, in 32 bits.
     assert of["exact-int8"] - of["float64"] == 4 * (4096 // 4 * 4) * (4096 * 4)

@@ -685,7 +685,7 @@ def test_a_changed_tokenizer_does_not_go_on_from_a_checkpoint(
 
 
 class TestPrecision:
-    @pytest.mark.parametrize("precision", ["exact-int8", "float32"])
+    @pytest.mark.parametrize("precision", ["exact-int8", "float32-pairs", "float32"])
     def test_other_products_give_the_scores_of_float64(
         self, tiny: LanguageModel, data: Path, precision: str
     ) -> None:
@@ -694,10 +694,10 @@ class TestPrecision:
         assert exact.record["settings"]["precision"] == "float64"
         assert other.record["settings"]["precision"] == precision
         assert not np.array_equal(values(other), values(exact))
-        allowed = {"exact-int8": 1e-6, "float32": 1e-3}[precision]
+        allowed = {"exact-int8": 1e-6, "float32-pairs": 1e-5, "float32": 1e-3}[precision]
         np.testing.assert_allclose(values(other), values(exact), atol=allowed)
         warned = [one for one in other.record["warnings"] if "float64" in one]
-        assert len(warned) == (precision == "float32")
+        assert len(warned) == precision.startswith("float32")
 
     def test_layers_that_few_directions_dominate_are_named(
         self, tiny: LanguageModel, data: Path, monkeypatch: pytest.MonkeyPatch

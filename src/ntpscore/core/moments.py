@@ -387,7 +387,10 @@ class Moments:
         ]
         if self.published_of:
             published = self._published(i).plus(
-                hidden_states, batch.lengths, batch.Y.rows.to_dense().T, self.published_of
+                hidden_states.to(self.device),
+                batch.lengths,
+                batch.Y.rows.to_dense().T,
+                self.published_of,
             )
             adds.append(partial(self._published(i).replace_by, published))
         return partial(_call_all, adds)
@@ -735,4 +738,5 @@ class Batch:
         """The hidden states with each text's tokens moved to the front."""
         if self.order is None:
             return hidden_states
-        return hidden_states.gather(1, self.order[:, :, None].expand_as(hidden_states))
+        order = self.order.to(hidden_states.device)
+        return hidden_states.gather(1, order[:, :, None].expand_as(hidden_states))

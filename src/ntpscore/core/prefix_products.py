@@ -24,6 +24,7 @@ from ntpscore.core.digit_products import (
     digit_product,
     triton_takes,
 )
+from ntpscore.core.float32_pairs import lacks_float64, pair_products, pair_totals
 
 try:
     from ntpscore.core import _prefix_products as kernel
@@ -34,17 +35,20 @@ else:
     HAS_KERNEL, LACKS_KERNEL = kernel.is_supported(), False
 """`LACKS_KERNEL`: it was not compiled, and this processor could run it."""
 
-Precision = Literal["float64", "exact-int8", "float32"]
+Precision = Literal["float64", "exact-int8", "float32-pairs", "float32"]
 """How products of prefix sums are made:
 
 - `float64`: in float64.
 - `exact-int8`: exactly, by 8-bit integers, from prefix sums and tokens that were rounded to 31 bits
   of the largest entry of their column.
+- `float32-pairs`: in float32, by high and low parts; where the hidden states are, for devices that
+  have no float64 (untested there).
 - `float32`: in float32, added up in float64 from batch to batch.
 
 Against `float64`, the second moves scores by 1e-7 at most where hidden states have 16 bits, and by
-1e-6 where they have 32 and the condition number of C0 is below `SAFE_CONDITION`; the third by up to
-3e-2 where a few rotated directions are much larger than the others (docs/log.md)."""
+1e-6 where they have 32 and the condition number of C0 is below `SAFE_CONDITION`; the last by up to
+3e-2 where three rotated directions are 1,000 times larger than the others, `float32-pairs` then by
+up to 1e-3 (docs/log.md)."""
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 SAFE_CONDITION = 1e8
 # As many as 32 bits hold: with three, scores move by 1e-5 where three rotated directions are 1,000
@@ -73,6 +77,8 @@ def prefix_totals(
         (b, d) `S_ℓ`, and `Σ Σ_{i>1} ‖x_i‖²`, in float64.
     """
     b, t, d = hidden_states.shape
+    if lacks_float64(hidden_states.device):
+        return pair_totals(hidden_states, lengths)
     if triton_takes(hidden_states):
         from ntpscore.core.prefix_kernels import survey
 
@@ -127,6 +133,8 @@ def prepare_prefix_products(
             d,
         )  # fmt: skip
     blocks = _blocks(d, hidden_states.device)
+    if precision == "float32-pairs":
+        return partial(_add_blocks, C0, C1, pair_products(hidden_states, lengths, blocks))
     if precision == "exact-int8":
         return partial(_add_blocks, C0, C1, _exact_products(hidden_states, lengths, blocks))
     both = _pairs(hidden_states, lengths)

@@ -66,7 +66,8 @@ class AddMoments:
 
     def take(self, batch: list[Batch], layer: int, hidden_states: Tensor) -> None:
         """See `Consumer.take`."""
-        hidden_states = hidden_states.to(self._labels.device)
+        if self._moments[0].precision != "float32-pairs":  # whose products are made where they are
+            hidden_states = hidden_states.to(self._labels.device)
         adds = [
             moments.prepare_layer(layer, hidden_states, part)
             for moments, part in zip(self._moments, batch, strict=True)

@@ -94,7 +94,9 @@ class Sizes:
         per_token = self.number * (_WIDE * d + _INNER * self.inner) + (16 + self.number) * d
         per_token += 8 * (1 + self.shuffles) * self.outputs
         products = 16 * d**2
-        if self.precision == "float32":  # pairs and products again, narrow
+        if self.precision == "float32-pairs":  # tokens, integers and both parts of them
+            per_token += 28 * d
+        elif self.precision == "float32":  # pairs and products again, narrow
             per_token, products = per_token + 8 * d, products + 8 * d**2
         elif self.precision == "exact-int8":  # every digit with every other, of a quarter at once
             products += 64 * d**2 // max(1, min(4, d // 1024))

@@ -24,9 +24,10 @@ class ScoreConfig:
         max_length: tokens after which a text is cut; None means the model's context.
         batch_tokens: tokens per batch, padding included; None means 2,048, or 16,384 on CUDA.
         precision: of the products that moments add up: `float64`; `exact-int8`, which moves no
-            score by more than 1e-6 where the result does not warn; `float32`, which is faster on
-            cards that are slow in float64, and moves scores by up to 3e-2; `auto` chooses between
-            the first two by timing them on the device.
+            score by more than 1e-6 where the result does not warn; `float32-pairs`, in float32
+            where the model is, for Apple's graphics processors (untested there), by up to 1e-3;
+            `float32`, faster on cards that are slow in float64, by up to 3e-2; `auto` chooses
+            between the first two by timing them on the device.
         until: stop reading once the 95 % intervals of `until_scores`, on the last of the layers and
             with k half the width, reach no farther than this to either side; texts are then read in
             random order. None reads all.
@@ -53,7 +54,7 @@ class ScoreConfig:
     batch_tokens: int | None = option(None, BATCH_TOKENS_HELP, panel="Model", least=1)
     precision: str = option(
         "auto", "Of the sums of squares, where a graphics card is slow in float64.",
-        panel="Model", choices=("auto", "float64", "exact-int8", "float32"),
+        panel="Model", choices=("auto", "float64", "exact-int8", "float32-pairs", "float32"),
     )  # fmt: skip
     until: float | None = option(
         None,

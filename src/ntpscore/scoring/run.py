@@ -65,6 +65,8 @@ if TYPE_CHECKING:
 
 # Texts that keep their labels when these are shuffled.
 _MUCH_KEPT = 0.05
+# By how much scores may move where three rotated directions are 1,000 times larger.
+_MOVED_BY = {"float32": "3e-2", "float32-pairs": "1e-3"}
 STAGES = ("load_data", "load_model", "sanity_check", "tokenize", "forward", "moments", "solve",
           "accuracy", "write", "total")  # fmt: skip
 
@@ -342,10 +344,11 @@ def until_record(
 
 def _warnings_of_precision(precision: str, table: ScoreTable, n_bytes: int) -> list[str]:
     """What the precision of the sums may have done to scores of states of so many bytes."""
-    if precision == "float32":
+    if precision in _MOVED_BY:
         said = (
-            "products were added in float32, which may move scores by up to 3e-2 where a few "
-            "directions are much larger than the others: compare with --precision float64"
+            f"products were added in {precision}, which may move scores by up to "
+            f"{_MOVED_BY[precision]} where a few directions are much larger than the others: "
+            "compare with --precision float64"
         )
         return [said]
     unsafe = [

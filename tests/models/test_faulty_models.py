@@ -114,9 +114,8 @@ def test_tokens_that_the_model_does_not_know_are_named(
     language_model = load_model(tiny_copy)
     assert check_next_token_loss(language_model).verdict != "refuse"
     # Tokens that do not occur harm nobody.
-    assert (
-        tokenize(TEXTS, language_model, None).ids
-        == tokenize(TEXTS, load_model(tiny_model_dir), None).ids
+    assert list(tokenize(TEXTS, language_model, None).ids) == list(
+        tokenize(TEXTS, load_model(tiny_model_dir), None).ids
     )
     with pytest.raises(ModelError) as caught:
         tokenize([*TEXTS, "<|user|> hello"], language_model, None)
@@ -585,7 +584,7 @@ def test_no_token_is_cut_where_the_configuration_says_minus_one(tiny_copy: Path)
     assert language_model.max_length is None
     text = _longer_than(900)
     tokens = tokenize([text], language_model, None)
-    assert tokens.ids == [language_model.tokenizer(text)["input_ids"]]
+    assert list(tokens.ids) == [language_model.tokenizer(text)["input_ids"]]
     assert tokens.truncated == 0
 
 
@@ -602,7 +601,7 @@ def test_a_narrower_last_layer_is_read_before_it_is_made_narrow(
     )  # fmt: skip
     assert (language_model.width, language_model.output_width) == (32, 8)
     states = _states(language_model)
-    ids = torch.tensor(tokenize([TEXTS[0]], language_model, None).ids)
+    ids = torch.tensor(list(tokenize([TEXTS[0]], language_model, None).ids))
     with torch.inference_mode():
         assert language_model.narrowing is not None
         output = language_model.base(ids).last_hidden_state

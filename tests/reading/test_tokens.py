@@ -1,10 +1,20 @@
 """How texts are put into batches."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from ntpscore.reading.tokens import plan_batches, plan_shares, tokens_per_batch
+from ntpscore import load_model
+from ntpscore.reading import tokens
+from ntpscore.reading.tokens import (
+    TokenIds,
+    plan_batches,
+    plan_shares,
+    tokenize,
+    tokens_per_batch,
+)
 
 
 def test_plan_batches_keeps_budget_and_every_text() -> None:
@@ -45,3 +55,28 @@ def test_batches_are_larger_on_cuda_unless_told_otherwise() -> None:
     cpu, cuda, mps = (torch.device(one) for one in ("cpu", "cuda", "mps"))
     assert [tokens_per_batch(None, one) for one in (cpu, cuda, mps)] == [2048, 16384, 2048]
     assert tokens_per_batch(7, cuda) == 7
+
+
+def test_token_ids_are_lists_of_their_own() -> None:
+    ids = TokenIds([[3, 70_000], [], [5]])
+    ids.extend([[2**31 - 1]])
+    assert list(ids) == [[3, 70_000], [], [5], [2**31 - 1]]
+    assert (ids[-1], ids[1:3], len(ids), len(TokenIds())) == ([2**31 - 1], [[], [5]], 4, 0)
+    with pytest.raises(IndexError):
+        ids[4]
+    ids[0].append(1)
+    assert ids[0] == [3, 70_000]
+
+
+def test_texts_are_tokenized_in_parts_as_if_at_once(
+    tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(tiny_model_dir)
+    texts = [f"{n} cats, " * (n % 5 + 1) for n in range(23)]
+    at_once = tokenize(texts, model, 9)
+    assert 0 < at_once.truncated < 23
+    monkeypatch.setattr(tokens, "_AT_ONCE", 5)
+    in_parts = tokenize(texts, model, 9)
+    expected = [model.tokenizer(text)["input_ids"] for text in texts]
+    assert list(in_parts.ids) == list(at_once.ids) == [ids[:9] for ids in expected]
+    assert in_parts.truncated == at_once.truncated == sum(len(ids) > 9 for ids in expected)

@@ -34,6 +34,7 @@ from ntpscore.reading.features import (
     KeepFeatures,
     Place,
     choose_texts,
+    hash_tokens,
 )
 from ntpscore.reading.memory import How, MemoryPlan, sums_device
 from ntpscore.reading.pooling import POOLINGS
@@ -115,9 +116,9 @@ class MomentsPass:
         self._clock, self._bar = clock, bar
         # Two runs that have all of this in common read the same, if they do it in the same way.
         # Token ids, since a changed tokenizer changes them, whatever else stays the same.
-        labels = hashlib.sha256(text.labels.tobytes()).hexdigest()
+        labels = hashlib.sha256(text.labels.tobytes() + text.groups.tobytes()).hexdigest()
         run = [language_model.identity, text.source.content_hash, text.task, text.classes, layers,
-               tokens.ids, labels, text.groups.tolist(), shuffles, seed, plan.asked.batch_tokens,
+               hash_tokens(tokens), labels, shuffles, seed, plan.asked.batch_tokens,
                precision, until, until_scores, ranks.size, published, pooling]  # fmt: skip
         self._fingerprint = hashlib.sha256(json.dumps(run).encode()).hexdigest()
         self.plan = plan = self._as_begun(plan)
@@ -127,7 +128,7 @@ class MomentsPass:
         groups = torch.from_numpy(text.groups)
         grouping = Grouping.of(groups, self._labels)
         self._permutations = shuffled_labels(len(text), shuffles, seed, groups, self._labels).to(
-            device
+            device, torch.int32
         )
         lengths = [len(ids) for ids in tokens.ids]
         self.adaptive: AdaptiveReading | None = None

@@ -1,8 +1,10 @@
 """Texts as token ids: cut to the length limit, counted, sorted into batches."""
 
 import sys
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -17,6 +19,41 @@ from ntpscore.reading import BATCH_TOKENS, BATCH_TOKENS_ON_CUDA
 # Padding of a batch, as a share of the most tokens it may have: smaller batches cost more than the
 # padding they save.
 _PADDING_SHARE = 0.03
+# Texts that are tokenized at once: what a tokenizer says of them takes far more than their ids.
+_AT_ONCE = 1000
+
+
+class TokenIds(Sequence[list[int]]):
+    """A list of token ids for each text, held in 32 bits each: lists take ten times as much.
+
+    Args:
+        ids: of each text.
+    """
+
+    def __init__(self, ids: Iterable[Iterable[int]] = ()) -> None:
+        self._joined, self._ends = array("i"), array("q", [0])
+        self.extend(ids)
+
+    def extend(self, ids: Iterable[Iterable[int]]) -> None:
+        """Add further texts."""
+        for of_text in ids:
+            self._joined.extend(of_text)
+            self._ends.append(len(self._joined))
+
+    def __len__(self) -> int:
+        """How many texts there are."""
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, text: int) -> list[int]: ...
+    @overload
+    def __getitem__(self, text: slice) -> list[list[int]]: ...
+    def __getitem__(self, text: int | slice) -> list[int] | list[list[int]]:
+        """The ids of a text, or of several."""
+        if isinstance(text, slice):
+            return [self[i] for i in range(len(self))[text]]
+        i = range(len(self))[text]
+        return self._joined[self._ends[i] : self._ends[i + 1]].tolist()
 
 
 @dataclass(frozen=True)
@@ -28,7 +65,7 @@ class TokenizedText:
         truncated: how many texts were cut.
     """
 
-    ids: list[list[int]]
+    ids: Sequence[list[int]]
     truncated: int
 
     @property
@@ -59,28 +96,34 @@ def tokenize(
             f"{language_model.id}"
         )
     limit = max_length or context or sys.maxsize
-    with as_model_error(f"the tokenizer of {language_model.id} failed"):
-        # Without verbose the tokenizer doesn't warn of long texts: they are cut and counted here.
-        encoded = language_model.tokenizer(
-            list(texts), return_attention_mask=False, return_token_type_ids=False, verbose=False
-        )
-        ids: list[list[int]] = encoded["input_ids"]
-    for text, token_ids in zip(texts, ids, strict=True):
-        if not token_ids:
-            raise DataError(f"the tokenizer of {language_model.id} makes no token of {text!r}")
-    check_token_ids(language_model, ids)
-    longest = min(max(map(len, ids)), limit)
+    uncut = TokenIds()
+    for start in range(0, len(texts), _AT_ONCE):
+        part = list(texts[start : start + _AT_ONCE])
+        with as_model_error(f"the tokenizer of {language_model.id} failed"):
+            # Without verbose the tokenizer doesn't warn of long texts: they are cut and counted
+            # here.
+            encoded = language_model.tokenizer(
+                part, return_attention_mask=False, return_token_type_ids=False, verbose=False
+            )
+            ids: list[list[int]] = encoded["input_ids"]
+            uncut.extend(ids)
+        for text, token_ids in zip(part, ids, strict=True):
+            if not token_ids:
+                raise DataError(f"the tokenizer of {language_model.id} makes no token of {text!r}")
+    check_token_ids(language_model, uncut)
+    longest = min(max(map(len, uncut)), limit)
     if longest > TRIED:
         limit = min(limit, try_context(language_model, longest))
-    truncated = sum(len(token_ids) > limit for token_ids in ids)
-    if language_model.reads_both_ways:
-        # It was trained on texts that are closed by a token of their own.
-        closing = set(language_model.tokenizer.all_special_ids)
-        ids = [
-            [*one[: limit - 1], one[-1]] if len(one) > limit and one[-1] in closing else one
-            for one in ids
-        ]
-    return TokenizedText([token_ids[:limit] for token_ids in ids], truncated)
+    truncated = sum(len(token_ids) > limit for token_ids in uncut)
+    # Encoders were trained on texts that are closed by a token of their own.
+    closing = set(
+        language_model.tokenizer.all_special_ids if language_model.reads_both_ways else ()
+    )
+    cut = (
+        [*one[: limit - 1], one[-1]] if len(one) > limit and one[-1] in closing else one[:limit]
+        for one in uncut
+    )
+    return TokenizedText(TokenIds(cut) if truncated else uncut, truncated)
 
 
 def tokens_per_batch(batch_tokens: int | None, device: torch.device) -> int:

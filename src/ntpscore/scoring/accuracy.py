@@ -124,6 +124,8 @@ def judge_readouts(
     rows: list[dict[str, Any]] = []
     errors: list[Array] = []
     choice = NestedChoice()
+    # First, since it takes more memory than a readout: these find what it leaves.
+    words = rate_words(folded)
 
     def fit(place: Place) -> HeldOut | MomentsError:
         try:
@@ -155,7 +157,7 @@ def judge_readouts(
         "n_groups": int(folded.groups.max()) + 1,
         "folds": int(folded.folds.max()) + 1,
         "majority": measures.majority(),
-        "words": rate_words(folded),
+        "words": words,
         "frozen": frozen,
         "best": _name(rows[best]),
         "cheapest": _name(min(cheap, key=lambda row: (row["layer"], row["pooling"] != "mean"))),

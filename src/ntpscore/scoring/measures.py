@@ -52,7 +52,7 @@ class Measures:
     targets: Array
     groups: npt.NDArray[np.int64]
     spread: Array
-    weights: npt.NDArray[np.float32]
+    weights: npt.NDArray[np.uint8]
     alone: bool
 
     @classmethod
@@ -70,16 +70,17 @@ class Measures:
         """
         m = int(groups.max()) + 1
         rng = np.random.default_rng(seed)
-        weights = np.empty((BOOTSTRAP, len(groups)), np.float32)
+        # Of m groups, m at most: beyond 255 there are none in a resample of any number.
+        weights = np.empty((BOOTSTRAP, len(groups)), np.uint8)
         for row in weights:
             row[:] = rng.multinomial(m, np.full(m, 1 / m))[groups]
         spread = np.square(targets - means).sum(1)
         return cls(task, targets, groups, spread, weights, m == len(groups))
 
-    def drawn(self, values: Array) -> Array:
-        """(b, …) sums of values (n, …) over each resample."""
+    def drawn(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """(b, …) sums of values (n, …) over each resample, in their number format."""
         blocks = np.array_split(self.weights, max(1, self.weights.size // _AT_ONCE))
-        return np.concatenate([block.astype(np.float64) @ values for block in blocks])
+        return np.concatenate([block.astype(values.dtype) @ values for block in blocks])
 
     @cached_property
     def _drawn_spread(self) -> Array:
@@ -91,7 +92,7 @@ class Measures:
 
     def _count(self, indicators: Array) -> Array:
         """`drawn` of zeros and ones: sums of whole numbers up to 2²⁴ are exact in float32."""
-        return (self.weights @ indicators.astype(np.float32)).astype(np.float64)
+        return self.drawn(indicators.astype(np.float32)).astype(np.float64)
 
     def errors(self, estimates: Array) -> Array:
         """(n,) squared errors, summed over columns."""

@@ -1,9 +1,10 @@
 """How well a frozen model would do: held-out accuracy of a ridge readout of every layer."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -39,6 +40,10 @@ WORDS_TEXTS = 3000
 _ROWS = 256
 # Of a readout that is cheaper.
 _ONE_ERROR = 1.0
+
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 class Folded:
@@ -78,19 +83,22 @@ class Folded:
         return draw_sample(self.groups, size, seed, classes)
 
 
-def _side_by_side(
-    fit: Callable[[Place], HeldOut | MomentsError], places: Sequence[Place]
-) -> Iterator[HeldOut | MomentsError]:
-    """What a fit makes of each place, in their order, as many at once as there are threads.
+def side_by_side(fit: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
+    """What a fit makes of each item, in their order, as many at once as there are threads.
 
-    Eigensolvers gain little from several threads: each place has one. No more is kept than is at
+    Eigensolvers gain little from several threads: each item has one. No more is kept than is at
     work, for what is predicted of many texts and classes takes memory.
     """
     threads = torch.get_num_threads()
+    running: deque[Future[Found]] = deque()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for start in range(0, len(places), threads):
-                yield from pool.map(fit, places[start : start + threads])
+            for item in items:
+                if len(running) == threads:
+                    yield running.popleft().result()
+                running.append(pool.submit(fit, item))
+            while running:
+                yield running.popleft().result()
     finally:
         torch.set_num_threads(threads)
 
@@ -133,7 +141,7 @@ def judge_readouts(
         except MomentsError as error:  # all texts may start or end with the same token
             return error
 
-    for place, held_out in zip(places, _side_by_side(fit, places), strict=True):
+    for place, held_out in zip(places, side_by_side(fit, places), strict=True):
         if isinstance(held_out, MomentsError):
             failure = held_out
         else:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ntpscore.core.cross_validation import held_out_ridge, stratified_folds
 from ntpscore.errors import DataError, MomentsError
-from ntpscore.scoring.accuracy import Folded
+from ntpscore.scoring.accuracy import Folded, side_by_side
 from ntpscore.scoring.measures import COVERAGE, Array, to_array
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -49,17 +49,24 @@ def trace_learning_curve(
     fewest = max(_FEWEST_TEXTS, _FEWEST_PER_CLASS * len(folded.text.classes))
     record: dict[str, Any] = {"measure": measure, "points": [], "gain": None}
     sizes, errors, spreads = [], [], []
-    for share in SHARES:
-        size = round(share * n)
+
+    def judge(part: tuple[int, int]) -> tuple[list[int], Array, Array, int] | None:
+        size, draw = part
+        try:
+            rows = folded.sample(size, folded.seed + draw)
+            return rows, *_judge(features, folded, rows, draw)
+        except (DataError, MomentsError):
+            return None
+
+    for size in (round(share * n) for share in SHARES):
         if size < fewest:
             continue
         error, spread, trained, draws = np.zeros(n), np.zeros(n), 0.0, 0
-        for draw in range(1 if size == n else DRAWS):
-            try:
-                rows = folded.sample(size, folded.seed + draw)
-                one_error, one_spread, n_folds = _judge(features, folded, rows, draw)
-            except (DataError, MomentsError):
+        parts = [(size, draw) for draw in range(1 if size == n else DRAWS)]
+        for judged in side_by_side(judge, parts):
+            if judged is None:
                 continue
+            rows, one_error, one_spread, n_folds = judged
             error[rows] += one_error
             spread[rows] += one_spread
             trained += len(rows) * (1 - 1 / n_folds)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ntpscore.report.blocks import Facts, Table, number, sentence, tell
+from ntpscore.report.blocks import Facts, Table, in_words, number, sentence
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,8 @@ def test_number_is_short_and_nothing_is_a_dash(value: float | str | None, text: 
 
 def test_facts_leave_out_what_is_not_there() -> None:
     items = {"a": None, "b": {"x": 1, "y": [True, "z"]}, "c": 0, "d": [], "e": False}
-    assert Facts(items).told == {"b": "x: 1; y: yes, z", "c": "0", "e": "no"}
-    assert tell(["a", 0.5]) == "a, 0.500"
+    assert Facts(items).texts == {"b": "x: 1; y: yes, z", "c": "0", "e": "no"}
+    assert in_words(["a", 0.5]) == "a, 0.500"
     assert sentence("macro-F1") == "Macro-F1"
 
 

@@ -87,10 +87,10 @@ def test_mistakes_and_the_data_card_are_of_the_record(article: Article) -> None:
     assert table.rows[0][3] == 0.8
     facts = section(article, "The data").blocks[0]
     assert isinstance(facts, Facts)
-    assert facts.told["left out"] == f"{SCRIPT}: 12"
-    assert facts.told["not drawn into the sample"] == "18"
-    assert facts.told["repeat an earlier text"] == "3"
-    assert facts.told["tokens per text"] == "min: 1; median: 6; max: 9"
+    assert facts.texts["left out"] == f"{SCRIPT}: 12"
+    assert facts.texts["not drawn into the sample"] == "18"
+    assert facts.texts["repeat an earlier text"] == "3"
+    assert facts.texts["tokens per text"] == "min: 1; median: 6; max: 9"
 
 
 def test_both_theorems_are_drawn(article: Article, result: ScoreResult) -> None:

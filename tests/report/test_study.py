@@ -38,7 +38,7 @@ def test_methods_correlations_and_cells_are_those_of_the_study(
     facts, failed = sections["How it was made"].blocks
     assert isinstance(facts, Facts)
     assert isinstance(failed, Table)
-    assert facts.told["cells done"] == "16"
+    assert facts.texts["cells done"] == "16"
     assert failed.rows == [["m", "d0", "ols", 0, SCRIPT]]
 
 

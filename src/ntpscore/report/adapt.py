@@ -6,7 +6,13 @@ from typing import Any
 from ntpscore.adapt.result import AdaptResult
 from ntpscore.plain_text import plain_record
 from ntpscore.report.blocks import Article, Block, Section, Table, sentence
-from ntpscore.report.common import confusion, data_section, provenance
+from ntpscore.report.common import (
+    confusion,
+    data_section,
+    label_table,
+    lines_by_pooling,
+    provenance,
+)
 from ntpscore.report.figures import Ends, Line, Valued, draw_lines, draw_points, draw_values
 from ntpscore.scoring.summary import NAMES, show
 
@@ -59,9 +65,10 @@ def _answer(record: Record, fits: dict[str, Record]) -> list[Block]:
             values.append(Valued(f"most frequent: {name}", Ends(fit["majority_accuracy"])))
     if not values or values[0].ends.value is None:
         return ["It was fitted, and tested on nothing."]
-    columns = ("split", "texts", "accuracy", "majority", "macro-F1", "R²", "MSE", "loss")
-    keys = ("n", "accuracy", "majority_accuracy", "macro_f1", "r2", "mse", "loss")
-    rows = [[name, *(fit.get(key) for key in keys)] for name, fit in fits.items()]
+    columns = {"split": "split", "n": "texts", "accuracy": "accuracy",
+               "majority_accuracy": "majority", "macro_f1": "macro-F1", "r2": "R²", "mse": "MSE",
+               "loss": "loss"}  # fmt: skip
+    splits = [{**fit, "split": name} for name, fit in fits.items()]
     of = "" if "test" in fits else " It was tested on no other texts: see it as a fit, not a test."
     on = f"{sentence(NAMES[measure])} on the {next(iter(fits))} texts"
     return [
@@ -70,7 +77,7 @@ def _answer(record: Record, fits: dict[str, Record]) -> list[Block]:
             f"{sentence(NAMES[measure])}, with 95 % intervals", NAMES[measure], values,
             percent=measure == "accuracy",
         ),
-        Table("Each split", columns, rows, digits=4),
+        Table.of("Each split", columns, splits, digits=4),
     ]  # fmt: skip
 
 
@@ -81,19 +88,14 @@ def _ends(fit: Record, measure: str) -> Ends:
 def _by_layer(record: Record) -> list[Block]:
     """What was cross-validated by layer and pooling; of least squares, each fit."""
     rows = record.get("candidates") or record.get("fits") or []
-    lines: list[Line] = []
-    measure = "r2"
-    for pooling in dict.fromkeys(row.get("pooling", "mean") for row in rows):
-        own = [row for row in rows if row.get("pooling", "mean") == pooling]
-        measure = "r2" if any(row.get("accuracy") is None for row in own) else "accuracy"
-        y = [Ends(row[measure]) for row in own]
-        lines.append(Line(f"{pooling} token", [row["layer"] for row in own], y))
     if len(rows) < 2:
         return []
+    measure = "r2" if any(row.get("accuracy") is None for row in rows) else "accuracy"
     what = "held out in cross-validation" if "candidates" in record else "in sample"
     return [draw_lines(
-        f"{sentence(NAMES[measure])} of every layer, {what}", "layer", NAMES[measure], lines,
-        percent=measure == "accuracy", alt=f"Layer {record.get('layer')} was taken.",
+        f"{sentence(NAMES[measure])} of every layer, {what}", "layer", NAMES[measure],
+        lines_by_pooling(rows, measure), percent=measure == "accuracy",
+        alt=f"Layer {record.get('layer')} was taken.",
     )]  # fmt: skip
 
 
@@ -111,7 +113,7 @@ def _mistakes(result: AdaptResult) -> list[Block]:
             for true in classes
         })  # fmt: skip
     blocks: list[Block] = []
-    rows: list[list[Any]] = []
+    counts: dict[str, tuple[int, int, int]] = {}
     is_labels = result.record["data"]["train"].get("task") == "multilabel"
     for column, true in frame.items():
         if not column.startswith("label "):
@@ -120,8 +122,7 @@ def _mistakes(result: AdaptResult) -> list[Block]:
         said = frame[f"predicted {name}"]
         if is_labels:
             both = sum(a and b for a, b in zip(true, said, strict=True))
-            shares = (both / sum(of) if sum(of) else None for of in (true, said))
-            rows.append([name, sum(true), sum(said), both, *shares])
+            counts[name] = (sum(true), sum(said), both)
         else:
             points = [Valued(name, Ends(b), x=a) for a, b in zip(true, said, strict=True)]
             points = points[:_MOST_POINTS]
@@ -129,8 +130,7 @@ def _mistakes(result: AdaptResult) -> list[Block]:
                 f"{name}: true and predicted", "true", "predicted", points, joined=True,
                 alt=f"{len(points)} texts of the test split.",
             ))  # fmt: skip
-    columns = ("label", "have it", "said to", "both", "recall", "precision")
-    return [*blocks, *([Table("By label", columns, rows)] if rows else [])]
+    return [*blocks, *([label_table(counts)] if counts else [])]
 
 
 def _losses(result: AdaptResult) -> list[Block]:
@@ -140,7 +140,7 @@ def _losses(result: AdaptResult) -> list[Block]:
     step = -(-len(curve) // 200)
     curve = curve.groupby(curve.index // step)[["samples", "loss"]].mean()
     losses = curve["loss"].tolist()
-    line = Line("loss", curve["samples"].tolist(), [Ends(one) for one in losses], markers=False)
+    line = Line("loss", curve["samples"].tolist(), [Ends(loss) for loss in losses], markers=False)
     return [draw_lines(
         "Training loss", "texts seen", "loss", [line],
         alt=f"It goes from {losses[0]:.3g} to {losses[-1]:.3g}.",

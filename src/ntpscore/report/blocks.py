@@ -1,7 +1,7 @@
 """What a page is made of: articles of sections of paragraphs, facts, commands, tables, figures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,20 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     names: int = 1
     digits: int = 3
+
+    @classmethod
+    def of(
+        cls,
+        caption: str,
+        columns: Mapping[str, str],
+        records: Iterable[Mapping[Any, Any]],
+        *,
+        names: int = 1,
+        digits: int = 3,
+    ) -> "Table":
+        """A row for each record, of what it has under the keys whose headings are given."""
+        rows = [[record.get(key) for key in columns] for record in records]
+        return cls(caption, list(columns.values()), rows, names, digits)
 
     @property
     def is_long(self) -> bool:
@@ -82,9 +96,9 @@ class Facts:
     items: dict[str, Any]
 
     @property
-    def told(self) -> dict[str, str]:
+    def texts(self) -> dict[str, str]:
         """The items as text."""
-        return {name: tell(item) for name, item in self.items.items() if item not in _NOTHING}
+        return {name: in_words(item) for name, item in self.items.items() if item not in _NOTHING}
 
 
 @dataclass(frozen=True)
@@ -132,7 +146,7 @@ class Article:
 
     def __post_init__(self) -> None:
         """Leave out what is empty."""
-        object.__setattr__(self, "shown", [one for one in self.sections if one.blocks])
+        object.__setattr__(self, "shown", [section for section in self.sections if section.blocks])
 
 
 def number(value: Cell, digits: int = 3) -> str:
@@ -152,12 +166,12 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def tell(value: Any) -> str:
+def in_words(value: Any) -> str:
     """A fact in words: lists and records in one line."""
     if isinstance(value, dict):
-        return "; ".join(f"{name}: {tell(one)}" for name, one in value.items())
+        return "; ".join(f"{name}: {in_words(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(tell, value))
+        return ", ".join(map(in_words, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
     return number(value)

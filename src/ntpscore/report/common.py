@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from ntpscore.report.blocks import Block, Command, Facts, Figure, Section, Table, number
-from ntpscore.report.figures import draw_bars, draw_heat
+from ntpscore.report.figures import Ends, Line, draw_bars, draw_heat
 
 # Classes that a picture has room for: those with most mistakes.
 _MOST_CLASSES = 30
-# What a page says elsewhere, or what says nothing to a reader.
-_UNTOLD = {"schema_version", "kind", "text", "classes"}
+# What a page has elsewhere, or what means nothing to a reader.
+_HIDDEN = {"schema_version", "kind", "text", "classes"}
 
 
 def confusion(counts: Mapping[str, Mapping[str, int]]) -> list[Block]:
@@ -23,7 +23,7 @@ def confusion(counts: Mapping[str, Mapping[str, int]]) -> list[Block]:
     classes = list(counts)
     wrong = {
         name: sum(n for said, n in row.items() if said != name)
-        + sum(other.get(name, 0) for one, other in counts.items() if one != name)
+        + sum(other.get(name, 0) for true, other in counts.items() if true != name)
         for name, row in counts.items()
     }
     chosen = set(sorted(classes, key=lambda name: -wrong[name])[:_MOST_CLASSES])
@@ -56,6 +56,27 @@ def confusion(counts: Mapping[str, Mapping[str, int]]) -> list[Block]:
         alt=f"{right} of {total} texts are on the diagonal, put into their class.",
         table=Table("By class", columns, rows, names=2),
     )]  # fmt: skip
+
+
+def lines_by_pooling(rows: Sequence[Mapping[str, Any]], measure: str) -> list[Line]:
+    """A line over the layers for each pooling, the mean token where none is named."""
+    by_pooling: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_pooling.setdefault(row.get("pooling", "mean"), []).append(row)
+    return [
+        Line(f"{pooling} token", [r["layer"] for r in own], [Ends.of(r, measure) for r in own])
+        for pooling, own in by_pooling.items()
+    ]
+
+
+def label_table(counts: Mapping[str, tuple[int, int, int]]) -> Table:
+    """By label, how many texts have it, are said to, and both, with recall and precision."""
+    rows = [
+        [name, have, said, both, *(both / of if of else None for of in (have, said))]
+        for name, (have, said, both) in counts.items()
+    ]
+    columns = ("label", "have it", "said to", "both", "recall", "precision")
+    return Table("By label", columns, rows)
 
 
 def data_section(
@@ -107,19 +128,21 @@ def provenance(record: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -
     stages = seconds if isinstance(seconds, Mapping) else {"total": seconds}
     facts: dict[str, Any] = {
         "versions": record.get("versions"),
-        "seconds": ", ".join(f"{name} {number(one, 1)}" for name, one in stages.items() if one),
+        "seconds": ", ".join(
+            f"{stage} {number(taken, 1)}" for stage, taken in stages.items() if taken
+        ),
         "peak memory": f"{record['peak_memory_bytes'] / 1e9:.1f} GB",
     }
     command = record.get("command")
     blocks: list[Block] = [Command(command)] if command else ["It was called from Python."]
     blocks += [f"Warning: {line}" for line in record.get("warnings", [])]
-    blocks += [Facts(facts), *(Facts(_told(one)) for one in models)]
-    settings = _told(record.get("settings") or record.get("config") or {})
+    blocks += [Facts(facts), *(Facts(_shown(model)) for model in models)]
+    settings = _shown(record.get("settings") or record.get("config") or {})
     return Section("How it was made", [*blocks, Facts(settings)])
 
 
-def _told(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: one for name, one in record.items() if name not in _UNTOLD}
+def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in _HIDDEN}
 
 
 def heat_of_scores(
@@ -138,7 +161,7 @@ def heat_of_scores(
         title: what it shows.
         unit: what the values are.
         frame: the table.
-        columns: what else is told of each cell: the column's name, and in words.
+        columns: what else each cell has: the column's name, and in words.
         limits: of the colours.
         diverging: the middle of the colours is 0.
         alt: before the largest value.
@@ -149,31 +172,36 @@ def heat_of_scores(
     }
     values = wide["value"]
     layers, shares = list(values.index), list(values.columns)
-    told = {"value": "value", **columns}
+    words = ("value", *columns.values())
     cells = [
-        [[number(float(wide[name].iat[i, j])) for name in told] for j in range(len(shares))]
+        [[number(float(table.iat[i, j])) for table in wide.values()] for j in range(len(shares))]
         for i in range(len(layers))
     ]
     hover = [
         ["\n".join([
             f"layer {layer}, k/d {share:.2f}",
-            *(f"{word} {one}" for word, one in zip(told.values(), cells[i][j], strict=True)),
+            *(f"{word} {cell}" for word, cell in zip(words, cells[i][j], strict=True)),
         ]) for j, share in enumerate(shares)]
         for i, layer in enumerate(layers)
     ]  # fmt: skip
+    columns_of_k = [f"{share:.2f}" for share in shares]
+
+    def as_text(value: str, *rest: str) -> str:
+        return f"{value} ({'; '.join(rest)})" if rest else value
+
     also = "" if not columns else f" ({'; '.join(columns.values())})"
     table = Table(
-        f"{title}: value{also}, layers by k/d", ("layer", *(f"{one:.2f}" for one in shares)),
+        f"{title}: value{also}, layers by k/d", ("layer", *columns_of_k),
         [
-            [str(layer), *(one[0] + (f" ({'; '.join(one[1:])})" if columns else "") for one in row)]
+            [str(layer), *(as_text(*cell) for cell in row)]
             for layer, row in zip(layers, cells, strict=True)
         ],
     )  # fmt: skip
     place = np.unravel_index(np.nanargmax(np.abs(values.to_numpy(float))), values.shape)
     most = f"farthest from 0 at layer {layers[place[0]]}, k/d {shares[place[1]]:.2f}: "
     return draw_heat(
-        title, ("k/d", "layer"), ([f"{one:.2f}" for one in shares], [str(one) for one in layers]),
-        [[None if np.isnan(one) else float(one) for one in row] for row in values.to_numpy(float)],
+        title, ("k/d", "layer"), (columns_of_k, list(map(str, layers))),
+        [[None if np.isnan(v) else float(v) for v in row] for row in values.to_numpy(float)],
         alt=f"{alt} {most}{number(float(values.iat[place]))}.".strip(), hover=hover, table=table,
         limits=limits, diverging=diverging, is_small=True, unit=unit,
     )  # fmt: skip

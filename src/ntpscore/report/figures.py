@@ -26,8 +26,8 @@ class Ends(NamedTuple):
         """`NAME`, `NAME_low` and `NAME_high` of a record, those that are there."""
         return cls(*(row.get(f"{name}{end}") for end in ("", "_low", "_high")))
 
-    def told(self, percent: bool) -> str:
-        """The interval in words; nothing without one."""
+    def interval(self, percent: bool) -> str:
+        """The ends in words; nothing without them."""
         if self.low is None or self.high is None:
             return ""
         form = ".1%" if percent else ".3g"
@@ -66,32 +66,32 @@ def draw_values(
     series = list(dict.fromkeys(row.series for row in rows))
     form = _form(percent)
     data = []
-    for i, one in enumerate(series):
-        own = [row for row in rows if row.series == one and row.ends.value is not None]
+    for i, name in enumerate(series):
+        own = [row for row in rows if row.series == name and row.ends.value is not None]
         # Series of a name stand one below the other.
         shift = 0.6 * ((i + 0.5) / len(series) - 0.5)
         data.append({
-            "type": "scatter", "mode": "markers", "name": short(one), "showlegend": bool(one),
+            "type": "scatter", "mode": "markers", "name": short(name), "showlegend": bool(name),
             "x": [row.ends.value for row in own],
             "y": [names.index(row.name) + shift for row in own], "error_x": _errors(own),
             "marker": {"size": 10, "color": _colour(i), "symbol": i},
-            "customdata": [[short(row.name), row.ends.told(percent)] for row in own],
-            "hovertemplate": f"%{{customdata[0]}}<br>{'%{fullData.name}<br>' if one else ''}"
+            "customdata": [[short(row.name), row.ends.interval(percent)] for row in own],
+            "hovertemplate": f"%{{customdata[0]}}<br>{'%{fullData.name}<br>' if name else ''}"
             f"%{{x:{form}}} %{{customdata[1]}}<extra></extra>",
         })  # fmt: skip
     columns = ("", *([""] if any(series) else []), axis, "low", "high")
     cells: list[list[Cell]] = [
         [row.name, *([row.series] if any(series) else []), *row.ends] for row in rows
     ]
-    said = "; ".join(f"{row.name} {row.series} {number(row.ends.value)}" for row in rows[:6])
+    summary = "; ".join(f"{row.name} {row.series} {number(row.ends.value)}" for row in rows[:6])
     layout = {
-        "xaxis": {"title": {"text": axis}, "tickformat": _ticks(percent), "tickangle": 0},
+        "xaxis": _axis(axis, percent) | {"tickangle": 0},
         "yaxis": _named(names) | {"range": [len(names) - 0.5, -0.5]},
     }
     height = _MARGIN + max(_ROW, 16 * len(series)) * len(names) + 20 * (len(series) > 1)
     names_table = 1 + any(series)
     return Figure(
-        title, alt or f"{axis}: {said}.", data, layout,
+        title, alt or f"{axis}: {summary}.", data, layout,
         Table(title, columns, cells, names=names_table), height,
     )  # fmt: skip
 
@@ -122,7 +122,7 @@ def draw_lines(
         data.append({
             "type": "scatter", "mode": "lines+markers" if line.markers else "lines",
             "name": short(line.name), "x": list(line.x), "y": [y.value for y in line.y],
-            "customdata": [y.told(percent) for y in line.y],
+            "customdata": [y.interval(percent) for y in line.y],
             "line": {"color": _colour(i), "width": 2, "dash": line.dash},
             "marker": {"size": 6, "symbol": i},
             "hovertemplate": f"%{{fullData.name}}<br>{x_axis} %{{x}}<br>%{{y:{_form(percent)}}} "
@@ -130,9 +130,8 @@ def draw_lines(
         })  # fmt: skip
         rows += [[line.name, x, *y] for x, y in zip(line.x, line.y, strict=True)]
     layout: dict[str, dict[str, Any]] = {
-        "xaxis": {"title": {"text": x_axis}},
-        "yaxis": {"title": {"text": y_axis}, "tickformat": _ticks(percent)},
-    }
+        "xaxis": {"title": {"text": x_axis}}, "yaxis": _axis(y_axis, percent),
+    }  # fmt: skip
     if x_axis == "layer" and max(max(line.x) for line in lines) < _FEW_LAYERS:
         layout["xaxis"]["dtick"] = 1
     if log:
@@ -177,7 +176,7 @@ def draw_heat(
     trace = {
         "type": "heatmap", "x": list(range(len(columns))), "y": list(range(len(rows))),
         "z": [list(row) for row in values], "colorscale": "RdBu" if diverging else "Cividis",
-        "customdata": [[one.split("\n") for one in row] for row in hover], **ends,
+        "customdata": [[cell.split("\n") for cell in row] for row in hover], **ends,
         "colorbar": {
             "thickness": 12, "outlinewidth": 0, "title": {"text": unit, "side": "right"}
         },
@@ -218,7 +217,7 @@ def draw_points(
             "showlegend": not joined, "x": [point.x for point in group],
             "y": [point.ends.value for point in group], "error_y": _errors(group),
             "marker": {"size": 6 if joined else 11, "color": _colour(i), "symbol": i},
-            "customdata": [[short(one.name), one.ends.told(percent)] for one in group],
+            "customdata": [[short(point.name), point.ends.interval(percent)] for point in group],
             "hovertemplate": f"%{{customdata[0]}}<br>{x_axis}: %{{x:.4~g}}<br>{y_axis}: "
             f"%{{y:{_form(percent)}}} %{{customdata[1]}}<extra></extra>",
         }
@@ -226,9 +225,9 @@ def draw_points(
     ]  # fmt: skip
     layout = {
         "xaxis": {"title": {"text": x_axis}, **(_log([p.x for p in points]) if log else {})},
-        "yaxis": {"title": {"text": y_axis}, "tickformat": _ticks(percent)},
+        "yaxis": _axis(y_axis, percent),
     }
-    rows: list[list[Cell]] = [[one.name, one.x, *one.ends] for one in points]
+    rows: list[list[Cell]] = [[point.name, point.x, *point.ends] for point in points]
     return Figure(title, alt, data, layout, Table(title, ("", x_axis, y_axis, "low", "high"), rows))
 
 
@@ -269,12 +268,12 @@ def _log(values: Sequence[Number]) -> dict[str, Any]:
 
 
 def _errors(rows: Sequence[Valued]) -> dict[str, Any]:
-    known = [one if None not in (one := row.ends) else Ends(0.0, 0.0, 0.0) for row in rows]
+    known = [Ends(0.0, 0.0, 0.0) if None in row.ends else row.ends for row in rows]
     return {
         "type": "data", "symmetric": False, "thickness": 2, "width": 5,
-        "array": [(one.high or 0) - (one.value or 0) for one in known],
-        "arrayminus": [(one.value or 0) - (one.low or 0) for one in known],
-        "visible": any(one.low != one.high for one in known),
+        "array": [(ends.high or 0) - (ends.value or 0) for ends in known],
+        "arrayminus": [(ends.value or 0) - (ends.low or 0) for ends in known],
+        "visible": any(ends.low != ends.high for ends in known),
     }  # fmt: skip
 
 
@@ -286,5 +285,5 @@ def _form(percent: bool) -> str:
     return ".1%" if percent else ".3~g"
 
 
-def _ticks(percent: bool) -> str:
-    return ".0%" if percent else ""
+def _axis(title: str, percent: bool) -> dict[str, Any]:
+    return {"title": {"text": title}, "tickformat": ".0%" if percent else ""}

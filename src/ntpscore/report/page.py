@@ -40,7 +40,7 @@ def render(articles: Sequence[Article]) -> str:
     environment.filters["figure"] = neutral
     environment.filters["runs"] = _in_runs
     scripts = [
-        one.replace("</script", "<\\/script") for one in (get_plotlyjs(), _read("report.js"))
+        script.replace("</script", "<\\/script") for script in (get_plotlyjs(), _read("report.js"))
     ]
     return environment.from_string(_read("report.html")).render(
         articles=articles, scripts=scripts, style=_read("report.css"), version=VERSION,

@@ -39,7 +39,7 @@ def rank_article(result: RankResult, folder: str) -> Article:
         Section("Pairs", _pairs(judged, measure)),
         Section("Metrics", _metrics(record)),
         data_section(record["data"]),
-        provenance(record, [one for one in record["models"] if one["error"] is None]),
+        provenance(record, [model for model in record["models"] if model["error"] is None]),
     ]
     title = f"{len(record['models'])} models on {record['data']['id']}"
     return Article(title, "ntpscore rank", folder, sections, headline)
@@ -48,11 +48,12 @@ def rank_article(result: RankResult, folder: str) -> Article:
 def _answer(
     record: dict[str, Any], judged: list[dict[str, Any]], name: str, *, is_share: bool
 ) -> list[Block]:
-    columns = ("model", "rank", name, "low", "high", "layer", "pooling", "LoRA (forecast)",
-               "parameters", "seconds")  # fmt: skip
-    keys = ("accuracy", "accuracy_low", "accuracy_high", "layer", "pooling", "lora_accuracy",
-            "parameters", "seconds")  # fmt: skip
-    rows = [[row["model"], _rank(row), *(row[key] for key in keys)] for row in record["standings"]]
+    columns = {
+        "model": "model", "rank": "rank", "accuracy": name, "accuracy_low": "low",
+        "accuracy_high": "high", "layer": "layer", "pooling": "pooling",
+        "lora_accuracy": "LoRA (forecast)", "parameters": "parameters", "seconds": "seconds",
+    }  # fmt: skip
+    rows = [row | {"rank": _rank(row)} for row in record["standings"]]
     blocks: list[Block] = []
     if judged:
         same = [row["model"] for row in judged if row["rank"] == judged[0]["rank"]]
@@ -61,10 +62,8 @@ def _answer(
         blocks.append(f"The best frozen readout is that of {best}{tied}.")
         title = f"{sentence(name)} on texts left aside, with intervals"
         blocks.append(draw_values(title, name, _values(judged), percent=is_share))
-    blocks.append(Table("Models, the best first; = can't be told apart", columns, rows))
-    blocks += [
-        f"Not ranked: {one['name']}: {one['error']}" for one in record["models"] if one["error"]
-    ]
+    blocks.append(Table.of("Models, the best first; = can't be told apart", columns, rows))
+    blocks += [f"Not ranked: {m['name']}: {m['error']}" for m in record["models"] if m["error"]]
     return blocks + [
         f"{row['model']}: {row['reason']}." for row in record["standings"] if row["reason"]
     ]
@@ -91,10 +90,10 @@ def _cost(judged: list[dict[str, Any]], name: str, *, is_share: bool) -> list[Bl
 
     def against(axis: str, key: str) -> Figure:
         points = [Valued(row["model"], Ends.of(row, "accuracy"), x=row[key]) for row in judged]
-        said = "; ".join(f"{point.name}: {point.x:,.0f}" for point in points)
+        summary = "; ".join(f"{point.name}: {point.x:,.0f}" for point in points)
         return draw_points(
             f"{sentence(name)} by {axis}", axis, name, points, percent=is_share, log=True,
-            alt=f"{axis.capitalize()}: {said}.",
+            alt=f"{axis.capitalize()}: {summary}.",
         )  # fmt: skip
 
     return [against("seconds of the run", "seconds"), against("parameters", "parameters")]
@@ -109,12 +108,12 @@ def _pairs(judged: list[dict[str, Any]], measure: str) -> list[Block]:
     ]
     if not rows:
         return []
-    told = (
+    explanation = (
         f"What each model loses beside {judged[0]['model']} on the very same texts; where the 95 % "
         "interval holds 0 the two can't be told apart."
     )
     title = f"Beside the first, {judged[0]['model']}, with paired 95 % intervals"
-    return [told, draw_values(title, _BEHIND[measure], rows, percent=measure != "r2")]
+    return [explanation, draw_values(title, _BEHIND[measure], rows, percent=measure != "r2")]
 
 
 def _metrics(record: dict[str, Any]) -> list[Block]:

@@ -9,7 +9,14 @@ import numpy as np
 from ntpscore.errors import OutputError
 from ntpscore.plain_text import plain_record
 from ntpscore.report.blocks import Article, Block, Command, Section, Table, sentence
-from ntpscore.report.common import confusion, data_section, heat_of_scores, provenance
+from ntpscore.report.common import (
+    confusion,
+    data_section,
+    heat_of_scores,
+    label_table,
+    lines_by_pooling,
+    provenance,
+)
 from ntpscore.report.figures import Ends, Line, Valued, draw_lines, draw_values
 from ntpscore.scoring.advice import next_command
 from ntpscore.scoring.result import ScoreResult
@@ -69,11 +76,11 @@ def _answer(record: Record, *, has_readouts: bool) -> list[Block]:
     if (command := next_command(record)) is not None:
         blocks.append(Command(command))
     rows = reached(record)
-    told = "; ".join(f"{row.name} {show(row.value, measure)}" for row in rows)
+    summary = "; ".join(f"{row.name} {show(row.value, measure)}" for row in rows)
     blocks.append(draw_values(
         f"{sentence(NAMES[measure])} on texts left aside, with 95 % intervals", NAMES[measure],
         [Valued(row.name + _coverage(row.coverage), Ends(*row[1:4])) for row in rows],
-        percent=_is_share(measure), alt=f"{told}.",
+        percent=_is_share(measure), alt=f"{summary}.",
     ))  # fmt: skip
     blocks.append("Frozen: one linear map, by ridge regression, of a layer's hidden states.")
     if record.get("forecast"):
@@ -94,11 +101,7 @@ def _is_share(measure: str) -> bool:
 def _by_layer(record: Record) -> list[Block]:
     accuracy, measure = record["accuracy"], record["accuracy"]["measure"]
     rows = accuracy["readouts"]
-    lines = []
-    for pooling in dict.fromkeys(row["pooling"] for row in rows):
-        own = [row for row in rows if row["pooling"] == pooling]
-        values = [Ends.of(row, measure) for row in own]
-        lines.append(Line(f"{pooling} token", [row["layer"] for row in own], values))
+    lines = lines_by_pooling(rows, measure)
     ends = sorted({row["layer"] for row in rows})
     for row, dash in zip(reached(record)[:2], ("dot", "dash"), strict=True):
         if row.value is not None:
@@ -120,20 +123,20 @@ def _learning_curve(record: Record) -> list[Block]:
     lines = [
         Line("measured", [p["trained_on"] for p in points], [Ends(p[measure]) for p in points])
     ]
-    told = describe_more_labels(record)
+    summary = describe_more_labels(record)
     if curve["gain"] is not None:
         a, b, c = (curve["curve"][name] for name in "abc")
         n = points[-1]["texts"]
         x = np.unique(np.geomspace(points[0]["trained_on"], n + curve["more"], 40))
-        y = [Ends(float(one)) for one in 1 - a - b * x**-c]
+        y = [Ends(float(accuracy)) for accuracy in 1 - a - b * x**-c]
         lines.append(Line("power law", x.round(1).tolist(), y, dash="dash", markers=False))
         now = 1 - a - b * n**-c
         more = Ends(*(now + curve[name] for name in ("gain", "low", "high")))
         x_more = [float(n), float(n + curve["more"])]
         lines.append(Line("with more labels, 95 %", x_more, [Ends(now, now, now), more]))
-    return [told, draw_lines(
+    return [summary, draw_lines(
         "Learning curve on texts left aside", "texts fitted to", NAMES[measure], lines,
-        percent=_is_share(measure), alt=told,
+        percent=_is_share(measure), alt=summary,
     )]  # fmt: skip
 
 
@@ -147,27 +150,18 @@ def mistakes(found: Record | None) -> list[Block]:
     if "confusion" in found:
         blocks += confusion(found["confusion"])
     if "by_label" in found:
-        rows = [
-            [name, n["have"], n["said"], n["right"],
-             *(n["right"] / n[of] if n[of] else None for of in ("have", "said"))]
-            for name, n in found["by_label"].items()
-        ]  # fmt: skip
-        heads = ("label", "have it", "said to", "both", "recall", "precision")
-        blocks.append(Table("By label", heads, rows))
+        counts = found["by_label"].items()
+        blocks.append(label_table({k: (n["have"], n["said"], n["right"]) for k, n in counts}))
     has_confidence = any(row["confidence"] is not None for row in found["texts"])
-    columns = ("text", "true", "said", *(["confidence"] if has_confidence else []))
-    cells = [
-        [row["text"], _labels(row["true"]), _labels(row["said"]),
-         *([row["confidence"]] if has_confidence else [])]
-        for row in found["texts"]
-    ]  # fmt: skip
+    keys = ["text", "true", "said"] + ["confidence"] * has_confidence
+    records = [r | {key: _labels(r[key]) for key in ("true", "said")} for r in found["texts"]]
     what = "the most confident ones" if has_confidence else "those farthest off"
-    names = 3 if has_confidence else 1
-    return [*blocks, Table(f"Mistakes: {what}", columns, cells, names=names, digits=2)]
+    columns, names = dict(zip(keys, keys, strict=True)), 3 if has_confidence else 1
+    return [*blocks, Table.of(f"Mistakes: {what}", columns, records, names=names, digits=2)]
 
 
 def _labels(labels: Sequence[Any]) -> str:
-    return ", ".join(one if isinstance(one, str) else f"{one:.4g}" for one in labels) or "none"
+    return ", ".join(n if isinstance(n, str) else f"{n:.4g}" for n in labels) or "none"
 
 
 def _scores(result: ScoreResult) -> list[Block]:
@@ -180,16 +174,12 @@ def _scores(result: ScoreResult) -> list[Block]:
         rows = frame[frame["score"] == name]
         if rows["value"].notna().any():
             blocks.append(heat_of_scores(name, "score", rows, _CONTROLS, limits=(0, 1)))
-    best = Table(
-        "Where each score exceeds its shuffles most",
-        ("score", "layer", "k", "k/d", "value", "chance", "shuffled", "sd", "z", "p"),
-        [
-            [name, *(one[column] for column in (
-                "layer", "k", "k_fraction", "value", "chance", "shuffled_mean", "shuffled_sd",
-                "z", "p"))]
-            for name, one in plain_record(result.best).items()
-        ],
-    )  # fmt: skip
+    columns = {
+        "score": "score", "layer": "layer", "k": "k", "k_fraction": "k/d", "value": "value",
+        "chance": "chance", "shuffled_mean": "shuffled", "shuffled_sd": "sd", "z": "z", "p": "p",
+    }  # fmt: skip
+    records = [{**best, "score": name} for name, best in plain_record(result.best).items()]
+    best = Table.of("Where each score exceeds its shuffles most", columns, records)
     return [*blocks, best] if blocks else []
 
 
@@ -205,8 +195,8 @@ def _theory(rows: Sequence[Record]) -> list[Block]:
 
     bounds = line("excess loss, between its bounds", "excess_loss", "excess_loss_lower",
                   "excess_loss_upper")  # fmt: skip
-    columns = ("layer", "k", "lower bound", "excess loss", "upper bound")
-    keys = ("loss_k", "excess_loss_lower", "excess_loss", "excess_loss_upper")
+    columns = {"layer": "layer", "loss_k": "k", "excess_loss_lower": "lower bound",
+               "excess_loss": "excess loss", "excess_loss_upper": "upper bound"}  # fmt: skip
     second = draw_lines(
         "Theorem 2: what labels lose where the probe sees half of V alone",
         "layer", "excess loss", [bounds], log=True,
@@ -219,9 +209,7 @@ def _theory(rows: Sequence[Record]) -> list[Block]:
             [line("next tokens, L(V_k)", "next_token_loss"), line("labels, L*(U)", "probe_loss")],
             log=True, alt="Both losses of each layer, on a logarithmic scale.",
         ),
-        replace(second, table=Table(
-            second.title, columns, [[str(r["layer"]), *(r[key] for key in keys)] for r in known]
-        )),
+        replace(second, table=Table.of(second.title, columns, known)),
     ]  # fmt: skip
 
 
@@ -239,22 +227,20 @@ def _controls(record: Record) -> list[Block]:
         Line("shuffled labels ± sd", x, [spread(row) for row in rows], dash="dash"),
         Line("chance", x, [Ends(row["r2_chance"]) for row in rows], dash="dot", markers=False),
     ]
-    columns = ("layer", "rank of N", "dropped", "condition of N", "rank of C0", "dropped of C0",
-               "condition of C0", "residual")  # fmt: skip
-    keys = ("rank_N", "dropped_N", "condition_N", "rank_C0", "dropped_C0", "condition_C0",
-            "residual")  # fmt: skip
-    numerics = Table(
-        "The numerics of each layer", columns,
-        [[str(row["layer"]), *(_compact(row[key]) for key in keys)] for row in rows],
-    )  # fmt: skip
+    columns = {
+        "layer": "layer", "rank_N": "rank of N", "dropped_N": "dropped",
+        "condition_N": "condition of N", "rank_C0": "rank of C0", "dropped_C0": "dropped of C0",
+        "condition_C0": "condition of C0", "residual": "residual",
+    }  # fmt: skip
+    compact = [{key: _compact(row[key]) for key in columns} for row in rows]
     return [
         *record["unsaid"],
         draw_lines(
             "The fit of all texts (r2) beside its controls", "layer", "R²",
-            [line for line in lines if any(one.value is not None for one in line.y)],
+            [line for line in lines if any(ends.value is not None for ends in line.y)],
             alt="R² in sample, adjusted for the width, with shuffled labels and by chance.",
         ),
-        numerics,
+        Table.of("The numerics of each layer", columns, compact),
     ]  # fmt: skip
 
 

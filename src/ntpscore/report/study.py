@@ -75,12 +75,13 @@ def _answer(done: list[dict[str, Any]], tables: StudyTables) -> list[Block]:
         blocks.append(draw_values(
             f"{model}: test accuracy, with 95 % intervals", "test accuracy", values, percent=True
         ))  # fmt: skip
-    columns = ("model", "data", "method", "test accuracy", "low", "high", "macro-F1",
-               "train accuracy", "majority", "seconds", "÷ score")  # fmt: skip
-    keys = ["model", "data", "method", "test_accuracy", "low", "high", "macro_f1",
-            "train_accuracy", "majority", "seconds", "seconds_per_score"]  # fmt: skip
-    every = Table("Every method, means over seeds", columns, methods[keys].to_numpy().tolist(), 3)
-    return [*blocks, every]
+    columns = {
+        "model": "model", "data": "data", "method": "method", "test_accuracy": "test accuracy",
+        "low": "low", "high": "high", "macro_f1": "macro-F1", "train_accuracy": "train accuracy",
+        "majority": "majority", "seconds": "seconds", "seconds_per_score": "÷ score",
+    }  # fmt: skip
+    records = methods.to_dict("records")
+    return [*blocks, Table.of("Every method, means over seeds", columns, records, names=3)]
 
 
 def _summary(tables: StudyTables) -> list[Block]:
@@ -89,7 +90,7 @@ def _summary(tables: StudyTables) -> list[Block]:
     known = set(tables.scores["score"])
     scores = [name for name in (*SCORES, "r2") if name in known]
     blocks: list[Block] = []
-    for outcome in (one for one in _OUTCOMES if one in present):
+    for outcome in filter(present.__contains__, _OUTCOMES):
         try:
             found = tables.summary(scores=scores, outcomes=[outcome], config=_CONFIG)
         except (DataError, StudyError):
@@ -106,12 +107,13 @@ def _summary(tables: StudyTables) -> list[Block]:
             f"Spearman's r with {outcome}: last layer, k/d = 0.5, with 95 % intervals over data "
             "sets", "Spearman's r", values,
         ))  # fmt: skip
-        columns = ("model", "score", "n", "expected sign", "r fixed", "p", "r best", "layer",
-                   "k/d", "p, choice counted in", "r left out")  # fmt: skip
-        keys = ["model", "score", "n", "expected", "r_fixed", "p_fixed", "r_best", "best_layer",
-                "best_k_fraction", "p_best", "r_left_out"]  # fmt: skip
-        rows = found[keys].to_numpy(dtype=object).tolist()
-        blocks.append(Table(f"Scores and {outcome}", columns, rows, names=2))
+        columns = {
+            "model": "model", "score": "score", "n": "n", "expected": "expected sign",
+            "r_fixed": "r fixed", "p_fixed": "p", "r_best": "r best", "best_layer": "layer",
+            "best_k_fraction": "k/d", "p_best": "p, choice counted in", "r_left_out": "r left out",
+        }  # fmt: skip
+        records = found.to_dict("records")
+        blocks.append(Table.of(f"Scores and {outcome}", columns, records, names=2))
     return blocks
 
 
@@ -149,9 +151,7 @@ def _made(cells: list[dict[str, Any]], done: list[dict[str, Any]]) -> list[Block
             for name, version in cell["record"].get("versions", {}).items()
         }),
     }  # fmt: skip
-    failed = [
-        [cell["model"], cell["data"], cell["method"], cell["seed"], cell["error"]]
-        for cell in cells if cell["status"] != "done"
-    ]  # fmt: skip
-    columns = ("model", "data", "method", "seed", "error")
-    return [Facts(facts), *([Table("Cells that failed", columns, failed, 3)] if failed else [])]
+    failed = [cell for cell in cells if cell["status"] != "done"]
+    columns = {key: key for key in ("model", "data", "method", "seed", "error")}
+    table = Table.of("Cells that failed", columns, failed, names=3)
+    return [Facts(facts), *([table] if failed else [])]

@@ -18,7 +18,9 @@ from ntpscore.text import describe_reading, load_text
 LONGEST = 3000  # characters, the path included
 
 quick = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

@@ -30,13 +30,13 @@ def test_a_pass_is_two_flops_per_weight_and_token() -> None:
 
 
 def test_small_steps_take_what_launching_takes() -> None:
-    test = 2 * WEIGHTS * 25_000 * 300 / (TFLOPS * 1e12)
+    read = 2 * WEIGHTS * 50_000 * 300 / (TFLOPS * 1e12)
     steps = 3 * 5000 * BLOCKS * BLOCK_SECONDS
     lora = hours("lora", steps=5000, batch_size=1)
-    assert lora == pytest.approx((steps + test) / 3600)
+    assert lora == pytest.approx((steps + read) / 3600)
     rescored = hours("lora", steps=5000, batch_size=1, rescore=True)
     assert rescored == pytest.approx(lora + hours("score"))
-    assert hours("scratch") == pytest.approx((2 * steps + test) / 3600)
+    assert hours("scratch") == pytest.approx((2 * steps + read) / 3600)
 
 
 def test_a_held_out_share_is_not_scored() -> None:

@@ -80,11 +80,12 @@ def _assumptions(costs: "Sequence[Cost]", rate: float) -> list[str]:
 
     milliseconds = BLOCK_SECONDS * 1000
     lines = [
-        "An estimate, checked against no run. It assumes:",
+        "An estimate, checked on a processor alone (docs/log.md). It assumes:",
         f"- 2 FLOPs per weight and token of a pass, at {rate:g} TFLOP/s, no block below",
         f"  {milliseconds:.2f} ms; batches of {BATCH_TOKENS:,} tokens, in training the study's;",
-        "- three passes per training sample; a score's pass takes 1.57 (width 896) to",
-        "  2.27 (4,096) bare ones, as measured in float64 on an H100 (benchmarks/GPU.md);",
+        "- three passes per training sample, then one over train and test; a score's pass",
+        "  takes 1.57 (width 896) to 2.27 (4,096) bare ones, as measured in float64 on an",
+        "  H100 (benchmarks/GPU.md);",
         "- mean tokens as SmolLM2's tokenizer counts them on samples, cut to 128 (imdb:",
         f"  from its characters); {OTHER_TOKENS} for data sets that aren't registered.",
         "Not counted: loading, tokenizing, solving, fitting heads, optimizer; in memory,",

@@ -84,7 +84,8 @@ def cost_of(cell: Cell, tflops: float = TFLOPS) -> Cost:
     elif cell.method in {"lora", "scratch"}:
         config = cell.config()
         n_passes = config.steps * config.gradient_accumulation
-        total = _PASSES * seconds(n_passes * config.batch_size, n_passes) + read(test)
+        total = _PASSES * seconds(n_passes * config.batch_size, n_passes)
+        total += read(train + test)  # to evaluate on both
         total += scoring if cell.options.get("rescore") else 0
     else:
         total = read(train + test)

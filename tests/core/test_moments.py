@@ -470,7 +470,9 @@ def test_saved_moments_load_exactly(tmp_path: Path, shuffles: int) -> None:
     assert note["model"] == "a model"
     assert note["data"] == '{"id": 1}'
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    moments.save(path.with_name("two"), more=[moments])
     (moments + moments).save(path)
+    assert path.with_name("two").read_bytes() == path.read_bytes()
     assert Moments.load(path).n_texts == 2 * moments.n_texts
     assert "model" not in read_note(path)
 

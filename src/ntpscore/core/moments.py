@@ -515,7 +515,12 @@ class Moments:
 
     # -- files ----------------------------------------------------------------------------------
 
-    def save(self, path: str | Path, note: dict[str, str] | None = None) -> None:
+    def save(
+        self,
+        path: str | Path,
+        note: dict[str, str] | None = None,
+        more: Sequence["Moments"] = (),
+    ) -> None:
         """Write the sums as safetensors: to a temporary name first, then renamed.
 
         Symmetric sums are stored as their upper triangles.
@@ -523,18 +528,20 @@ class Moments:
         Args:
             path: the file.
             note: further text entries for the file's metadata, read back by `read_note`.
+            more: moments of further texts, which are added in the file.
 
         Raises:
             MomentsError: the file can't be written.
         """
+        together = [self, *more]
         header = {
             "schema_version": SCHEMA_VERSION,
             "layers": self.layers,
             "width": self.width,
             "n_outputs": self.n_outputs,
             "n_shuffles": self.n_shuffles,
-            "n_texts": self.n_texts,
-            "n_tokens": self.n_tokens,
+            "n_texts": sum(one.n_texts for one in together),
+            "n_tokens": sum(one.n_tokens for one in together),
             "grouping": None if self.grouping is None else self.grouping.record,
             "published_of": self.published_of,
             "pooling": self.pooling,
@@ -556,8 +563,9 @@ class Moments:
             file.write(len(written).to_bytes(8, "little") + written)
             # Layer by layer, so that hardly more memory is taken than the sums take.
             upper = self._upper
-            for name, value in self.sums.items():
-                for of_layer in value:
+            for name in self.sums:
+                for of_layers in zip(*(one.sums[name] for one in together), strict=True):
+                    of_layer = sum(of_layers[1:], start=of_layers[0])
                     part = of_layer[upper] if name in _SYMMETRIC else of_layer
                     part = part.mT if name in _BY_LABEL else part
                     file.write(part.contiguous().cpu().numpy().tobytes())

@@ -253,17 +253,12 @@ class MomentsPass:
                         # Of all that follows, too: the other groups read the same.
                         del self._rounds[number + 1 :]
                         break
-        moments = self._join()
+        moments, *more = self._sums
+        for others in more:
+            moments.add(others)
         self._sums.clear()
         self._ranks.add(moments)
         return moments
-
-    def _join(self) -> Moments:
-        """The sums of all shares, in those of the first; the others begin anew."""
-        for others in self._sums[1:]:
-            self._sums[0].add(others)
-            others.clear()
-        return self._sums[0]
 
     def _which_pass(self, before: str) -> str:
         n = len(self._groups)
@@ -335,7 +330,8 @@ class MomentsPass:
                 note["estimates"] = json.dumps(estimates)
                 self.adaptive.save(folder, name)
             with replacing(folder / CHECKPOINT, kind=MomentsError) as temporary:
-                self._join().save(temporary, note)
+                # Added on the way into the file: what goes on stays as if there were none.
+                self._sums[0].save(temporary, note, self._sums[1:])
                 if self.adaptive is not None:  # of one round, whichever process is killed when
                     self._ranks.collect(None)
             if self._ranks.is_first:

@@ -40,7 +40,7 @@ bench: $(STAMP)  ## ratios against the bare forward pass and against the literal
 gpu-check: $(STAMP)  ## whether all works on a graphics card, and what it costs: five minutes
 	$(BIN)/python scripts/gpu_check.py --out build/gpu-check
 
-chaos: $(STAMP)  ## kills at every file operation, two runs at once, full disks: a quarter of an hour
+chaos: $(STAMP)  ## kills, signals, two runs at once, full disks: a quarter of an hour
 	OMP_NUM_THREADS=1 $(BIN)/python -m scripts.chaos
 
 FUZZ_SECONDS ?= 20

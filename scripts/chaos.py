@@ -1,12 +1,13 @@
-"""`make chaos`: runs are killed at every file operation, doubled, and starved of disk.
+"""`make chaos`: runs are killed at file operations and by signals, doubled, and starved of disk.
 
 Every command runs on a tiny model, in a child that was forked, once undisturbed and then once for
 each of its file operations, at which it kills itself (an audit hook counts them). After each kill a
 result that was there before must load, as it was or as the new one; the same command must then end
 with the numbers of the undisturbed run, and leave no file that this one does not leave. Two runs in
 one folder must end with the whole result of one of them; a full disk must leave the earlier result.
+Signals come at random moments, to the process and those that it started, as from a terminal.
 
-The counts are written to docs/reliability.md, between two marks.
+The counts are written to docs/reliability.md, each part's between two marks.
 """
 
 import argparse
@@ -19,9 +20,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from tests.support.labelled_texts import make_rows, write_rows
 from ntpscore.adapt.result import load_adapt_result
 from ntpscore.cli.main import run
 from ntpscore.errors import NtpscoreError
+from ntpscore.interrupt import INTERRUPTED, watch_interrupts
 from ntpscore.rank.result import load_ranking
 from ntpscore.scoring.result import load_result
 from ntpscore.study.run.cells import load_records
@@ -44,12 +47,15 @@ from ntpscore.study.run.worker import run_job
 
 torch.set_num_threads(1)
 PAGE = ROOT / "docs" / "reliability.md"
-MARKS = "<!-- counts -->", "<!-- end of counts -->"
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 OPERATIONS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link",
               "shutil.copyfile", "shutil.rmtree", "shutil.move"}  # fmt: skip
 # Of a record: what two runs of the same must share.
 SAME = ("accuracy", "learning_curve", "layers", "best", "train", "test", "candidates", "rows")
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL)
+SIGNALLED = ("score", "adapt ridge", "adapt lora", "rank", "predict", "study run")
+PAIRS = [("score", "score"), ("score", "adapt ridge"), ("adapt lora", "adapt lora"),
+         ("adapt lora", "adapt ridge")]  # fmt: skip
 # Columns of a ranking that tell a time.
 TIMES = ["seconds"]
 FAST = ("--skip-sanity-check", "--shuffles", "1", "--batch-tokens", "200")
@@ -67,8 +73,11 @@ def fork(call: Callable[[], object], told: Path) -> int:
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     code = 1
     try:
+        os.setpgid(0, 0)
         call()
         code = 0
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException as error:  # noqa: BLE001  # to be told
@@ -156,14 +165,17 @@ def cases(model: Path, data: Path) -> list[Case]:
     def scored(folder: Path) -> object:
         return load_result(folder / "out")
 
-    def cell(folder: Path) -> Callable[[], None]:
-        """What the process of a cell does: the runner only starts it."""
+    def study_file(folder: Path) -> Path:
         path = folder / "a.toml"
         path.write_text(
             f"models = [{json.dumps(str(model))}]\ndata = ['a']\n[sources]\na = "
             f"{json.dumps(str(data))}\n[[runs]]\nmethods = ['probe']\nepochs = 2\nhold_out = 0.3\n"
         )
-        (one,) = load_plan(path).cells
+        return path
+
+    def cell(folder: Path) -> Callable[[], None]:
+        """What the process of a cell does: the runner only starts it."""
+        (one,) = load_plan(study_file(folder)).cells
         job = Job(one, folder / "results", folder / "work", ("chaos",))
         return lambda: sys.exit(run_job(job))
 
@@ -188,6 +200,12 @@ def cases(model: Path, data: Path) -> list[Case]:
             lambda f: (f / "labels.csv").read_bytes() if (f / "labels.csv").exists() else fail(f),
         ),
         Case("cell of a study", cell, lambda f: load_records(f / "results")),
+        Case(
+            "study run",
+            lambda f: ["study", "run", str(study_file(f)), "--results", str(f / "results"),
+                       "--work", str(f / "work")],
+            lambda f: load_records(f / "results"),
+        ),
     ]  # fmt: skip
 
 
@@ -252,6 +270,7 @@ class Chaos:
         self.told = folder / "told.txt"
         self.wrong: list[str] = []
         self.known: dict[str, tuple[int, dict[str, Any], set[str]]] = {}
+        self.seconds: dict[str, float] = {}
 
     def check(self, holds: bool, what: str) -> int:
         """Count what holds; keep what does not."""
@@ -265,7 +284,9 @@ class Chaos:
         if case.name not in self.known:
             counted, folder = self.folder / "counted.txt", self.kept(case)
             folder.mkdir()
+            start = time.monotonic()
             code = wait(case.start(folder, self.told, lambda: count_operations(folder, 0, counted)))
+            self.seconds[case.name] = time.monotonic() - start
             self.check(code == 0 and case.loads(folder), f"{case.name}: undisturbed, code {code}")
             self.known[case.name] = int(counted.read_text()), numbers(folder), names(folder)
         return self.known[case.name]
@@ -304,6 +325,37 @@ class Chaos:
                 clean += self.check(not left, f"{what}: {sorted(left)} more or fewer")
         n = len(points)
         return f"| {case.name} | {total} | {n} | {sound} | {again} | {clean} |"
+
+    def signals(self, case: Case, rng: np.random.Generator, rounds: int) -> str:
+        """A signal at a random moment, each so many times, then the same command; a row."""
+        _, expected, files = self.undisturbed(case)
+        seconds = self.seconds[case.name]
+        sound = again = clean = reached = 0
+        for number in range(rounds * len(SIGNALS)):
+            sent, has_earlier = SIGNALS[number % len(SIGNALS)], number // len(SIGNALS) % 2 == 1
+            with scratch() as folder:
+                if has_earlier:
+                    shutil.copytree(self.kept(case), folder, dirs_exist_ok=True)
+                delay = seconds * rng.random()
+                child = case.start(folder, self.told, watch_interrupts)
+                time.sleep(delay)
+                with suppress(ProcessLookupError):
+                    os.killpg(child, sent)
+                code = wait(child)
+                what = f"{case.name}, {sent.name} after {delay:.2f} s"
+                reached += code != 0
+                self.check(code in (-sent, 0, INTERRUPTED), f"{what}: ended with {code}")
+                sound += self.check(
+                    case.loads(folder) or not has_earlier, f"{what}: the earlier result is gone"
+                )
+                code = wait(case.start(folder, self.told))
+                again += self.check(
+                    code == 0 and same(numbers(folder), expected), f"{what}: other numbers, {code}"
+                )
+                left = names(folder) ^ files
+                clean += self.check(not left, f"{what}: {sorted(left)} more or fewer")
+        n = rounds * len(SIGNALS)
+        return f"| {case.name} | {n} | {reached} | {sound} | {again} | {clean} |"
 
     def full_disk(self, case: Case) -> str:
         """Runs that may not write files beyond a size, where an earlier result is; a row."""
@@ -362,9 +414,8 @@ class Chaos:
                 )
         return f"| {one.name}, {other.name} | {tries} | {ends['done']} | {ends['told']} | {whole} |"
 
-    def shared_cache(self, model: Path, data: Path, tries: int = 4) -> str:
+    def shared_cache(self, case: Case, tries: int = 4) -> str:
         """Two runs at once that share a folder of features; a row."""
-        case = next(one for one in cases(model, data) if one.name == "adapt ridge")
         expected = _below(self.undisturbed(case)[1], "out")
         expected = {name: value for name, value in expected.items() if "features" not in name}
         good = 0
@@ -401,10 +452,12 @@ def main() -> None:
     """Do it all, print and write the counts; exit code 1 if something did not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="cases whose name has this in it")
-    parser.add_argument("--every", type=int, default=1, help="kill at every so many operations")
+    parser.add_argument("--every", type=int, default=2, help="kill at every so many operations")
+    parser.add_argument("--rounds", type=int, default=2, help="of each signal to a command")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments of signals")
+    parser.add_argument("--part", help="kills, signals, pairs or disk alone")
     parser.add_argument("--no-page", action="store_true", help="print the counts alone")
     options = parser.parse_args()
-    start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="chaos-") as name:
         folder = Path(name)
 
@@ -418,56 +471,67 @@ def main() -> None:
         data = write_rows(folder / "data.jsonl", make_rows(60))
         all_cases = cases(model, data)
         chaos = Chaos(folder, lambda line: print(line, flush=True))
-        fitted = [
-            "adapt",
-            str(model),
-            str(data),
-            "--out",
-            str(folder / "fitted"),
-            "--hold-out",
-            "0.3",
-        ]
+        fitted = ["adapt", *map(str, (model, data)), "--hold-out", "0.3", "--out"]
+        fitted.append(str(folder / "fitted"))
         if code := wait(fork(lambda: run(fitted), chaos.told)):
             sys.exit(f"no classifier to predict with, {code}: {chaos.told.read_text()}")
-        chosen = [case for case in all_cases if options.only in case.name]
-        named = {case.name: case for case in chosen}
+        named = {case.name: case for case in all_cases if options.only in case.name}
 
-        def rows(heading: str, made: Iterator[str]) -> list[str]:
-            found = [heading, "|" + "---|" * (heading.count("|") - 1)]
-            for row in made:
+        def few(*wanted: str) -> list[Case]:
+            return [named[one] for one in wanted if one in named]
+
+        rng = np.random.default_rng(options.seed)
+        pairs = [few(*pair) for pair in PAIRS]
+        parts: dict[str, tuple[str, Iterable[str]]] = {
+            "kills": (
+                ("killed | file operations | kills | earlier result whole | same numbers when run "
+                "again | nothing left over"),
+                (chaos.kills(one, options.every) for one in named.values()
+                 if one.name != "study run"),
+            ),
+            "signals": (
+                ("TERM, HUP, INT and KILL to | signals | before the end | earlier result whole | "
+                "same numbers when run again | nothing left over"),
+                (chaos.signals(one, rng, options.rounds) for one in few(*SIGNALLED)),
+            ),
+            "pairs": (
+                "at once in one folder | tries | ended well | told of the other | folder whole",
+                chain(
+                    (chaos.two_runs(pair[0], pair[1]) for pair in pairs if len(pair) == 2),
+                    (chaos.shared_cache(one) for one in few("adapt ridge")),
+                ),
+            ),
+            "disk": (
+                "full disk | sizes | ended well or told | earlier result whole | same afterwards",
+                map(chaos.full_disk, few("score", "adapt ridge", "adapt lora", "rank")),
+            ),
+        }  # fmt: skip
+        command = " ".join(["python -m scripts.chaos", *sys.argv[1:]])
+        for part, (heading, made_rows) in parts.items():
+            if options.part not in (None, part):
+                continue
+            start, used, wrong = time.monotonic(), processor_seconds(), len(chaos.wrong)
+            lines = [f"| {heading} |", "|" + "---|" * (heading.count("|") + 1)]
+            for row in made_rows:
                 print(row, f"{time.monotonic() - start:.0f} s", flush=True)
-                found.append(row)
-            return found
-
-        tables = rows(
-            "| killed | file operations | kills | earlier result whole | same numbers when run "
-            "again | nothing left over |",
-            (chaos.kills(case, options.every) for case in chosen),
-        )
-        pairs = [("score", "score"), ("score", "adapt ridge"), ("adapt lora", "adapt lora"),
-                 ("adapt lora", "adapt ridge")]  # fmt: skip
-        pairs = [pair for pair in pairs if set(pair) <= named.keys()]
-        tables += ["", *rows(
-            "| at once in one folder | tries | ended well | told of the other | folder whole |",
-            (chaos.two_runs(named[one], named[other]) for one, other in pairs),
-        )]  # fmt: skip
-        if "adapt ridge" in named:
-            tables.append(chaos.shared_cache(model, data))
-        starved = [
-            named[one] for one in ("score", "adapt ridge", "adapt lora", "rank") if one in named
-        ]
-        tables += ["", *rows(
-            "| full disk | sizes | ended well or told | earlier result whole | same afterwards |",
-            map(chaos.full_disk, starved),
-        )]  # fmt: skip
-    seconds = time.monotonic() - start
-    command = " ".join(["python -m scripts.chaos", *sys.argv[1:]])
-    tables.append(f"\n`{command}`: {seconds:.0f} seconds, {len(chaos.wrong)} did not hold.")
-    print("\n".join(tables))
-    if not options.no_page:
-        write_between(PAGE, MARKS, "\n".join(tables))
+                lines.append(row)
+            lines.append(
+                f"\n`{command}`: {time.monotonic() - start:.0f} seconds, "
+                f"{processor_seconds() - used:.0f} of a processor; "
+                f"{len(chaos.wrong) - wrong} did not hold."
+            )
+            print(*lines, sep="\n")
+            if not options.no_page:
+                marks = f"<!-- {part} -->", f"<!-- end of {part} -->"
+                write_between(PAGE, marks, "\n".join(lines))
     if chaos.wrong:
         sys.exit("\n".join(chaos.wrong))
+
+
+def processor_seconds() -> float:
+    """Of this process and those that ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 if __name__ == "__main__":

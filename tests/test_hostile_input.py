@@ -9,6 +9,7 @@ import lzma
 import pickle
 import shutil
 import socket
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -288,3 +289,23 @@ def test_nothing_writes_csv_for_people_but_through_the_one_helper() -> None:
     source = Path(__file__).parents[1] / "src"
     writers = [path for path in source.rglob("*.py") if ".to_csv(" in path.read_text("utf-8")]
     assert [path.name for path in writers] == ["files.py"]
+
+
+def test_a_record_that_is_nested_without_end_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "result.json").write_text("[" * 100_000)
+    for command in ("show", "report"):
+        assert run_cli(command, tmp_path) == 2
+        assert "result.json can't be read" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names there may be any bytes")
+def test_a_model_whose_name_is_no_text_is_named(
+    tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = shutil.copytree(tiny_model_dir, tmp_path / "m\udcff")
+    assert run_cli("rank", data, model, "--out", tmp_path / "out") in (1, 2)
+    told = capsys.readouterr().err
+    assert "bug" not in told
+    assert "m\\udcff" in told.replace("\n", "")

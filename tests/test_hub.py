@@ -92,3 +92,17 @@ def test_a_hub_that_listens_is_reachable_and_so_is_the_proxy_in_front_of_it(
 def test_an_offline_hub_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     hub.check_reachable()  # its client says that it is offline
+
+
+@pytest.mark.parametrize("name", ["-", "a--b", "a..b", ".a", "a/b/c", "a/", "a b", "x" * 200])
+def test_what_cant_be_on_the_hub_is_told_without_asking(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "create_connection", None)
+    assert not hub.is_id(name)
+    assert hub.is_id("openai-community/gpt2")
+    assert hub.is_id("gpt2")
+    with pytest.raises(ModelError, match="no id on the hub"):
+        check_model_exists(name)
+    with pytest.raises(DataError, match="no such file"):
+        check_data_exists(name)

@@ -1,6 +1,7 @@
-"""Whether the hub can be reached: known soon, where its client would wait and try again."""
+"""What is a name on the hub, and whether it can be reached, which its client is slow to tell."""
 
 import functools
+import re
 import socket
 import threading
 from typing import Any
@@ -12,6 +13,21 @@ from huggingface_hub import constants
 # Connecting takes a fraction of a second; a name may stand for several addresses.
 _SECONDS, _SECONDS_EACH = 1.6, 0.8
 _PORTS = {"http": 80, "https": 443}
+
+
+_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def is_id(name: str) -> bool:
+    """Whether something on the hub can have this name, `owner/name` or, of old, `name`."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id  # slow to import
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return bool(_ID.fullmatch(name))
 
 
 @functools.cache  # but not what it raises

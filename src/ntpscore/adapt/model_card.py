@@ -7,11 +7,11 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ntpscore import hub
 from ntpscore.plain_text import plain
 
 # What Markdown takes for more than itself, in the middle of a line.
 _MARKUP = re.compile(r"[\\`*_{}\[\]()<>#+!|~&$@:]|(?<=www)\.", re.IGNORECASE)
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _MOST_CLASSES = 50
 # Of an evaluation: what the hub calls it, its name, and what it means.
 _FIGURES = {
@@ -114,7 +114,7 @@ def _text(value: str) -> str:
 
 
 def _is_on_hub(source: Mapping[str, Any]) -> bool:
-    return source["revision"] is not None and bool(_HUB_ID.fullmatch(source["id"]))
+    return source["revision"] is not None and hub.is_id(source["id"])
 
 
 def _name(where: str, is_public: bool) -> str:

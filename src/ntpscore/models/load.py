@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import os
 import platform
 import re
 import shutil
@@ -194,7 +195,7 @@ def _content_hash(files: ModelFiles) -> str | None:
         return files.content_hash
     parts = [files.id, files.revision, files.content_hash]
     parts += [adapter.content_hash for adapter in files.adapters]
-    return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("/".join(map(str, parts)))).hexdigest()
 
 
 def _load(

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-import re
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,6 @@ from ntpscore.models.registry import MODELS, RegisteredModel, find_model
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _HUB_TIMEOUT = 10  # seconds
 _TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
@@ -175,7 +174,7 @@ def _check_is_hub_id(model: str) -> None:
             f"{path} is a file, but no .gguf file: give a model's folder, or a .gguf file"
         )
     looks_like_path = model.startswith((".", "~", "/")) or path.suffix.lower() == ".gguf"
-    if looks_like_path or not _HUB_ID.fullmatch(model):
+    if looks_like_path or not hub.is_id(model):
         raise ModelError(
             f"there is no file or folder {model}, and it is no id on the hub (owner/name) and no "
             f"short name ({', '.join(MODELS)})"
@@ -425,7 +424,7 @@ def _hash_of_weights(weights: list[Path]) -> str:
     if len(weights) == 1:
         return _sha256(weights[0])
     lines = "".join(f"{_sha256(path)}  {path.name}\n" for path in weights)
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(lines)).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -376,7 +377,7 @@ def _rank_on_ray(asked: list[_Asked], address: str) -> Iterator[tuple[str, "_Ran
 def _slug(name: str) -> str:
     """A name for a folder: of the model, and told from others that are spelt alike."""
     plain = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")
-    told_apart = hashlib.sha256(name.encode()).hexdigest()[:6]
+    told_apart = hashlib.sha256(os.fsencode(name)).hexdigest()[:6]
     return plain if plain == name else f"{plain[-60:]}-{told_apart}"
 
 

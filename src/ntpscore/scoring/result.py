@@ -263,6 +263,6 @@ def read_kind(folder: Path) -> str:
     """What kind of result a folder holds: "score", "adapt"; "score" where nothing can be read."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return KIND
     return str(record.get("kind", KIND)) if isinstance(record, dict) else KIND

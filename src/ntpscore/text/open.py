@@ -1,13 +1,13 @@
 """Tell what kind of data was given, and open it as a table."""
 
 import os
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ntpscore import hub
 from ntpscore.errors import DataError
 from ntpscore.files import expand
 from ntpscore.text.data_sets import (
@@ -26,7 +26,6 @@ from ntpscore.text.table import LONGEST_PATH, Table, cause_of, shown
 
 _HUB_ONLY = ("data_configuration", "data_revision")
 _FILES_ONLY = ("encoding",)
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def open_table(data: Any, options: TextOptions) -> Table:
@@ -114,7 +113,7 @@ def _check_is_hub_id(data: str | Path, path: Path) -> None:
     short_name = shown(name, LONGEST_PATH)[1:-1]
     if isinstance(data, Path) or is_data_file(path) or name.startswith((".", "/", "~")):
         raise DataError(f"no such file: {short_name}")
-    if not _HUB_ID.fullmatch(name):
+    if not hub.is_id(name):
         raise DataError(
             f"no such file: {short_name}; and it is no id on the hub (owner/name) and no short "
             f"name ({', '.join(DATA_SETS)})"

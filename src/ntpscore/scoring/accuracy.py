@@ -132,8 +132,8 @@ def judge_readouts(
     rows: list[dict[str, Any]] = []
     errors: list[Array] = []
     choice = NestedChoice()
-    # First, since it takes more memory than a readout: these find what it leaves.
-    words = rate_words(folded)
+    # First, and by a thread, whose memory readouts find again: that of the main thread they don't.
+    (words,) = side_by_side(rate_words, [folded])
 
     def fit(place: Place) -> HeldOut | MomentsError:
         try:

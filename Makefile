@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests of a file stay together, so that what they share is made once.
+SPREAD := --numprocesses 2 --dist worksteal
 
 .PHONY: install demo test test-browser slow architectures check lint coverage doctest docs notebooks bench chaos fuzz gpu-check clean
 .DEFAULT_GOAL := help
@@ -23,16 +25,16 @@ demo: $(STAMP)  ## score a real model on the built-in data set
 	$(BIN)/ntpscore score smollm2-135m helpdesk --out results/demo
 
 test: $(STAMP)  ## the default test suite
-	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term
+	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term
 
 test-browser: $(STAMP)  ## reports in a real browser: Debian's chromium and chromium-driver
 	$(BIN)/python -m pytest -q -m browser tests/report/test_browser.py
 
 slow: $(STAMP)  ## the tests that the default suite leaves out, but for the architectures
-	$(BIN)/python -m pytest --numprocesses 2 -m 'slow and not architectures and not browser' --cov --cov-append --cov-report=term
+	$(BIN)/python -m pytest $(SPREAD) -m 'slow and not architectures and not browser' --cov --cov-append --cov-report=term
 
 architectures: $(STAMP)  ## every architecture of transformers as a tiny model: slow
-	$(BIN)/python -m pytest -q --numprocesses 2 -m architectures tests/models/test_architectures.py
+	$(BIN)/python -m pytest -q $(SPREAD) -m architectures tests/models/test_architectures.py
 
 bench: $(STAMP)  ## ratios against the bare forward pass and against the literal algorithm
 	$(BIN)/python benchmarks/bench.py $(BENCH)

@@ -1,12 +1,14 @@
 """Fixtures that several test modules share."""
 
+import gc
+import importlib
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
-from jaxtyping import install_import_hook
 from threadpoolctl import threadpool_limits
 
 # Before torch is imported: threads that wait by spinning make every operation ten times slower as
@@ -16,11 +18,24 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     threadpool_limits(1)
+    # Coverage begins later, and would follow every call that importing these makes.
+    for library in ("torch", "transformers.modeling_utils", "pandas", "scipy.stats", "hypothesis",
+                    "sklearn.mixture", "sklearn.linear_model", "datasets"):  # fmt: skip
+        importlib.import_module(library)
 
 # Before the package is imported: calls into the mathematics are checked against their shapes. The
 # tests marked `cuda` run on borrowed machines too, which may lack the checker.
 if importlib.util.find_spec("beartype") is not None:
-    install_import_hook("ntpscore.core", "beartype.beartype")
+    jaxtyping.install_import_hook("ntpscore.core", "beartype.beartype")
+# Checking takes as long as the calls themselves: it is done in the rooms of the mathematics and of
+# what calls them, not once more wherever a whole command runs.
+SHAPES_CHECKED = {"core", "reference", "metrics", "reading", "scoring", "adapt"}
+# Most properties hold or break on the first few small inputs.
+if importlib.util.find_spec("hypothesis") is not None:
+    from hypothesis import settings
+
+    settings.register_profile("suite", max_examples=30, deadline=None)
+    settings.load_profile("suite")
 
 TINY_WIDTH, TINY_LAYERS = 32, 3
 
@@ -32,6 +47,18 @@ _SENTENCES = [
     "I am sad that the summer is over and school begins again",
     "they were angry because the train was late once more",
 ]
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the collector need not walk through all of it again and again."""
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before fixtures of any scope, which call the mathematics too."""
+    unchecked = SHAPES_CHECKED.isdisjoint(item.path.parts)
+    jaxtyping.config.update("jaxtyping_disable", unchecked)
 
 
 @pytest.fixture(autouse=True)

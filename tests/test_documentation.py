@@ -23,10 +23,14 @@ from tests.support.rankings import make_ranking
 from tests.support.score_results import make_moments, make_result
 
 
+@pytest.fixture(scope="module")
+def small() -> ScoreResult:
+    return make_result(make_moments())
+
+
 @pytest.fixture
-def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
+def result(small: ScoreResult, monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
     """A small result, which `score` and `load_result` give; `rank_models` gives a small ranking."""
-    small = make_result(make_moments())
     monkeypatch.setattr("ntpscore.scoring.run.score", lambda *_, **__: small)
     monkeypatch.setattr("ntpscore.scoring.result.load_result", lambda *_, **__: small)
     adapted = make_adapt_result()
@@ -57,9 +61,15 @@ def result(monkeypatch: pytest.MonkeyPatch) -> ScoreResult:
     return small
 
 
+# Every rule, score and layer of our own study; `study rules` is run on few in tests/cli/study.
+_LONG = {"ntpscore study rules results/smollm2"}
 # Those whose output is quoted are run where that is compared.
 UNQUOTED = [
-    pytest.param(command, marks=[pytest.mark.slow] * ("--write" in command), id=command)
+    pytest.param(
+        command,
+        marks=[pytest.mark.slow] * ("--write" in command or command in _LONG),
+        id=command,
+    )
     for command in commands("ntpscore ")
     if command not in {quoted for quoted, _ in quotations()}
 ]

@@ -4,7 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.support.cli_run import refusal
 from tests.support.labelled_texts import make_rows, write_rows
+from tests.support.score_results import make_moments, make_result
 
 # Hidden as if they were not installed.
 _RUN = """
@@ -50,6 +54,7 @@ print("all ran")
 """
 
 
+@pytest.mark.slow
 def test_the_main_job_needs_no_extra_and_what_does_names_it(
     tiny_model_dir: Path, tmp_path: Path
 ) -> None:
@@ -68,3 +73,24 @@ def test_the_main_job_needs_no_extra_and_what_does_names_it(
         strict=True,
     ):  # fmt: skip
         assert f"the package {package}: pip install 'ntpscore[{extra}]'" in line
+
+
+def test_a_missing_package_is_named_with_its_extra(
+    tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    data = write_rows(tmp_path / "data.jsonl", make_rows(40))
+    table, picture = tmp_path / "a.xlsx", tmp_path / "a.png"
+    table.write_bytes(b"PK")
+    scored = make_result(make_moments()).save(tmp_path / "score")
+    for package, extra, arguments in (
+        ("peft", "lora", ("adapt", tiny_model_dir, data, "--method", "lora")),
+        ("matplotlib", "report", ("show", scored, "--plot", picture)),
+        ("plotly", "report", ("report", scored)),
+        ("matplotlib", "study", ("study", "published", "--figure", picture)),
+        ("openpyxl", "excel", ("score", tiny_model_dir, table)),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, package, None)  # its import fails
+            told = " ".join(refusal(capsys, *arguments).split())
+        assert f"the package {package}: pip install 'ntpscore[{extra}]'" in told

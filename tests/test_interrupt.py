@@ -50,6 +50,7 @@ def test_a_solver_that_does_not_look_up_is_left(tmp_path: Path, kept: str) -> No
     assert not Path(temporary).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is no folder to write into")
 def test_a_home_that_cant_be_written_is_no_matter(tiny_model_dir: Path, tmp_path: Path) -> None:
     from tests.support.labelled_texts import make_rows, write_rows

@@ -18,9 +18,15 @@ GEMMA, SMOLLM = "gemma3-270m", "smollm2-135m"
 TOGETHER = "all models together"
 
 
-@pytest.mark.parametrize(
-    ("command", "text"), quotations(), ids=[command for command, _ in quotations()]
-)
+# They compare every layer and k, or every rule on every data set left out.
+_LONG = ("ntpscore study paper ", "ntpscore study forecast ")
+QUOTED = [
+    pytest.param(command, text, marks=[pytest.mark.slow] * command.startswith(_LONG), id=command)
+    for command, text in quotations()
+]
+
+
+@pytest.mark.parametrize(("command", "text"), QUOTED)
 def test_tables_of_our_own_study_are_what_the_commands_print(
     command: str, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -16,22 +17,37 @@ from ntpscore.metrics import METRICS
 from ntpscore.models import load_model
 from ntpscore.rank.result import COLUMNS
 from ntpscore.rank.values import RANKED_BY
+from ntpscore.scoring.result import ScoreResult
 from tests.support.cli_run import refusal, run_cli
 from tests.support.labelled_texts import make_rows, write_rows
-from tests.support.rankings import make_ranking
+from tests.support.rankings import make_ranking, scoring_once
 
 FAST = ("--skip-sanity-check", "--shuffles", 1, "--layer", "last")
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return write_rows(tmp_path / "data.jsonl", make_rows(60))
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("data") / "data.jsonl", make_rows(60))
 
 
-@pytest.fixture
-def models(tiny_model_dir: Path, tmp_path: Path) -> tuple[Path, Path]:
-    copies = [shutil.copytree(tiny_model_dir, tmp_path / name) for name in ("one", "two")]
+@pytest.fixture(scope="module")
+def models(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    copies = [shutil.copytree(tiny_model_dir, folder / name) for name in ("one", "two")]
     return copies[0], copies[1]
+
+
+@pytest.fixture(scope="module")
+def scored() -> Callable[..., ScoreResult]:
+    return scoring_once()
+
+
+@pytest.fixture(autouse=True)
+def each_model_is_scored_once(
+    scored: Callable[..., ScoreResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is tested here is what a ranking makes of the scores."""
+    monkeypatch.setattr("ntpscore.rank.run.score_text", scored)
 
 
 def test_rank_names_the_best_on_one_screen(
@@ -85,15 +101,16 @@ def test_rank_json_and_csv_are_alone_on_standard_output(
 
 
 def test_a_model_that_fails_is_told_with_code_1_and_the_others_are_ranked(
-    data: Path, models: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    data: Path, models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (models[1] / "model.safetensors").write_bytes(b"broken")
-    assert run_cli("rank", data, *models, *FAST, "--json") == 1
+    broken = shutil.copytree(models[1], tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"broken")
+    assert run_cli("rank", data, models[0], broken, *FAST, "--json") == 1
     printed = capsys.readouterr()
     record = json.loads(printed.out)
     assert {row["model"] for row in record["standings"]} == {str(models[0])}
     assert record["models"][1]["error"]
-    assert f"not ranked: {models[1]}: " in printed.err
+    assert f"not ranked: {broken}: " in printed.err
     assert "Traceback" not in printed.err
 
 

@@ -273,7 +273,7 @@ def test_what_can_not_be_held_out_is_refused() -> None:
     [(150, 30, 5, False), (80, 120, 5, False), (60, 70, 2, True)],
 )
 def test_accuracy_without_signal_is_that_of_chance(n, d, n_classes, pairs) -> None:
-    runs, candidates = 40, 4
+    runs, candidates = 20, 4
     single, nested, with_choice = [], [], []
     for seed in range(runs):
         rng = np.random.default_rng(seed)

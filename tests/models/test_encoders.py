@@ -189,10 +189,13 @@ def test_encoders_are_ranked_beside_causal_models(
     assert run_cli("show", folder, "--scores") == 0
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", ["bert", "modernbert"])
+# A second encoder by a method that reads features and one that trains: the others read the same.
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [*(("bert", method) for method in METHODS), ("modernbert", "ridge"), ("modernbert", "lora")],
+)
 def test_every_method_adapts_an_encoder_and_labels_with_it(
-    method: str, name: str, data: Path, tmp_path: Path
+    name: str, method: str, data: Path, tmp_path: Path
 ) -> None:
     folder = save_encoder(name, tmp_path / name)
     out = tmp_path / "out"

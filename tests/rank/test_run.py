@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaConfig
 
-from ntpscore import LanguageModel, ScoreConfig, load_model, load_text, rank_models, score
+from ntpscore import (
+    LanguageModel,
+    ScoreConfig,
+    ScoreResult,
+    load_model,
+    load_text,
+    rank_models,
+    score,
+)
 from ntpscore.core.moments import Moments
 from ntpscore.errors import NtpscoreError
 from ntpscore.metrics import METRICS
@@ -26,11 +35,25 @@ from ntpscore.rank.values import RANKED_BY
 from ntpscore.scoring.run import score_text
 from tests.reference import metrics as reference
 from tests.support.labelled_texts import make_rows, write_rows
+from tests.support.rankings import scoring_once
 from tests.support.tiny_models import save_random_model
 
 CONFIG = ScoreConfig(shuffles=2, batch_tokens=300, skip_sanity_check=True)
 # Features go through a float32 pass, with other paddings here and there.
 SAME_PASS = 1e-3
+
+
+@pytest.fixture(scope="module")
+def scored() -> Callable[..., ScoreResult]:
+    return scoring_once()
+
+
+@pytest.fixture(autouse=True)
+def each_model_is_scored_once(
+    scored: Callable[..., ScoreResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is tested here is what a ranking makes of the scores."""
+    monkeypatch.setattr("ntpscore.rank.run.score_text", scored)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +73,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ranking(models: tuple[LanguageModel, LanguageModel], data: Path) -> RankResult:
-    return rank_models(data, models, config=CONFIG, metric=CONSENSUS)
+def ranking(
+    models: tuple[LanguageModel, LanguageModel], data: Path, scored: Callable[..., ScoreResult]
+) -> RankResult:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ntpscore.rank.run.score_text", scored)
+        return rank_models(data, models, config=CONFIG, metric=CONSENSUS)
+
+
+@pytest.fixture(scope="module")
+def scores(models: tuple[LanguageModel, LanguageModel], data: Path) -> dict[str, ScoreResult]:
+    """What `score` finds by itself."""
+    return {model.id: score(model, data, config=CONFIG) for model in models}
 
 
 def rows_of(result: RankResult, at: str, model: LanguageModel) -> pd.DataFrame:
@@ -124,9 +157,10 @@ def test_values_are_those_of_the_literal_metrics_on_plain_features(
 
 
 def test_scores_are_those_of_score(
-    models: tuple[LanguageModel, LanguageModel], data: Path, ranking: RankResult
-) -> None:
-    best = score(models[1], data, config=CONFIG).best
+    models: tuple[LanguageModel, LanguageModel], scores: dict[str, ScoreResult],
+    ranking: RankResult,
+) -> None:  # fmt: skip
+    best = scores[models[1].id].best
     for at in ("last", "best"):
         rows = rows_of(ranking, at, models[1])
         for name, found in best.items():
@@ -136,10 +170,11 @@ def test_scores_are_those_of_score(
 
 
 def test_places_are_the_last_layer_and_that_of_the_largest_adjusted_r2(
-    models: tuple[LanguageModel, LanguageModel], data: Path, ranking: RankResult
-) -> None:
+    models: tuple[LanguageModel, LanguageModel], scores: dict[str, ScoreResult],
+    ranking: RankResult,
+) -> None:  # fmt: skip
     for model, entry in zip(models, ranking.record["models"], strict=True):
-        layers = score(model, data, config=CONFIG).layers
+        layers = scores[model.id].layers
         best = int(layers.loc[layers["r2_adjusted"].idxmax(), "layer"])
         assert entry["layer_at"] == {"last": model.n_layers, "best": best}
         assert rows_of(ranking, "best", model).loc["r2_adjusted", "value"] == pytest.approx(
@@ -267,9 +302,9 @@ def test_a_model_that_cannot_be_loaded_is_told_and_the_others_are_ranked(
 )
 def test_a_model_that_fails_is_freed_and_the_next_one_is_ranked(
     tiny_model_dir: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    failure: Exception, reason: str,
+    scored: Callable[..., ScoreResult], failure: Exception, reason: str,
 ) -> None:  # fmt: skip
-    copy = shutil.copytree(tiny_model_dir, tmp_path / "copy")
+    failing = shutil.copytree(tiny_model_dir, tmp_path / "failing")
     loaded: list[weakref.ref[LanguageModel]] = []
     alive: list[int] = []
 
@@ -283,17 +318,17 @@ def test_a_model_that_fails_is_freed_and_the_next_one_is_ranked(
         if len(loaded) == 1:
             # One that the parameters keep alive would keep its traceback, and that the model.
             raise type(failure)(*failure.args)
-        return score_text(*arguments, **options)
+        return scored(*arguments, **options)
 
     monkeypatch.setattr("ntpscore.scoring.arguments.load_model", load)
     monkeypatch.setattr("ntpscore.rank.run.score_text", fail_once)
     ranking = rank_models(
-        data, [tiny_model_dir, copy], config=CONFIG, metric=CONSENSUS, layer="last"
+        data, [failing, tiny_model_dir], config=CONFIG, metric=CONSENSUS, layer="last"
     )
     assert alive == [0, 0]
-    assert list(ranking.failures) == [str(tiny_model_dir)]
-    assert ranking.failures[str(tiny_model_dir)].startswith(reason)
-    assert set(ranking.table()["model"]) == {str(copy)}
+    assert list(ranking.failures) == [str(failing)]
+    assert ranking.failures[str(failing)].startswith(reason)
+    assert set(ranking.table()["model"]) == {str(tiny_model_dir)}
 
 
 def test_an_error_that_no_model_is_to_blame_for_is_raised(
@@ -393,6 +428,7 @@ def test_features_survive_memory_that_runs_out(
         return prepare_layer(self, layer, hidden_states, *arguments)
 
     monkeypatch.setattr(Moments, "prepare_layer", short_of_memory)
+    monkeypatch.setattr("ntpscore.rank.run.score_text", score_text)
     halved = rank_models(data, models[1:], config=CONFIG, metric=CONSENSUS, layer="last")
     assert not seen  # layer 1 is not read
     halved = rank_models(data, models[1:], config=CONFIG, metric=CONSENSUS)
@@ -490,12 +526,12 @@ def test_a_rank_is_one_more_than_how_many_are_better(merits: dict[str, float]) -
 
 
 def test_standings_are_by_held_out_accuracy(
-    models: tuple[LanguageModel, LanguageModel], data: Path
+    models: tuple[LanguageModel, LanguageModel], data: Path, scores: dict[str, ScoreResult]
 ) -> None:
     ranking = rank_models(data, models, config=CONFIG)
     rows = ranking.standings.set_index("model")
     for model in models:
-        accuracy = score(model, data, config=CONFIG).record["accuracy"]
+        accuracy = scores[model.id].record["accuracy"]
         row = rows.loc[model.id]
         assert row["accuracy"] == accuracy["frozen"]["accuracy"]
         assert row["layer"] == accuracy["best"]["layer"]

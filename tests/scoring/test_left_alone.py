@@ -13,12 +13,12 @@ from ntpscore.models import check_stream
 from tests.support.labelled_texts import make_rows, write_rows
 from tests.support.left_alone import describe, random_states, settings
 
-CONFIG = ScoreConfig(shuffles=2, batch_tokens=100, skip_sanity_check=True)
+CONFIG = ScoreConfig(shuffles=2, batch_tokens=200, skip_sanity_check=True)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_rows(tmp_path_factory.mktemp("data") / "data.jsonl", make_rows(120))
+    return write_rows(tmp_path_factory.mktemp("data") / "data.jsonl", make_rows(60))
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_the_allocator(tiny: LanguageModel, data: Path, monkeypatch: pytest.Monk
         raise AssertionError("a library call reaches for the C library")
 
     monkeypatch.setattr(ctypes, "CDLL", refuse)
-    assert score(tiny, data, config=CONFIG).record["data"]["n_texts"] == 120
+    assert score(tiny, data, config=CONFIG).record["data"]["n_texts"] == 60
 
 
 def test_a_stream_that_fails_leaves_no_hooks(tiny: LanguageModel, data: Path) -> None:

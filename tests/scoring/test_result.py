@@ -98,7 +98,7 @@ def test_p_of_labels_that_mean_nothing_is_uniform() -> None:
     generator = torch.Generator().manual_seed(1)
     hidden_states = torch.randn(2, 40, 4, 6, generator=generator)
     small = 0
-    runs, shuffles = 60, 9
+    runs, shuffles = 30, 9
     for seed in range(runs):
         labels = torch.randint(0, 2, (40,), generator=generator)
         moments = Moments(2, 6, 2, shuffles)
@@ -107,8 +107,8 @@ def test_p_of_labels_that_mean_nothing_is_uniform() -> None:
         best = find_best(score_moments(moments), "retained")
         assert best is not None
         small += best.p <= 0.2
-    # Binomial(60, 0.2): mean 12, standard deviation 3.1; four of them either way.
-    assert 0 < small <= 24
+    # Binomial(30, 0.2): none at all in one of 800, more than 14 in one of 5,000.
+    assert 0 < small <= 14
 
 
 def test_saved_result_loads_the_same(result: ScoreResult, tmp_path: Path) -> None:

@@ -1,7 +1,37 @@
-"""A ranking of one made-up model."""
+"""A ranking of one made-up model; rankings of real ones that score each model once."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ntpscore.models import LanguageModel
 from ntpscore.rank.result import KIND, SCHEMA_VERSION, RankResult
 from ntpscore.rank.values import RANKED_BY
+from ntpscore.scoring.config import ScoreConfig
+from ntpscore.scoring.result import ScoreResult
+from ntpscore.scoring.run import score_text
+from ntpscore.text import LabelledText
+
+
+def scoring_once() -> Callable[..., ScoreResult]:
+    """`score_text`, which gives what it found before where it is asked for the same again.
+
+    A run that writes into a folder is made each time.
+    """
+    found: dict[tuple[Any, ...], ScoreResult] = {}
+
+    def once(
+        model: LanguageModel, text: LabelledText, *, folder: Path | None, config: ScoreConfig,
+        **options: Any,
+    ) -> ScoreResult:  # fmt: skip
+        if folder is not None:
+            return score_text(model, text, folder=folder, config=config, **options)
+        key = (model.id, model.content_hash, text.source.content_hash, len(text), text.task, config)
+        if key not in found:
+            found[key] = score_text(model, text, config=config, **options)
+        return found[key]
+
+    return once
 
 
 def make_ranking() -> RankResult:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ntpscore.cli.study.summary import FILE
+from ntpscore.study.statistics import rules
 from tests.support.cli_run import run_cli
 from tests.support.paths import ROOT
 from tests.support.studies import patch_records
@@ -42,6 +43,7 @@ def test_a_page_leaves_out_what_was_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     patch_records(monkeypatch, "ntpscore.cli.study.summary")
+    monkeypatch.setattr(rules, "SCORES", ("algorithm1", "retained"))
     few = ("study", "tables", tmp_path, "--write", "--permutations", 20)
     assert run_cli(*few) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / FILE)

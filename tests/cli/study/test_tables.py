@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,8 @@ from ntpscore.study.statistics.rules import compare_rules
 from ntpscore.study.statistics.summary import COLUMNS, SummaryConfig, summary_table
 from ntpscore.study.statistics.sweep import OUTCOMES
 from tests.support.cli_run import run_cli
-from tests.support.paths import ROOT
 from tests.support.studies import made_up_records
 
-RESULTS = ROOT / "results" / "smollm2-500"
 DATA = [f"a data set with a long name {i}" for i in range(5)]
 QUICK = SummaryConfig(permutations=20, left_out_permutations=20, resamples=20)
 
@@ -97,9 +96,12 @@ def test_rules_are_not_cut(
 
 
 def test_the_command_prints_a_table_csv_and_json(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = compare_rules(made_up_records(4), permutations=24)
+    records = made_up_records(4)
+    monkeypatch.setattr("ntpscore.study.run.cells.load_records", lambda _: records)
+    monkeypatch.setattr(rules, "SCORES", ("algorithm1", "retained"))
+    found = compare_rules(records, permutations=24)
     asked = []
 
     def compare(_: object, *, outcomes: tuple[str, ...], **__: object) -> pd.DataFrame:
@@ -108,7 +110,7 @@ def test_the_command_prints_a_table_csv_and_json(
 
     monkeypatch.setattr(rules, "compare_rules", compare)
     monkeypatch.setenv("COLUMNS", "200")
-    few = ("study", "rules", RESULTS)
+    few = ("study", "rules", tmp_path)
     assert run_cli(*few) == 0
     printed = capsys.readouterr().out
     assert "depth 2/3, k90" in printed

@@ -20,7 +20,7 @@ from tests.reference import study as literal
 from tests.support.sweeps import random_sweep
 from tests.tolerances import SCORE, SIGMAS
 
-STUDIES = 300
+STUDIES = 200
 
 
 def lists(sweep: Sweep) -> tuple[list[list[list[float]]], list[list[float]], int]:
@@ -47,16 +47,16 @@ def test_max_statistic_equals_loops_over_all_orders(sign: int, ties: bool) -> No
 def test_selection_without_a_data_set_equals_loops(sign: int, ties: bool) -> None:
     rng = np.random.default_rng(6)
     for models in (1, 3):
-        sweep = random_sweep(rng, models=models, configurations=7, data_sets=6, sign=sign,
+        sweep = random_sweep(rng, models=models, configurations=7, data_sets=5, sign=sign,
                              signal=0.3, ties=ties)  # fmt: skip
-        found = leave_one_out_selection(sweep, permutations=720)
+        found = leave_one_out_selection(sweep, permutations=120)
         values, outcomes, _ = lists(sweep)
         r, chosen = literal.left_out_data(values, outcomes, sign)
         assert sign * found.r == pytest.approx(sign * r, abs=SCORE)
         assert found.configurations.tolist() == chosen
         under = [
             literal.left_out_data(values, [[row[i] for i in order] for row in outcomes], sign)[0]
-            for order in data_set_orders(6, 720, 0)[:: 1 if models == 1 else 720]
+            for order in data_set_orders(5, 120, 0)[:: 1 if models == 1 else 120]
         ]
         if models == 1:
             assert found.p == pytest.approx(np.mean([one >= r - 1e-9 for one in under]), abs=SCORE)
@@ -89,10 +89,10 @@ def test_selection_without_a_model_equals_loops(sign: int) -> None:
 def test_p_of_the_best_is_uniform_where_there_is_nothing() -> None:
     rng = np.random.default_rng(10)
     tests: list[tuple[Callable[[Sweep], float], dict[str, int]]] = [
-        (lambda s: max_statistic_test([s], permutations=199)[0].p_best, {"models": 1}),
-        (lambda s: max_statistic_test([s], permutations=199)[0].p_best, {"models": 3}),
-        (lambda s: leave_one_out_selection(s, permutations=199).p, {"models": 2}),
-        (lambda s: leave_one_model_out(s, permutations=199).p, {"models": 3}),
+        (lambda s: max_statistic_test([s], permutations=99)[0].p_best, {"models": 1}),
+        (lambda s: max_statistic_test([s], permutations=99)[0].p_best, {"models": 3}),
+        (lambda s: leave_one_out_selection(s, permutations=99).p, {"models": 2}),
+        (lambda s: leave_one_model_out(s, permutations=99).p, {"models": 3}),
     ]
     for p_value, shape in tests:
         p = np.array([p_value(random_sweep(rng, alike=0.7, **shape)) for _ in range(STUDIES)])
@@ -107,7 +107,7 @@ def test_family_p_holds_its_level_over_all_models() -> None:
     for _ in range(STUDIES):
         together = random_sweep(rng, models=3, alike=0.7)
         alone = [one_model(together, m) for m in range(3)]
-        found = max_statistic_test(alone, permutations=199)
+        found = max_statistic_test(alone, permutations=99)
         assert all(test.p_family >= test.p_best for test in found)
         least.append(min(test.p_family for test in found))
     assert abs(np.mean(np.array(least) <= 0.05) - 0.05) <= SIGMAS * math.sqrt(0.05 * 0.95 / STUDIES)

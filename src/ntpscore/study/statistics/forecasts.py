@@ -191,13 +191,14 @@ def _weights(points: pd.DataFrame) -> Values:
 def _held(rule: str, part: pd.DataFrame, fitted: pd.DataFrame) -> float:
     """The share of points within the intervals that the fitted points of other data sets give."""
     held = []
-    for _, row in part.iterrows():
+    for data, rows in part.groupby("data"):
         try:
-            evidence = make_evidence(fitted[fitted["data"] != row["data"]], "", rule=rule)
+            evidence = make_evidence(fitted[fitted["data"] != data], "", rule=rule)
         except DataError:
             return float("nan")
-        _, low, high = evidence.forecast(row[rule])
-        held.append(low <= row["lora_accuracy"] <= high)
+        for estimate, reached in zip(rows[rule], rows["lora_accuracy"], strict=True):
+            _, low, high = evidence.forecast(estimate)
+            held.append(low <= reached <= high)
     return float(np.mean(held))
 
 

@@ -194,3 +194,9 @@ def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
             write_text(path, "")
     write_text(tmp_path / ("a" * 250), "")
     assert {one.name for one in tmp_path.iterdir()} == {"loop", "dangling", "a" * 250}
+
+
+def test_a_standard_output_that_is_closed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(OutputError, match="standard output is closed"), open_to_write(None):
+        pass

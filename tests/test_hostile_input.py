@@ -23,6 +23,7 @@ from rich.table import Table
 
 from ntpscore import ScoreConfig, load_model, load_text, score
 from ntpscore.adapt import load_adapt_result
+from ntpscore.cli.main import escape_what_cant_be_encoded
 from ntpscore.errors import DataError, ModelError, NtpscoreError, StudyError
 from ntpscore.files import quote_formula, to_csv, unquote_formula
 from ntpscore.plain_text import plain, plain_record
@@ -289,6 +290,18 @@ def test_nothing_writes_csv_for_people_but_through_the_one_helper() -> None:
     source = Path(__file__).parents[1] / "src"
     writers = [path for path in source.rglob("*.py") if ".to_csv(" in path.read_text("utf-8")]
     assert [path.name for path in writers] == ["files.py"]
+
+
+def test_signs_that_an_encoding_lacks_are_shown_as_escapes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(content, encoding="ascii"))
+    monkeypatch.setattr(sys, "stderr", None)
+    escape_what_cant_be_encoded()
+    sys.stdout.write("÷ –")
+    sys.stdout.flush()
+    assert content.getvalue() == b"\\xf7 \\u2013"
 
 
 def test_a_record_that_is_nested_without_end_is_refused(

@@ -299,6 +299,8 @@ def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", note: dict[str, s
 def open_to_write(path: Path | None) -> Iterator[TextIO]:
     """A UTF-8 file, see `replacing`; None means standard output, which can't be taken back."""
     if path is None:
+        if sys.stdout is None:
+            raise OutputError("standard output is closed: name a file to write with --out")
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
         yield sys.stdout
         sys.stdout.flush()

@@ -1,6 +1,7 @@
 """The `ntpscore` command."""
 
 import errno
+import io
 import logging
 import os
 import sys
@@ -83,11 +84,19 @@ def _as_one(arguments: list[str]) -> AbstractContextManager[None]:
     )
 
 
+def escape_what_cant_be_encoded() -> None:
+    """Show a sign that the encoding of a terminal or file lacks as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it is closed
+            stream.reconfigure(errors="backslashreplace")
+
+
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line, or these arguments; bad input ends with one message and exit code 2."""
     if arguments is None:
         keep_freed_memory()
         watch_interrupts()
+        escape_what_cant_be_encoded()
         for noisy in ("torchao", "torch.utils._pytree"):  # transformers imports whatever is there
             logging.getLogger(noisy).setLevel(logging.ERROR)
         arguments = sys.argv[1:]

@@ -239,7 +239,7 @@ class Training:
             "method": self._method,
             "model": self._language_model.identity,
             "data": [self._text.task, *self._text.classes, hashlib.sha256(labels).hexdigest()],
-            "tokens": hashlib.sha256(json.dumps(self._ids).encode()).hexdigest(),
+            "tokens": hashlib.sha256(json.dumps(list(self._ids)).encode()).hexdigest(),
             "config": config,
         }
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -6,6 +6,7 @@ With the lock, minutes pass in which neither Ctrl-C nor another thread is heard.
 import ctypes
 import math
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -42,30 +43,24 @@ def eigh(
     n, dtype = len(a), a.dtype
     a = a.T.contiguous().T if overwrite else _fortran(a)
     values, failed = a.new_empty(n), ctypes.c_int(0)
+    given: tuple[Any, ...]
     size, triangle = ctypes.c_int(n), b"U" if upper else b"L"
     if b is None:
         routine, vectors = _routine("cython_lapack", "syevr", dtype), torch.empty_like(a)
         none, first = a.new_zeros(1), ctypes.c_int(1)
         found, support = ctypes.c_int(0), torch.empty(2 * n, dtype=torch.int32)
-
-        def call(*work: Any) -> None:
-            routine(b"V", b"A", triangle, size, a, size, none, none, first, size, none, found,
-                    values, vectors, size, support, *work, failed)  # fmt: skip
-
+        given = (b"V", b"A", triangle, size, a, size, none, none, first, size, none, found, values,
+                 vectors, size, support)  # fmt: skip
         asked, asked_whole = a.new_empty(1), torch.empty(1, dtype=torch.int32)
-        call(asked, ctypes.c_int(-1), asked_whole, ctypes.c_int(-1))
+        routine(*given, asked, ctypes.c_int(-1), asked_whole, ctypes.c_int(-1), failed)
         # In float32 a large answer is rounded, down too.
         lengths = math.ceil(asked.item() * (1 + 1e-6)), int(asked_whole)
     else:
         routine, vectors, factor = _routine("cython_lapack", "sygvd", dtype), a, _fortran(b)
-
-        def call(*work: Any) -> None:
-            routine(ctypes.c_int(1), b"V", triangle, size, a, size, factor, size, values, *work,
-                    failed)  # fmt: skip
-
+        given = (ctypes.c_int(1), b"V", triangle, size, a, size, factor, size, values)
         lengths = 1 + 6 * n + 2 * n * n, 3 + 5 * n
     work, whole = a.new_empty(lengths[0]), torch.empty(lengths[1], dtype=torch.int32)
-    call(work, ctypes.c_int(len(work)), whole, ctypes.c_int(len(whole)))
+    routine(*given, work, ctypes.c_int(len(work)), whole, ctypes.c_int(len(whole)), failed)
     if failed.value:
         raise MomentsError(f"LAPACK gives up on {n} by {n}: {failed.value}")
     return values, vectors
@@ -95,6 +90,7 @@ def _fortran(a: Tensor) -> Tensor:
     return a.T.clone(memory_format=torch.contiguous_format).T
 
 
+@cache
 def _routine(module: str, name: str, dtype: torch.dtype) -> Callable[..., None]:
     """A routine of SciPy's libraries; ctypes releases the lock while it runs."""
     library = import_module(f"scipy.linalg.{module}")  # slow to import
@@ -104,10 +100,13 @@ def _routine(module: str, name: str, dtype: torch.dtype) -> Callable[..., None]:
     signature = of.PyCapsule_GetName(ctypes.py_object(capsule))
     address = of.PyCapsule_GetPointer(ctypes.py_object(capsule), ctypes.c_char_p(signature))
     call = ctypes.CFUNCTYPE(None)(address)
-
-    def by_reference(one: Any) -> Any:
-        if isinstance(one, Tensor):
-            return ctypes.c_void_p(one.data_ptr())
-        return one if isinstance(one, bytes) else ctypes.byref(one)
-
-    return lambda *arguments: call(*map(by_reference, arguments))
+    return lambda *arguments: call(
+        *(
+            ctypes.c_void_p(one.data_ptr())
+            if isinstance(one, Tensor)
+            else one
+            if isinstance(one, bytes)
+            else ctypes.byref(one)
+            for one in arguments
+        )
+    )

@@ -9,6 +9,7 @@ from ntpscore.errors import StudyError
 from ntpscore.models.options import ModelOptions
 from ntpscore.scoring.config import ScoreConfig
 from ntpscore.study.run.plan import Cell, load_plan
+from ntpscore.study.run.runner import Folders, study_status
 from ntpscore.text.options import SplitOptions
 from tests.support.paths import ROOT
 
@@ -156,5 +157,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.toml")), ids=lambda path: path.stem)
-def test_the_studies_of_the_repository_make_sense(path: Path) -> None:
-    assert load_plan(path).cells
+def test_the_studies_of_the_repository_make_sense(path: Path, tmp_path: Path) -> None:
+    plan = load_plan(path)
+    assert plan.cells
+    # Cells that were made with other options than the file says are refused here.
+    status = study_status(plan, Folders(ROOT / "results" / path.stem, tmp_path))
+    assert status.count("failed") == 0
+    assert status.count("done") in {0, len(plan.cells)}

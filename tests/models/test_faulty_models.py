@@ -657,11 +657,9 @@ def _write_own_code(folder: Path, code: str) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("code_cache")
 @pytest.mark.parametrize("fault", [None, *_FAULTS])
-def test_a_fault_in_a_models_own_code_is_the_models(
-    tiny_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str | None
-) -> None:
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "m"))
+def test_a_fault_in_a_models_own_code_is_the_models(tiny_copy: Path, fault: str | None) -> None:
     if fault is None:
         _write_own_code(tiny_copy, _CODE)
         _states(load_model(tiny_copy, trust_remote_code=True))

@@ -89,10 +89,16 @@ def side_by_side(fit: Callable[[Item], Found], items: Iterable[Item]) -> Iterato
     Eigensolvers gain little from several threads: each item has one. No more is kept than is at
     work, for what is predicted of many texts and classes takes memory.
     """
+    from threadpoolctl import threadpool_limits  # looks through all libraries
+
     threads = torch.get_num_threads()
     running: deque[Future[Found]] = deque()
     try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with (
+            # SciPy's own library of products doesn't listen to torch.
+            threadpool_limits(1, user_api="blas"),
+            ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        ):
             for item in items:
                 if len(running) == threads:
                     yield running.popleft().result()

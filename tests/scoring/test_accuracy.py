@@ -166,20 +166,3 @@ def test_few_texts_of_many_features_are_judged_too() -> None:
     X[:, 1:30] += torch.from_numpy(labels)[:, None]
     found = judge_readouts({Place(0, "mean"): X}.__getitem__, [Place(0, "mean")], folded)
     assert found["frozen"]["accuracy"] > 0.8
-
-
-def test_what_is_fitted_side_by_side_comes_in_order_and_leaves_torch_as_it_was() -> None:
-    threads = torch.get_num_threads()
-    begun: list[int] = []
-
-    def fit(item: int) -> int:
-        begun.append(item)
-        assert torch.get_num_threads() == 1
-        return item**2
-
-    for i, found in enumerate(module.side_by_side(fit, range(9))):
-        assert found == i**2
-        assert len(begun) <= i + 1 + threads
-    with pytest.raises(ZeroDivisionError):
-        list(module.side_by_side(lambda item: 1 // item, [2, 1, 0, 3]))
-    assert torch.get_num_threads() == threads

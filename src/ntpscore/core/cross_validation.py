@@ -523,8 +523,7 @@ def _without_fold(
     m, r = scores.shape
     P = torch.cat([scores, scores.new_ones(m, 1)], 1)
     D = torch.nn.functional.pad(weights, (0, 1), value=1 / n)
-    is_small = m <= r // 2
-    gram = None if is_small else _gram(P)
+    gram = _gram(P) if m > r // 2 else None
     held_out = torch.empty_like(residuals)
     for i, root in enumerate(D.sqrt()):
         if gram is None:

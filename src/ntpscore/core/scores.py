@@ -5,7 +5,6 @@ basis) every projection norm that a score needs is a sum over a leading block of
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.core.probe import LeastSquares
 from ntpscore.core.published import score_published
 from ntpscore.core.score_names import SCORES, ScoreName
+from ntpscore.core.side_by_side import side_by_side
 from ntpscore.core.subspaces import Subspaces, solve_subspaces
 from ntpscore.core.theory import Losses, solve_losses
 from ntpscore.errors import MomentsError
@@ -303,20 +303,14 @@ def map_layers(
 ) -> list[Solved]:
     """What a function makes of each layer in `moments`, by hidden-state index, on the device.
 
-    Layers are independent: on a processor several are solved at once, one thread each, since the
-    eigensolvers gain little from more.
+    Layers are independent: on a processor as many are solved at once as fit into memory.
     """
-    threads = torch.get_num_threads()
     fitting = _SOLVE_BYTES // solve_bytes(moments.width, moments.n_outputs, moments.n_shuffles)
     layers = moments.layers if layers is None else layers
-    workers = min(threads, len(layers), fitting)
+    workers = min(torch.get_num_threads(), len(layers), fitting)
     if workers < 2 or (device or moments.device).type != "cpu":
         return [solve(layer) for layer in layers]
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(solve, layers))
-    finally:
-        torch.set_num_threads(threads)
+    return list(side_by_side(solve, layers, workers))
 
 
 def solve_bytes(width: int, n_outputs: int, n_shuffles: int) -> int:

@@ -1,10 +1,8 @@
 """How well a frozen model would do: held-out accuracy of a ridge readout of every layer."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +17,7 @@ from ntpscore.core.cross_validation import (
     mean_shifts,
     stratified_folds,
 )
+from ntpscore.core.side_by_side import side_by_side
 from ntpscore.errors import MomentsError
 from ntpscore.reading.features import Place
 from ntpscore.scoring.measures import (
@@ -40,10 +39,6 @@ WORDS_TEXTS = 3000
 _ROWS = 256
 # Of a readout that is cheaper.
 _ONE_ERROR = 1.0
-
-
-Item = TypeVar("Item")
-Found = TypeVar("Found")
 
 
 class Folded:
@@ -81,32 +76,6 @@ class Folded:
         """So many of the texts, of each class in proportion."""
         classes = None if self.classes is None else self.classes.numpy()
         return draw_sample(self.groups, size, seed, classes)
-
-
-def side_by_side(fit: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
-    """What a fit makes of each item, in their order, as many at once as there are threads.
-
-    Eigensolvers gain little from several threads: each item has one. No more is kept than is at
-    work, for what is predicted of many texts and classes takes memory.
-    """
-    from threadpoolctl import threadpool_limits  # looks through all libraries
-
-    threads = torch.get_num_threads()
-    running: deque[Future[Found]] = deque()
-    try:
-        with (
-            # SciPy's own library of products doesn't listen to torch.
-            threadpool_limits(1, user_api="blas"),
-            ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
-        ):
-            for item in items:
-                if len(running) == threads:
-                    yield running.popleft().result()
-                running.append(pool.submit(fit, item))
-            while running:
-                yield running.popleft().result()
-    finally:
-        torch.set_num_threads(threads)
 
 
 def judge_readouts(

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ntpscore.core.cross_validation import held_out_ridge, stratified_folds
+from ntpscore.core.side_by_side import side_by_side
 from ntpscore.errors import DataError, MomentsError
-from ntpscore.scoring.accuracy import Folded, side_by_side
+from ntpscore.scoring.accuracy import Folded
 from ntpscore.scoring.measures import COVERAGE, Array, to_array
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)

@@ -70,7 +70,7 @@ class Measures:
         """
         m = int(groups.max()) + 1
         rng = np.random.default_rng(seed)
-        # Of m groups, m at most: beyond 255 there are none in a resample of any number.
+        # Each group is drawn once on average, and never 256 times.
         weights = np.empty((BOOTSTRAP, len(groups)), np.uint8)
         for row in weights:
             row[:] = rng.multinomial(m, np.full(m, 1 / m))[groups]

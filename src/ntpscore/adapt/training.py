@@ -35,6 +35,7 @@ from ntpscore.errors import OutputError, TrainingError
 from ntpscore.files import write_tensors
 from ntpscore.models import LanguageModel
 from ntpscore.progress import Progress
+from ntpscore.reading.features import hash_tokens
 from ntpscore.reading.tokens import TokenizedText, pad_batch, plan_batches
 from ntpscore.result_folder import UNFINISHED, holds_folder
 from ntpscore.text import LabelledText
@@ -127,7 +128,7 @@ class Training:
         self._classifier = classifier
         self._language_model = language_model
         self._text = text
-        self._ids = tokens.ids
+        self._tokens, self._ids = tokens, tokens.ids
         self._config = config
         self._method = method
         self._path = None if folder is None else folder / UNFINISHED / CHECKPOINT
@@ -239,7 +240,7 @@ class Training:
             "method": self._method,
             "model": self._language_model.identity,
             "data": [self._text.task, *self._text.classes, hashlib.sha256(labels).hexdigest()],
-            "tokens": hashlib.sha256(json.dumps(list(self._ids)).encode()).hexdigest(),
+            "tokens": hash_tokens(self._tokens),
             "config": config,
         }
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

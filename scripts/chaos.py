@@ -297,9 +297,9 @@ class Chaos:
 
     def kills(self, case: Case, every: int) -> str:
         """A kill at each file operation, or at every so many of them; a row of the table."""
-        total, expected, files = self.undisturbed(case)
+        total = self.undisturbed(case)[0]
         points = range(1, total + 1, every)
-        sound = again = clean = 0
+        held = np.zeros(3, int)
         for number, at in enumerate(points):
             has_earlier = number % 2 == 1
             with scratch() as folder:
@@ -314,23 +314,15 @@ class Chaos:
                 what = f"{case.name}, killed at {at} of {total}"
                 # One that goes on from something has fewer operations, and may have ended.
                 self.check(code in (-signal.SIGKILL, 0), f"{what}: ended with {code}")
-                sound += self.check(
-                    case.loads(folder) or not has_earlier, f"{what}: the earlier result is gone"
-                )
-                code = wait(case.start(folder, self.told))
-                again += self.check(
-                    code == 0 and same(numbers(folder), expected), f"{what}: other numbers, {code}"
-                )
-                left = names(folder) ^ files
-                clean += self.check(not left, f"{what}: {sorted(left)} more or fewer")
+                held += self._goes_on(case, folder, what, has_earlier=has_earlier)
         n = len(points)
-        return f"| {case.name} | {total} | {n} | {sound} | {again} | {clean} |"
+        return f"| {case.name} | {total} | {n} | {held[0]} | {held[1]} | {held[2]} |"
 
     def signals(self, case: Case, rng: np.random.Generator, rounds: int) -> str:
         """A signal at a random moment, each so many times, then the same command; a row."""
-        _, expected, files = self.undisturbed(case)
+        self.undisturbed(case)
         seconds = self.seconds[case.name]
-        sound = again = clean = reached = 0
+        reached, held = 0, np.zeros(3, int)
         for number in range(rounds * len(SIGNALS)):
             sent, has_earlier = SIGNALS[number % len(SIGNALS)], number // len(SIGNALS) % 2 == 1
             with scratch() as folder:
@@ -345,17 +337,24 @@ class Chaos:
                 what = f"{case.name}, {sent.name} after {delay:.2f} s"
                 reached += code != 0
                 self.check(code in (-sent, 0, INTERRUPTED), f"{what}: ended with {code}")
-                sound += self.check(
-                    case.loads(folder) or not has_earlier, f"{what}: the earlier result is gone"
-                )
-                code = wait(case.start(folder, self.told))
-                again += self.check(
-                    code == 0 and same(numbers(folder), expected), f"{what}: other numbers, {code}"
-                )
-                left = names(folder) ^ files
-                clean += self.check(not left, f"{what}: {sorted(left)} more or fewer")
+                held += self._goes_on(case, folder, what, has_earlier=has_earlier)
         n = rounds * len(SIGNALS)
-        return f"| {case.name} | {n} | {reached} | {sound} | {again} | {clean} |"
+        return f"| {case.name} | {n} | {reached} | {held[0]} | {held[1]} | {held[2]} |"
+
+    def _goes_on(
+        self, case: Case, folder: Path, what: str, *, has_earlier: bool
+    ) -> tuple[int, int, int]:
+        """Whether an earlier result stands, the command gives the same again, and nothing more."""
+        _, expected, files = self.undisturbed(case)
+        sound = self.check(
+            case.loads(folder) or not has_earlier, f"{what}: the earlier result is gone"
+        )
+        code = wait(case.start(folder, self.told))
+        again = self.check(
+            code == 0 and same(numbers(folder), expected), f"{what}: other numbers, {code}"
+        )
+        left = names(folder) ^ files
+        return sound, again, self.check(not left, f"{what}: {sorted(left)} more or fewer")
 
     def full_disk(self, case: Case) -> str:
         """Runs that may not write files beyond a size, where an earlier result is; a row."""

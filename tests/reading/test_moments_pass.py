@@ -24,6 +24,7 @@ from ntpscore.reading.memory import How
 from ntpscore.reading.moments_pass import CHECKPOINT, MomentsPass
 from ntpscore.reading.tokens import tokenize
 from ntpscore.scoring.run import STAGES
+from tests.support.interrupts import interrupt_pass
 from tests.support.labelled_texts import make_rows, write_rows
 from tests.support.memory import plan_of
 
@@ -106,20 +107,6 @@ def assert_same(found: Found, expected: Found) -> None:
         assert estimates["r2"].value == pytest.approx(known["r2"].value, abs=1e-9)
 
 
-def interrupt(monkeypatch: pytest.MonkeyPatch, at: int) -> list[int]:
-    """Interrupt the pass over that batch; returns how many were begun."""
-    calls, real = [0], reader.stream_hidden_states
-
-    def interrupted(*args: object) -> None:
-        calls[0] += 1
-        if calls[0] == at:
-            raise KeyboardInterrupt
-        real(*args)
-
-    monkeypatch.setattr(reader, "stream_hidden_states", interrupted)
-    return calls
-
-
 @pytest.mark.parametrize(
     ("how", "until"), [*((how, None) for how in WAYS[1:]), (WAYS[4], 0.5), (WAYS[5], 0.5)]
 )
@@ -146,7 +133,7 @@ def test_an_interrupted_run_goes_on_in_whichever_pass_it_was(
 ) -> None:
     expected = read(passing(How(TOKENS), until=until))
     with pytest.MonkeyPatch.context() as patch:
-        calls = interrupt(patch, at=-1)
+        calls = interrupt_pass(patch, at=-1)
         read(passing(how, until=until))
     n = calls[0]
     per_pass = n // how.groups
@@ -154,7 +141,7 @@ def test_an_interrupted_run_goes_on_in_whichever_pass_it_was(
         folder = tmp_path / str(at)
         folder.mkdir()
         with pytest.MonkeyPatch.context() as patch:
-            calls = interrupt(patch, at)
+            calls = interrupt_pass(patch, at)
             with pytest.raises(KeyboardInterrupt):
                 read(passing(how, folder, until))
             calls[0] = 10 * n
@@ -172,7 +159,7 @@ def test_what_was_begun_in_a_way_that_no_longer_fits_begins_anew(
     passing: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        interrupt(patch, 4)
+        interrupt_pass(patch, 4)
         with pytest.raises(KeyboardInterrupt):
             read(passing(How(TOKENS), tmp_path))
     again = passing(WAYS[3], tmp_path)
@@ -190,9 +177,9 @@ def test_without_the_sums_of_earlier_passes_a_run_begins_anew(
 ) -> None:
     expected = read(passing(How(TOKENS)))
     with pytest.MonkeyPatch.context() as patch:
-        calls = interrupt(patch, at=-1)
+        calls = interrupt_pass(patch, at=-1)
         read(passing(WAYS[3]))
-        calls = interrupt(patch, at=calls[0] - 1)
+        calls = interrupt_pass(patch, at=calls[0] - 1)
         with pytest.raises(KeyboardInterrupt):
             read(passing(WAYS[3], tmp_path))
     (tmp_path / sums_on_disk.NAME).unlink()

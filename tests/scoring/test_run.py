@@ -36,6 +36,7 @@ from ntpscore.reading.moments_pass import MomentsPass
 from ntpscore.reading.tokens import plan_batches, tokenize
 from ntpscore.result_folder import UNFINISHED
 from ntpscore.scoring import run
+from tests.support.interrupts import interrupt_pass
 from tests.support.labelled_texts import make_rows, write_rows
 from tests.support.memory import plan_of
 
@@ -84,21 +85,6 @@ def stopped(tiny: LanguageModel, many: Path) -> ScoreResult:
 @pytest.fixture(scope="module")
 def whole_many(tiny: LanguageModel, many: Path) -> ScoreResult:
     return score(tiny, many, config=WITH_FEATURES)
-
-
-def interrupt_pass(monkeypatch: pytest.MonkeyPatch, at: int) -> list[int]:
-    """Interrupt the forward pass of that batch; returns how many passes began, to be set too."""
-    calls = [0]
-    real = reader.stream_hidden_states
-
-    def interrupted(*args: object) -> None:
-        calls[0] += 1
-        if calls[0] == at:
-            raise KeyboardInterrupt
-        real(*args)
-
-    monkeypatch.setattr(reader, "stream_hidden_states", interrupted)
-    return calls
 
 
 def steady(result: ScoreResult) -> pd.DataFrame:

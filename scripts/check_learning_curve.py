@@ -38,7 +38,8 @@ def is_right(X: Tensor, folded: Folded, X_test: Tensor, labels: np.ndarray) -> n
     Y = torch.from_numpy(folded.targets)
     W, mean, scale = solve_ridge(X, Y, held_out_ridge(X, Y, folded.folds).penalty)
     scores = (X_test.double() - mean) / scale @ W + Y.mean(0)
-    return (scores.argmax(1).numpy() == labels).astype(float)
+    right: np.ndarray = scores.argmax(1).numpy() == labels
+    return right.astype(float)
 
 
 def check(model: LanguageModel, file: str) -> str:

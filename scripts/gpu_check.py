@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,7 @@ def describe_machine() -> dict[str, Any]:
     import torch
     import transformers
 
-    found = {
+    found: dict[str, Any] = {
         "device": "processor",
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -224,7 +225,7 @@ def rates_part(step: Step) -> None:
     device = device_name()
     small = device == "cpu"
     for d, n in ((128, 256),) if small else ((896, 8192), (4096, 8192), (4096, 32768)):
-        step(f"{d}x{n}", lambda d=d, n=n: _rates(d, n, device))
+        step(f"{d}x{n}", partial(_rates, d, n, device))
     if small:
         return
 
@@ -257,7 +258,7 @@ def sums_part(step: Step) -> None:
     step("machine", describe_machine)
     if device_name() == "cuda":
         for d in (896, 4096):
-            step(f"d = {d}, 16384 tokens", lambda d=d: _sum_steps(d, 16384))
+            step(f"d = {d}, 16384 tokens", partial(_sum_steps, d, 16384))
 
 
 def emulated_float64(d: int, n: int) -> dict[str, float]:
@@ -285,7 +286,7 @@ def _rates(d: int, n: int, device: str) -> dict[str, Any]:
     runs: dict[str, Callable[[], object]] = {}
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
         rows = base.to(dtype)
-        runs[str(dtype).removeprefix("torch.")] = lambda rows=rows: rows.T @ rows
+        runs[str(dtype).removeprefix("torch.")] = partial(torch.mm, rows.T, rows)
     times = interleaved(runs, 3)
     if device == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
@@ -433,7 +434,7 @@ def model_part(name: str, step: Step) -> None:
     if model is None:
         return
     for tokens in (256,) if small else (16384, 2048):
-        step(f"pass of {tokens} tokens", lambda tokens=tokens: _compare_passes(model, tokens))
+        step(f"pass of {tokens} tokens", partial(_compare_passes, model, tokens))
     step("errors", lambda: _errors(model, small=small))
 
 
@@ -521,7 +522,8 @@ def _compare_passes(model: Any, tokens: int) -> dict[str, Any]:
 
         return run
 
-    runs = {"bare": bare, **{one: with_sums(one) for one in _precisions()}}
+    runs: dict[str, Callable[[], object]] = {"bare": bare}
+    runs |= {one: with_sums(one) for one in _precisions()}
     peaks = {}
     for name, run in runs.items():
         run()
@@ -589,9 +591,9 @@ def solve_part(step: Step) -> None:
     # The slowest last, for which time may not suffice.
     for device in devices:
         for d in moments:
-            step(f"parts, d = {d}, {device}", lambda d=d, device=device: _lapack(d, device))
+            step(f"parts, d = {d}, {device}", partial(_lapack, d, device))
         for d, one in moments.items():
-            step(f"layer, d = {d}, {device}", lambda m=one, x=device: _solve_seconds(m, x))
+            step(f"layer, d = {d}, {device}", partial(_solve_seconds, one, device))
 
 
 def decaying_moments(width: int) -> Any:

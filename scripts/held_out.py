@@ -9,7 +9,9 @@ the best layer.
 import fnmatch
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,21 +30,32 @@ from ntpscore.study.run.plan import Cell, load_plan
 from ntpscore.text import LabelledText
 
 
+def pool(
+    pooled: torch.Tensor, rows: torch.Tensor, mask: torch.Tensor, layer: int, states: torch.Tensor
+) -> None:
+    """Put mean and last tokens of a layer and batch into their rows."""
+    hidden, lengths = states.float(), mask.sum(1)
+    pooled[0, layer, rows] = (hidden * mask[..., None]).sum(1) / lengths[:, None]
+    pooled[1, layer, rows] = hidden[torch.arange(len(rows)), lengths - 1]
+
+
 def collect(model: LanguageModel, text: LabelledText, max_length: int | None) -> torch.Tensor:
     """(2, L + 1, n, d) mean and last tokens of every layer."""
     tokens = tokenize(text.texts, model, max_length)
     pooled = torch.empty(2, model.n_layers + 1, len(text), model.width)
     for rows in plan_batches([len(ids) for ids in tokens.ids], 4096):
         ids, mask = pad_batch(tokens.ids, rows, model.device)
-        lengths = mask.sum(1)
-
-        def keep(layer: int, states: torch.Tensor, rows=rows, mask=mask, lengths=lengths) -> None:
-            hidden = states.float()
-            pooled[0, layer, rows] = (hidden * mask[..., None]).sum(1) / lengths[:, None]
-            pooled[1, layer, rows] = hidden[torch.arange(len(rows)), lengths - 1]
-
+        keep = partial(pool, pooled, torch.tensor(rows), mask)
         stream_hidden_states(model, ids, mask, keep, range(model.n_layers + 1))
     return pooled
+
+
+def kernel_of_words(text: LabelledText) -> torch.Tensor:
+    """Inner products of TF-IDF, of texts that have words."""
+    kernel = words_kernel(text.texts)
+    if kernel is None:
+        sys.exit(f"held_out: no text has a word")
+    return kernel
 
 
 def scaled_kernel(features: torch.Tensor) -> torch.Tensor:
@@ -73,7 +86,7 @@ def judge(cell: Cell, text: LabelledText) -> dict[str, object]:
     model = load_model(cell.model, cell.model_options())
     pooled = collect(model, text, cell.options.get("max_length"))
     Y, folds, _ = deal_out(text, cell.seed)
-    readouts = []
+    readouts: list[dict[str, Any]] = []
     for which, pooling in enumerate(("mean", "last")):
         for layer in range(model.n_layers + 1):
             features = pooled[which, layer]
@@ -82,7 +95,7 @@ def judge(cell: Cell, text: LabelledText) -> dict[str, object]:
             held_out = held_out_ridge(features, Y, folds)
             readouts.append({"layer": layer, "pooling": pooling, **rate(held_out, Y, folds)})
     best = max((row for row in readouts if row["pooling"] == "mean"), key=lambda row: row["r2"])
-    words = words_kernel(text.texts)
+    words = kernel_of_words(text)
     centred = words - words.mean(1, keepdim=True) - words.mean(0) + words.mean()
     kernels = [scaled_kernel(pooled[which, best["layer"]]) for which in (0, 1)]
     total = kernels[0] + kernels[1] + centred / centred.diagonal().mean()
@@ -117,7 +130,7 @@ def record_of(results: Path, cell: Cell) -> dict[str, object]:
             "n_groups": n_groups,
             "folds": int(folds.max()) + 1,
             "majority": {"accuracy": float(Y.mean(0).max())},
-            "words": rate(held_out_kernel_ridge(words_kernel(text.texts), Y, folds), Y, folds),
+            "words": rate(held_out_kernel_ridge(kernel_of_words(text), Y, folds), Y, folds),
             **judge(cell, text),
         },
         "seconds": {"total": time.perf_counter() - start},

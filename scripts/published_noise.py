@@ -34,17 +34,17 @@ def rows(results: str) -> Iterator[tuple[object, ...]]:
         }
     )
     outcomes = tables.outcomes
-    accuracy = outcomes[outcomes["outcome"] == "logistic_accuracy"]
-    accuracy = accuracy.set_index(["model", "data"])["value"].astype(float)
+    logistic = outcomes[outcomes["outcome"] == "logistic_accuracy"]
+    accuracy = logistic.set_index(["model", "data"])["value"].astype(float)
     at_half = tables.scores[np.isclose(tables.scores["k_fraction"].astype(float), K_FRACTION)]
     for model, of_model in at_half.groupby("model"):
         found = []
         for layer, part in of_model.groupby("layer"):
             values = part.pivot_table(index=["model", "data"], columns="score", values="value")
             float32, exact = (
-                values[name].to_numpy(float) for name in ("published", "smallest_first")
+                np.asarray(values[name], np.float64) for name in ("published", "smallest_first")
             )
-            others = (lengths[values.index].to_numpy(), accuracy[values.index].to_numpy())
+            others = [np.asarray(of[values.index], np.float64) for of in (lengths, accuracy)]
             of_others = [spearman(score, other) for other in others for score in (float32, exact)]
             found.append((layer, len(values), np.abs(float32 - exact).mean(),
                           spearman(float32, exact), *of_others))  # fmt: skip

@@ -9,7 +9,8 @@ names what is public has a page of its docstrings.
 import json
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from posixpath import dirname, normpath, relpath
@@ -43,7 +44,7 @@ def _site(source: str) -> str:
     return "index.md" if source == "README.md" else source.removeprefix("docs/")
 
 
-def _outside_code(markdown: str, change: Any) -> str:
+def _outside_code(markdown: str, change: Callable[[re.Match[str]], str]) -> str:
     """Links changed, but for what looks like one in code."""
     parts, end = [], 0
     for block in _CODE.finditer(markdown):
@@ -158,13 +159,18 @@ def _notebook_page(path: Path) -> str:
     return "\n\n".join([*parts, f"This page is the notebook `{source}`.", ""])
 
 
+def _note_target(found: list[str], link: re.Match[str]) -> str:
+    found.append(link["target"])
+    return link.group()
+
+
 def _linked(pages: dict[str, str | bytes]) -> Iterator[str]:
     """Files of the repository outside docs that pages link to."""
     for site, text in pages.items():
         if isinstance(text, bytes):
             continue
         found: list[str] = []
-        _outside_code(text, lambda link: found.append(link["target"]) or link.group())  # noqa: B023
+        _outside_code(text, partial(_note_target, found))
         for target in found:
             source = normpath(f"{dirname(_source(site))}/{target}".lstrip("/"))
             if not source.startswith(("docs/", "..")) and (ROOT / source).is_file():

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ from ntpscore.allocator import keep_freed_memory
 from ntpscore.core.grid import grid_of_k
 from ntpscore.core.moments import LayerMoments
 from ntpscore.core.scores import map_layers, score_layer, score_moments
-from ntpscore.reading.tokens import plan_batches
+from ntpscore.reading.tokens import plan_batches, tokens_per_batch
 from ntpscore.scoring.run import STAGES, score_text
 
 HERE = Path(__file__).parent
@@ -305,7 +306,7 @@ def matrix_rates() -> dict[str, float]:
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
         A = torch.randn(2048, 2048).to(dtype)
         torch.mm(A, A)
-        took = statistics.median(seconds_of(lambda A=A: torch.mm(A, A)) for _ in range(5))
+        took = statistics.median(seconds_of(partial(torch.mm, A, A)) for _ in range(5))
         rates[str(dtype).removeprefix("torch.")] = 2 * 2048**3 / took / 1e9
     return rates
 
@@ -315,7 +316,7 @@ def work_table(
 ) -> list[str]:
     """Arithmetic by stage, and the share of the machine's product rate that was reached."""
     tokens, layers, d = moments.n_tokens, len(moments.layers), moments.width
-    blocks = sum(p.numel() for p in model.model.base_model.layers.parameters())
+    blocks = sum(p.numel() for p in model.model.base_model.get_submodule("layers").parameters())
     work = {
         "forward": (2.0 * blocks * tokens, str(model.dtype).removeprefix("torch.")),
         # A product of C1 whole and of C0 by its upper half, for every token that has a next one.
@@ -418,16 +419,23 @@ def main() -> None:
     text = load_text(options.data)
     if len(text) > options.texts:
         text = load_text(options.data, max_texts=options.texts)
-    rows, seconds, moments = bench_score(model, text, options.repeats)
+    rows: list[tuple[str, str, str]] = []
+
+    def keep(*found: tuple[str, str, str]) -> None:
+        """Print rows when they are known: the whole takes half an hour."""
+        for row in found:
+            print(" | ".join(row), flush=True)
+        rows.extend(found)
+
+    of_score, seconds, moments = bench_score(model, text, options.repeats)
+    keep(*of_score)
     if options.ranker:
-        rows.append(bench_ranker(options.ranker, model, text, min(options.repeats, 3)))
-    rows.append(bench_literal(min(options.widths), options.repeats))
-    rows += [
+        keep(bench_ranker(options.ranker, model, text, min(options.repeats, 3)))
+    keep(bench_literal(min(options.widths), options.repeats))
+    for width in options.widths:
         # A solve of width 4096 takes half a minute.
-        bench_solve(width, options.repeats if width < 4096 else min(options.repeats, 3))
-        for width in options.widths
-    ]
-    rows += bench_size(*options.sizes)
+        keep(bench_solve(width, options.repeats if width < 4096 else min(options.repeats, 3)))
+    keep(*bench_size(*options.sizes))
     listed = ", ".join(f"{dtype} {rate:.0f} GFLOP/s" for dtype, rate in rates.items())
     first = (
         f"{MODEL} in {str(model.dtype).removeprefix('torch.')} on {len(text)} texts of "
@@ -438,7 +446,7 @@ def main() -> None:
     lengths = [len(ids) for ids in model.tokenizer(text.texts)["input_ids"]]
     by_length = sorted(range(len(lengths)), key=lambda i: lengths[i])
     bare = [by_length[i : i + BARE_BATCH] for i in range(0, len(by_length), BARE_BATCH)]
-    ours = plan_batches(lengths, ScoreConfig().batch_tokens)
+    ours = plan_batches(lengths, tokens_per_batch(ScoreConfig().batch_tokens, model.device))
     passed = seconds["forward"] + seconds["moments"]
     speed = (
         f"{moments.n_tokens / passed:.0f} tokens per second in forward pass and moments; padding: "

@@ -54,7 +54,7 @@ def kernel_of_words(text: LabelledText) -> torch.Tensor:
     """Inner products of TF-IDF, of texts that have words."""
     kernel = words_kernel(text.texts)
     if kernel is None:
-        sys.exit(f"held_out: no text has a word")
+        sys.exit("held_out: no text has a word")
     return kernel
 
 

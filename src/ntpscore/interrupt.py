@@ -13,7 +13,7 @@ from ntpscore.result_folder import checkpoints, held_folders
 INTERRUPTED = 130
 # For all that wants to end by itself. A solver or a batch that is under way does not look up; to
 # leave it is safe, since nothing is written that would not stand a kill.
-_GRACE_SECONDS = 1.2
+_GRACE_SECONDS = 0.8
 
 
 def watch_interrupts() -> None:

@@ -35,6 +35,5 @@ def test_benchmark_writes_a_ratio_in_every_row(tmp_path: Path) -> None:
         "data",
     ]
     assert all(float(ratio) > 0 for _, ratio in ratios[:-1])
-    assert [line.split("|")[2].strip() for line in page.splitlines() if line.startswith("| texts |")] == [
-        "r2", "smallest_first",
-    ]  # fmt: skip
+    until = [line.split("|")[2].strip() for line in page.splitlines() if line[:8] == "| texts "]
+    assert until == ["r2", "smallest_first"]

@@ -21,8 +21,11 @@ def mean_tokens(
     hidden_states: "Float[Tensor, 'b t d']", attention_mask: "Int[Tensor, 'b t']"
 ) -> "Float[Tensor, 'b d']":
     """The mean of each text's tokens, in float32."""
+    import torch
+
     is_token = (attention_mask != 0)[:, :, None]
-    return hidden_states.float().masked_fill(~is_token, 0.0).sum(1) / is_token.sum(1)
+    tokens = hidden_states.masked_fill(~is_token, 0.0)
+    return tokens.sum(1, dtype=torch.float32) / is_token.sum(1)
 
 
 def last_tokens(

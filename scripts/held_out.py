@@ -23,6 +23,7 @@ from ntpscore.core.cross_validation import (
     stratified_folds,
 )
 from ntpscore.models import LanguageModel, load_model, stream_hidden_states
+from ntpscore.reading.pooling import last_tokens, mean_tokens
 from ntpscore.reading.tokens import pad_batch, plan_batches, tokenize
 from ntpscore.scoring.accuracy import words_kernel
 from ntpscore.study.run import cells, worker
@@ -34,9 +35,8 @@ def pool(
     pooled: torch.Tensor, rows: torch.Tensor, mask: torch.Tensor, layer: int, states: torch.Tensor
 ) -> None:
     """Put mean and last tokens of a layer and batch into their rows."""
-    hidden, lengths = states.float(), mask.sum(1)
-    pooled[0, layer, rows] = (hidden * mask[..., None]).sum(1) / lengths[:, None]
-    pooled[1, layer, rows] = hidden[torch.arange(len(rows)), lengths - 1]
+    for of_pooling, pooling in zip(pooled, (mean_tokens, last_tokens), strict=True):
+        of_pooling[layer, rows] = pooling(states, mask).float()
 
 
 def collect(model: LanguageModel, text: LabelledText, max_length: int | None) -> torch.Tensor:
@@ -81,7 +81,7 @@ def rate(held_out: HeldOut, Y: torch.Tensor, folds: torch.Tensor) -> dict[str, f
     }
 
 
-def judge(cell: Cell, text: LabelledText) -> dict[str, object]:
+def judge(cell: Cell, text: LabelledText, words: torch.Tensor) -> dict[str, object]:
     """What is read off the features of a cell: the model, `readouts`, `best`, `sum_of_kernels`."""
     model = load_model(cell.model, cell.model_options())
     pooled = collect(model, text, cell.options.get("max_length"))
@@ -95,7 +95,6 @@ def judge(cell: Cell, text: LabelledText) -> dict[str, object]:
             held_out = held_out_ridge(features, Y, folds)
             readouts.append({"layer": layer, "pooling": pooling, **rate(held_out, Y, folds)})
     best = max((row for row in readouts if row["pooling"] == "mean"), key=lambda row: row["r2"])
-    words = kernel_of_words(text)
     centred = words - words.mean(1, keepdim=True) - words.mean(0) + words.mean()
     kernels = [scaled_kernel(pooled[which, best["layer"]]) for which in (0, 1)]
     total = kernels[0] + kernels[1] + centred / centred.diagonal().mean()
@@ -119,6 +118,7 @@ def record_of(results: Path, cell: Cell) -> dict[str, object]:
     """The record of a cell."""
     text = worker._load_text(cell).train  # noqa: SLF001
     Y, folds, n_groups = deal_out(text, cell.seed)
+    words = kernel_of_words(text)
     scored = Cell(cell.model, cell.data, "score", cell.seed, cell.options, cell.source)
     start = time.perf_counter()
     return {
@@ -130,8 +130,8 @@ def record_of(results: Path, cell: Cell) -> dict[str, object]:
             "n_groups": n_groups,
             "folds": int(folds.max()) + 1,
             "majority": {"accuracy": float(Y.mean(0).max())},
-            "words": rate(held_out_kernel_ridge(kernel_of_words(text), Y, folds), Y, folds),
-            **judge(cell, text),
+            "words": rate(held_out_kernel_ridge(words, Y, folds), Y, folds),
+            **judge(cell, text, words),
         },
         "seconds": {"total": time.perf_counter() - start},
     }

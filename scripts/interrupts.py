@@ -8,7 +8,6 @@ Usage: python -m scripts.interrupts [--only NAME] [--no-page]
 """
 
 import argparse
-import json
 import shutil
 import signal
 import subprocess
@@ -22,6 +21,7 @@ import numpy as np
 import psutil
 from scripts.limits import WORDS, make_model
 from scripts.page import ROOT, write_between
+from tests.support.labelled_texts import write_rows
 
 from ntpscore.interrupt import INTERRUPTED
 
@@ -61,18 +61,19 @@ CASES = {
 def write_texts(path: Path, case: Case) -> Path:
     """Texts of random words, of four classes."""
     rng = np.random.default_rng(0)
-    with path.open("w", encoding="utf-8") as file:
-        for i in range(case.texts):
-            text = f"{i} {' '.join(rng.choice(WORDS, case.words))}"
-            file.write(json.dumps({"text": text, "label": f"class {i % 4}"}) + "\n")
-    return path
+    rows = [
+        {"text": f"{i} {' '.join(rng.choice(WORDS, case.words))}", "label": f"class {i % 4}"}
+        for i in range(case.texts)
+    ]
+    return write_rows(path, rows)
 
 
 def interrupt(command: list[str], moment: int, told: Path) -> tuple[float, int]:
     """Seconds from Ctrl-C, sent at a moment, to the end of a command; its exit code."""
     with told.open("w") as file:
-        running = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
-        while running.poll() is None and sum(running.cpu_times()[:2]) < moment:
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
+        used = psutil.Process(running.pid)
+        while running.poll() is None and sum(used.cpu_times()[:2]) < moment:
             time.sleep(0.02)
         start = time.monotonic()
         running.send_signal(signal.SIGINT)

@@ -128,7 +128,7 @@ class Training:
         self._classifier = classifier
         self._language_model = language_model
         self._text = text
-        self._tokens, self._ids = tokens, tokens.ids
+        self._tokens = tokens
         self._config = config
         self._method = method
         self._path = None if folder is None else folder / UNFINISHED / CHECKPOINT
@@ -193,7 +193,7 @@ class Training:
         total = 0.0
         for part, indices in enumerate(batches):
             with seeded_chance(self._language_model.device, config.seed, step, part):
-                input_ids, mask = pad_batch(self._ids, indices, self._language_model.device)
+                input_ids, mask = pad_batch(self._tokens.ids, indices, self._language_model.device)
                 with narrow_products(self._language_model):
                     outputs = self._classifier(input_ids, mask)
                 loss = loss_of(outputs, self._labels[indices].to(outputs.device), self._text.task)
@@ -221,7 +221,7 @@ class Training:
         self.curve.append((step + 1, self.samples_seen + n, total, rate))
 
     def _batch(self, number: int) -> list[int]:
-        epoch, within = divmod(number, math.ceil(len(self._ids) / self._config.batch_size))
+        epoch, within = divmod(number, math.ceil(len(self._tokens.ids) / self._config.batch_size))
         if self._epoch[0] != epoch:
             batches = epoch_batches(
                 self._lengths, self._config.batch_size, self._config.seed, epoch

@@ -100,13 +100,10 @@ def _routine(module: str, name: str, dtype: torch.dtype) -> Callable[..., None]:
     signature = of.PyCapsule_GetName(ctypes.py_object(capsule))
     address = of.PyCapsule_GetPointer(ctypes.py_object(capsule), ctypes.c_char_p(signature))
     call = ctypes.CFUNCTYPE(None)(address)
-    return lambda *arguments: call(
-        *(
-            ctypes.c_void_p(one.data_ptr())
-            if isinstance(one, Tensor)
-            else one
-            if isinstance(one, bytes)
-            else ctypes.byref(one)
-            for one in arguments
-        )
-    )
+
+    def by_reference(one: Any) -> Any:
+        if isinstance(one, Tensor):
+            return ctypes.c_void_p(one.data_ptr())
+        return one if isinstance(one, bytes) else ctypes.byref(one)
+
+    return lambda *arguments: call(*map(by_reference, arguments))

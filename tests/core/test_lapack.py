@@ -7,7 +7,13 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from ntpscore.core.lapack import eigh, gram_triangle
+from ntpscore.core.lapack import (
+    eigen_coordinates,
+    eigh,
+    gram_triangle,
+    triangular_inverse,
+    triangular_product,
+)
 from ntpscore.errors import MomentsError
 
 
@@ -42,6 +48,73 @@ def test_the_triangle_of_a_product_is_its_own(shape: tuple[int, int]) -> None:
     for one in (rows, rows.T.contiguous().T, rows.repeat_interleave(2, 0)[::2]):
         # Sums of 70 products at most, in another order.
         torch.testing.assert_close(gram_triangle(one), (rows.T @ rows).tril(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [1, 2, 3, 40, 130])
+@pytest.mark.parametrize("c", [1, 7, 200])
+def test_coordinates_in_eigenvectors_without_these(n: int, c: int, dtype: torch.dtype) -> None:
+    a = symmetric(n, dtype)
+    X = torch.randn(n, c, generator=torch.Generator().manual_seed(c)).to(dtype)
+    values, coordinates = eigen_coordinates(a + torch.ones(n, n).triu(1).to(dtype), X)
+    expected, vectors = torch.linalg.eigh(a.double())
+    # Backward errors of n · eps, which gaps of some 1/n make n times as large in the vectors.
+    tolerance = 10 * n**2 * torch.finfo(dtype).eps
+    torch.testing.assert_close(values.double(), expected, rtol=0, atol=tolerance)
+    torch.testing.assert_close(
+        coordinates.double().abs(), (vectors.T @ X.double()).abs(), rtol=0, atol=tolerance
+    )
+
+
+@pytest.mark.parametrize("rank", [0, 1, 5])
+def test_coordinates_where_eigenvalues_are_equal(rank: int) -> None:
+    a = symmetric(40, torch.float64, rank=rank) if rank else torch.zeros(40, 40).double()
+    X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).double()
+    values, coordinates = eigen_coordinates(a, X)
+    # The basis of the null space is arbitrary, what is in it is not; rounding of 40 · eps.
+    assert values[: 40 - rank].abs().max() < 1e-13
+    torch.testing.assert_close(coordinates.T @ coordinates, X.T @ X, rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        coordinates.T @ (values[:, None] * coordinates), X.T @ a @ X, rtol=0, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("is_by_rows", [True, False])
+@pytest.mark.parametrize("upper", [True, False])
+@pytest.mark.parametrize("transpose", [True, False])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (3, 5), (70, 40)])
+def test_products_with_triangles(
+    shape: tuple[int, int], transpose: bool, upper: bool, is_by_rows: bool, dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    whole = (torch.randn(shape[0], shape[0], generator=generator) / 9 + torch.eye(shape[0])).to(
+        dtype
+    )
+    T = whole.triu() if upper else whole.tril()
+    given = whole if is_by_rows else whole.T.contiguous().T
+    wide = torch.randn(shape[0], 2 * shape[1], generator=generator).to(dtype)
+    used = T.T if transpose else T
+    # 70 products at most; the triangles' condition numbers are below a hundred.
+    tolerance = 1e3 * torch.finfo(dtype).eps
+    for X in (wide[:, : shape[1]], wide[:, ::2], wide.T.contiguous().T):
+        before = X.clone()
+        product = triangular_product(given, X, upper=upper, transpose=transpose)
+        torch.testing.assert_close(product, used @ X, rtol=0, atol=tolerance)
+        found = triangular_product(given, product, upper=upper, transpose=transpose, inverse=True)
+        torch.testing.assert_close(found, X, rtol=0, atol=10 * tolerance)
+        assert torch.equal(X, before)
+        assert product.is_contiguous()
+
+
+@pytest.mark.parametrize("n", [1, 3, 70])
+def test_the_inverse_of_a_triangle(n: int) -> None:
+    L = torch.linalg.cholesky(symmetric(n, torch.float64) + torch.eye(n))
+    for one in (L, L.contiguous(), L.T.contiguous().T):
+        inverse = triangular_inverse(one)
+        # Condition numbers below ten, 70 terms.
+        torch.testing.assert_close(inverse @ L, torch.eye(n).double(), rtol=0, atol=1e-13)
+        assert torch.equal(inverse, inverse.tril())
 
 
 def test_what_is_not_positive_definite_is_refused() -> None:

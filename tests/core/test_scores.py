@@ -601,10 +601,13 @@ def test_score_moments_scores_every_layer(threads: int) -> None:
         assert found.r2 == alone.r2
 
 
-@pytest.mark.parametrize(("layers", "threads", "expected"), [(2, 2, 1), (1, 2, 2), (2, 1, 1)])
-def test_layers_share_the_cores(layers: int, threads: int, expected: int) -> None:
-    """One thread for each of several layers, all for a single one."""
-    moments = Moments(layers, 5, 2)
+@pytest.mark.parametrize(
+    ("layers", "width", "threads", "expected"),
+    [(2, 5, 2, 1), (1, 5, 2, 1), (2, 5, 1, 1), (1, 1025, 2, 2)],
+)
+def test_layers_share_the_cores(layers: int, width: int, threads: int, expected: int) -> None:
+    """One thread for each of several layers, all for a single wide one."""
+    moments = Moments(layers, width, 2)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ntpscore.core.lapack import eigen_coordinates
+
 _RIDGES = 128
 
 
@@ -31,9 +33,9 @@ def retained_chance(
         Dereziński, Liang, Liao, Mahoney 2020, "Precise expressions for random projections"
         (arXiv 2006.10653), theorem 1.
     """
-    values, vectors = torch.linalg.eigh(N_centred)
+    values, coordinates = eigen_coordinates(N_centred, M_centred)
     in_range = values > values[-1] * torch.finfo(values.dtype).eps * len(values)
-    values, power = values[in_range], (vectors[:, in_range].T @ M_centred).square().sum(1)
+    values, power = values[in_range], coordinates[in_range].square().sum(1)
     # From half a degree of freedom to half of one less than all.
     most, least = 2 * values.sum(), 0.5 / (1 / values).sum()
     ridges = torch.logspace(float(most.log10()), float(least.log10()), _RIDGES).to(values)

@@ -161,7 +161,7 @@ def held_out_ridge(
     """
     X, _, deviations = _standardised(features, standardise)
     n, d = X.shape
-    gram = _gram(X.T if d > n else X)
+    gram = gram_triangle(X.T if d > n else X)
     walk = penalties is None
     if penalties is None:
         varying = (deviations > 0).sum()
@@ -169,7 +169,7 @@ def held_out_ridge(
     if d > n:
         del X
         return _hold_out(*_scores_of_gram(gram), Y, folds, penalties, walk=walk)
-    values, vectors = _eigh(gram)
+    values, vectors = eigh(gram.T, upper=True, overwrite=True)
     for block in X.split(_ROWS):  # in the place of the features
         block.copy_(block @ vectors)
     return _hold_out(X, values.clamp(min=0.0), Y, folds, penalties, walk=walk)
@@ -347,21 +347,6 @@ def _standardised(
     return X, mean, deviations
 
 
-def _gram(X: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
-    """`Xᵀ X`; on the processor the triangle that `_eigh` and Cholesky read, at half the price."""
-    if X.device.type != "cpu":  # pragma: no cover  # on a card
-        return X.T @ X
-    return gram_triangle(X)
-
-
-def _eigh(gram: Float[Tensor, "n n"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"]]:
-    """Eigenvalues and vectors, of the lower triangle, which is overwritten."""
-    if gram.device.type != "cpu":  # pragma: no cover  # on a card
-        return tuple(torch.linalg.eigh(gram))
-    # Large ones in a quarter of the time and half of the memory of torch's.
-    return eigh(gram.T, upper=True, overwrite=True)
-
-
 def _scores_of_gram(
     gram: Float[Tensor, "n n"],
 ) -> tuple[Float[Tensor, "n n"], Float[Tensor, " n"]]:
@@ -370,7 +355,7 @@ def _scores_of_gram(
     The scores take the place of the inner products; a further matrix like these is needed on the
     way.
     """
-    values, vectors = _eigh(gram)
+    values, vectors = eigh(gram.T, upper=True, overwrite=True)
     values = values.clamp(min=0.0)
     return torch.mul(vectors, values.sqrt(), out=gram), values
 
@@ -523,11 +508,11 @@ def _without_fold(
     m, r = scores.shape
     P = torch.cat([scores, scores.new_ones(m, 1)], 1)
     D = torch.nn.functional.pad(weights, (0, 1), value=1 / n)
-    gram = _gram(P) if m > r // 2 else None
+    gram = gram_triangle(P) if m > r // 2 else None
     held_out = torch.empty_like(residuals)
     for i, root in enumerate(D.sqrt()):
         if gram is None:
-            held_out[i] = _solve_complement(_gram((P * root).T), residuals[i])
+            held_out[i] = _solve_complement(gram_triangle((P * root).T), residuals[i])
         else:
             inside = root[:, None] * (P.T @ residuals[i])
             outside = _solve_complement(root[:, None] * gram * root, inside)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ntpscore.core.lapack import eigh, triangular_inverse, triangular_product
 from ntpscore.errors import MomentsError
 
 _KRYLOV_STEPS = 5
@@ -48,20 +49,32 @@ class FactoredMetric:
         whitener: (d, m) K with `Kᵀ B K = I` and the range of B as its span.
         factor: (m, d) F with `Fᵀ F = B` on that range.
         rank: m, the numerical rank.
+        is_triangular: whether both K and F are upper triangular.
     """
 
     matrix: Float[Tensor, "d d"]
     whitener: Float[Tensor, "d m"]
     factor: Float[Tensor, "m d"]
     rank: int
+    is_triangular: bool = False
 
     def whiten(self, X: Float[Tensor, "d q"]) -> Float[Tensor, "m q"]:
         """`Kᵀ X`."""
+        if self.is_triangular:
+            return triangular_product(self.whitener, X, upper=True, transpose=True)
         return self.whitener.T @ X
 
     def unwhiten(self, W: Float[Tensor, "m q"]) -> Float[Tensor, "d q"]:
         """`K W`."""
+        if self.is_triangular:
+            return triangular_product(self.whitener, W, upper=True)
         return self.whitener @ W
+
+    def coordinates(self, X: Float[Tensor, "d q"]) -> Float[Tensor, "m q"]:
+        """`F X`, the whitened coordinates of columns in the span of K."""
+        if self.is_triangular:
+            return triangular_product(self.factor, X, upper=True)
+        return self.factor @ X
 
     @cached_property
     def extremes(self) -> tuple[float, float]:
@@ -117,13 +130,12 @@ def factor_metric(B: Float[Tensor, "d d"]) -> FactoredMetric:
     cutoff = relative_cutoff(len(B))
     L, failed = torch.linalg.cholesky_ex(scaled)
     if not bool(failed):
-        identity = torch.eye(len(B), dtype=B.dtype, device=B.device)
-        inverse = torch.linalg.solve_triangular(L, identity, upper=False)
+        inverse = triangular_inverse(L)
         # ‖B‖·‖L⁻¹‖² in the Frobenius norm bounds the condition number from above.
         if float(torch.linalg.norm(scaled) * inverse.square().sum()) < 0.1 / cutoff:
             whitener, factor = inverse.T / scale[:, None], L.T * scale
-            return FactoredMetric(B, whitener, factor, len(B))
-    values, vectors = torch.linalg.eigh(scaled)
+            return FactoredMetric(B, whitener, factor, len(B), is_triangular=True)
+    values, vectors = eigh(scaled.T, upper=True, overwrite=True)
     in_range = values > cutoff * values[-1]
     factor = (vectors[:, in_range] * values[in_range].sqrt()).T * scale
     # The whitener is the pseudo-inverse of the factor: scaled back alone, the eigenvectors would

@@ -29,6 +29,9 @@ from ntpscore.errors import MomentsError
 # labels' moments; layers are solved together as far as this much memory goes.
 _SOLVE_MATRICES, _SOLVE_LABELS = 40, 12
 _SOLVE_BYTES = 4 * 10**9
+# Up to this width a single layer too is solved with one thread: torch's and SciPy's, which wait
+# busily for work of their own, would stand in each other's way.
+_NARROW = 1024
 Solved = TypeVar("Solved")
 
 
@@ -212,7 +215,7 @@ def _solvers_choice(
 ) -> Float[Tensor, " d"]:
     """`‖P U‖² / ‖U‖²` over so many columns of V and of LAPACK's U, for each step."""
     U = lapack_vectors(moments.M, spaces.N)
-    inside = (spaces.nested_products[0] @ (spaces.N.factor @ U)).square()
+    inside = (spaces.nested_products[0] @ spaces.N.coordinates(U)).square()
     sums: Tensor = inside.cumsum(0).cumsum(1)[rows - 1, columns - 1]
     return sums / U.square().sum(0).cumsum(0)[columns - 1]
 
@@ -307,8 +310,9 @@ def map_layers(
     """
     fitting = _SOLVE_BYTES // solve_bytes(moments.width, moments.n_outputs, moments.n_shuffles)
     layers = moments.layers if layers is None else layers
-    workers = min(torch.get_num_threads(), len(layers), fitting)
-    if workers < 2 or (device or moments.device).type != "cpu":
+    workers = max(1, min(torch.get_num_threads(), len(layers), fitting))
+    alone = workers < 2 and moments.width > _NARROW
+    if alone or (device or moments.device).type != "cpu":
         return [solve(layer) for layer in layers]
     return list(side_by_side(solve, layers, workers))
 

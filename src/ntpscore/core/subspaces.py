@@ -14,6 +14,7 @@ from ntpscore.core.geneig import (
     generalized_eigen,
     label_directions,
 )
+from ntpscore.core.lapack import gram_triangle, triangular_product
 from ntpscore.core.moments import LayerMoments
 
 # Orthonormal bases by Cholesky factors lose as many digits as the condition number of C0 has.
@@ -52,14 +53,14 @@ class Subspaces:
         V, K = self.V, self.N.whitener
         if self.next_token.metric.condition < _SAFE_CONDITION:
             # V = Q R with Rᵀ R = Vᵀ V, so that Qᵀ K = R⁻ᵀ Vᵀ K.
-            gram = V.T @ V
+            gram = gram_triangle(V)
             first, first_failed = torch.linalg.cholesky_ex(gram)
             last, last_failed = torch.linalg.cholesky_ex(gram.flip(0, 1).T)
             if not bool(first_failed + last_failed):
                 VK = self.N.whiten(V).T
                 return (
-                    torch.linalg.solve_triangular(first, VK, upper=False).contiguous(),
-                    torch.linalg.solve_triangular(last, VK.flip(0), upper=False).contiguous(),
+                    triangular_product(first, VK, inverse=True),
+                    triangular_product(last, VK.flip(0), inverse=True),
                 )
         both = [torch.ormqr(*torch.geqrf(X), K, transpose=True) for X in (V, V.flip(1))]
         return both[0][: V.shape[1]], both[1][: V.shape[1]]

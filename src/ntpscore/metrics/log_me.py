@@ -6,6 +6,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from ntpscore.core.factored_metric import relative_cutoff
+from ntpscore.core.lapack import eigen_coordinates
 from ntpscore.core.moments import LayerMoments
 from ntpscore.errors import MetricError
 from ntpscore.metrics.inputs import Floats
@@ -40,15 +41,15 @@ def log_me(moments: LayerMoments) -> float:
         Learning", which climbs to a maximum by fixed-point steps on α and β.
     """
     n = moments.n_texts
-    values, vectors = np.linalg.eigh(moments.N.cpu().numpy())
+    values, coordinates = (x.cpu().numpy() for x in eigen_coordinates(moments.N, moments.M))
     in_range = np.flatnonzero(values > relative_cutoff(moments.width) * max(values[-1], 0.0))[-n:]
     if not len(in_range):
         raise MetricError("the features are all zero")
     powers = moments.YY.diagonal().cpu().numpy() * n
     if not (powers > 0).all():
         raise MetricError("a label column is zero everywhere: leave that class or target out")
-    values, vectors = values[in_range], vectors[:, in_range]
-    inside = n * (vectors.T @ moments.M.cpu().numpy()) ** 2 / values[:, None]  # (r, c) a_i
+    values = values[in_range]
+    inside = n * coordinates[in_range] ** 2 / values[:, None]  # (r, c) a_i
     evidences = [
         _largest_evidence(n * values, a, float(power), n)
         for a, power in zip(inside.T, powers, strict=True)

@@ -43,6 +43,8 @@ from ntpscore.scoring.run import STAGES, score_text
 HERE = Path(__file__).parent
 MODEL = "smollm2-135m"
 BARE_BATCH = 32
+# Tokens of the long texts.
+LONGEST = 128
 UNTIL_SCORES = ("r2", "smallest_first")
 WORDS = [
     "the", "a", "cat", "dog", "rain", "sun", "bread", "house", "river", "old", "small",
@@ -138,6 +140,28 @@ def bench_score(
     ]
     medians = {stage: statistics.median(values) for stage, values in stages.items()}
     return rows, {**medians, "bare forward pass": base}, result.moments
+
+
+def bench_accuracies(
+    model: LanguageModel, source: Path, n_texts: int, repeats: int
+) -> tuple[str, str, str]:
+    """What held-out accuracies cost on texts of another length: they go with texts, not tokens."""
+    text = load_text(str(source), max_texts=n_texts)
+    whole: list[float] = []
+    mute: list[float] = []
+    tokens = 0
+    for _ in range(repeats):
+        for kept, seconds in ((ScoreConfig.feature_texts, whole), (0, mute)):
+            config = ScoreConfig(max_length=LONGEST, feature_texts=kept)
+            start = time.perf_counter()
+            tokens = score_text(model, text, config=config, progress=False).moments.n_tokens
+            seconds.append(time.perf_counter() - start)
+    ratio = statistics.median(whole) / statistics.median(mute)
+    name = (
+        f"score ÷ score without held-out accuracies, {len(text)} texts of {source.name}, "
+        f"{tokens / len(text):.0f} tokens each ({repeats} of each)"
+    )
+    return name, f"{ratio:.2f}", "≤ 1.10"
 
 
 def literal_algorithm1(layer: LayerMoments) -> None:
@@ -412,6 +436,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--widths", type=int, nargs="*", default=[576, 2048, 4096])
     parser.add_argument("--sizes", type=int, nargs=3, default=[2000, 2000, 20000])
+    parser.add_argument("--long", type=Path, help=f"data of long texts, cut at {LONGEST} tokens")
     parser.add_argument("--ranker", help="Python of an environment with transformer-ranker")
     parser.add_argument(
         "--until", type=Path, nargs="*", default=[], help="files to read until scores are known"
@@ -438,6 +463,8 @@ def main() -> None:
 
     of_score, seconds, moments = bench_score(model, text, options.repeats)
     keep(*of_score)
+    if options.long:
+        keep(bench_accuracies(model, options.long, options.texts, min(options.repeats, 2)))
     if options.ranker:
         keep(bench_ranker(options.ranker, model, text, min(options.repeats, 3)))
     keep(bench_literal(min(options.widths), options.repeats))

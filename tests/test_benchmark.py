@@ -16,7 +16,7 @@ def test_benchmark_writes_a_ratio_in_every_row(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "texts.jsonl", make_rows(60))
     command = [
         sys.executable, "benchmarks/bench.py", "--data", str(data), "--repeats", "1",
-        "--widths", "64", "--sizes", "40", "40", "60", "--until", str(data),
+        "--widths", "64", "--long", str(data), "--sizes", "40", "40", "60", "--until", str(data),
         "--out", str(tmp_path / "RESULTS.md"),
     ]  # fmt: skip
     subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
@@ -27,6 +27,7 @@ def test_benchmark_writes_a_ratio_in_every_row(tmp_path: Path) -> None:
     names = [name.strip() for name, _ in ratios]
     assert [name.split(",")[0] for name in names] == [
         "score ÷ bare forward pass",
+        "score ÷ score without held-out accuracies",
         "score ÷ score without held-out accuracies",
         "literal Algorithm 1",
         "solve of one layer",

@@ -117,6 +117,17 @@ def test_the_inverse_of_a_triangle(n: int) -> None:
         assert torch.equal(inverse, inverse.tril())
 
 
+def test_of_nothing_nothing_is_made_and_nothing_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    T, none = torch.eye(3).double(), torch.zeros(3, 0).double()
+    assert triangular_product(T, none).shape == (3, 0)
+    assert triangular_product(T, none, inverse=True).shape == (3, 0)
+    assert eigen_coordinates(T, none)[1].shape == (3, 0)
+    assert gram_triangle(none).shape == (0, 0)
+    assert torch.equal(gram_triangle(none.T), torch.zeros(3, 3).double())
+    # LAPACK would complain there of what it can't work with.
+    assert "".join(capfd.readouterr()) == ""
+
+
 def test_what_is_not_positive_definite_is_refused() -> None:
     with pytest.raises(MomentsError, match="gives up"):
         eigh(torch.eye(3), -torch.eye(3))

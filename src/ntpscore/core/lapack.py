@@ -132,6 +132,8 @@ def gram_triangle(rows: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
     # Fortran's order is the transpose's own.
     a = rows if is_by_rows else rows.T.contiguous()
     product, one, none = rows.new_zeros(d, d), rows.new_ones(1), rows.new_zeros(1)
+    if not rows.numel():  # which BLAS complains of
+        return product
     size, leading = ctypes.c_int(d), ctypes.c_int(d if is_by_rows else n)
     _routine("cython_blas", "syrk", rows.dtype)(
         b"U", b"N" if is_by_rows else b"T", size, ctypes.c_int(n), one, a, leading, none, product,
@@ -165,6 +167,8 @@ def triangular_product(
     is_by_rows = T.is_contiguous()
     T = T if is_by_rows else T.T.contiguous()
     product = X.clone(memory_format=torch.contiguous_format)
+    if not X.numel():
+        return product
     columns, size = ctypes.c_int(X.shape[1]), ctypes.c_int(len(T))
     _routine("cython_blas", "trsm" if inverse else "trmm", X.dtype)(
         b"R", b"L" if upper == is_by_rows else b"U", b"N" if transpose != is_by_rows else b"T",

@@ -16,7 +16,7 @@ def test_the_forecast_command_prints_and_writes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = study_records(8, seeds=2)
-    monkeypatch.setattr("ntpscore.study.run.cells.load_records", lambda _: records)
+    monkeypatch.setattr("ntpscore.study.run.cells.load_records", lambda *_: records)
     out = tmp_path / "mine.json"
     few = ("study", "forecast", tmp_path, "--known", "*/lora-0")
     assert run_cli(*few, "--out", out) == 0
@@ -32,4 +32,10 @@ def test_the_forecast_command_prints_and_writes(
     assert set(table["cells"]) == {"known", "m0"}
     assert run_cli(*few, "--json") == 0
     assert len(json.loads(capsys.readouterr().out)) == len(table)
+    other = tmp_path / "other"
+    other.mkdir()
+    assert run_cli("study", "forecast", tmp_path, other, "--out", out) == 0
+    assert Evidence.load(out).source == f"the study {tmp_path.name}, other"
+    assert run_cli("study", "forecast", tmp_path, tmp_path / "none") == 2
+    assert "there is no file or folder" in capsys.readouterr().err
     assert run_cli("score", "m", "d", "--calibration", tmp_path / "none.json") == 2

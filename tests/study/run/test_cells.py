@@ -41,3 +41,17 @@ def test_two_files_of_one_cell_are_refused(tmp_path: Path) -> None:
     shutil.copyfile(path, path.with_name("other.json"))
     with pytest.raises(StudyError, match="are of the same cell: keep one"):
         load_records(tmp_path)
+
+
+def test_folders_are_read_together(tmp_path: Path) -> None:
+    records = made_up_records(2)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder, part in zip(folders, (records[::2], records[1::2]), strict=True):
+        write_records(folder, part)
+    found = load_records(*folders)
+    assert len(found) == sum(record["status"] == "done" for record in records)
+    write_records(folders[1], records[:1])
+    with pytest.raises(StudyError, match=r"two.* and .*one.* are of the same cell"):
+        load_records(*folders)
+    with pytest.raises(StudyError, match=r"three, .*four holds no cell"):
+        load_records(tmp_path / "three", tmp_path / "four")

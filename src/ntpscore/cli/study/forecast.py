@@ -24,7 +24,13 @@ share of cells within the 80 % interval."""
 
 @takes_options
 def forecast_command(
-    results: options.StudyResults,
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders of results, of one study or of several.",
+            callback=lambda folders: [options.check_path(folder) for folder in folders],
+        ),
+    ],
     output: Output,
     known: Annotated[
         list[str] | None,
@@ -45,6 +51,8 @@ def forecast_command(
 
       ntpscore study forecast results/smollm2
 
+      ntpscore study forecast results/smollm2 results/smollm2-seed1 --known '*/lora-0'
+
       ntpscore study forecast results/smollm2 --out mine.json
     """
     from ntpscore.study.run.cells import load_records
@@ -54,10 +62,11 @@ def forecast_command(
         make_evidence,
     )
 
-    points = forecast_points(load_records(results))
+    points = forecast_points(load_records(*results))
     table = compare_forecasts(points, known or ("*",))
     if out is not None:
-        make_evidence(points, f"the study {results.resolve().name}").save(out)
+        names = ", ".join(folder.resolve().name for folder in results)
+        make_evidence(points, f"the study {names}").save(out)
     output.show(lambda _: print_blocks(forecast_blocks(table)), rows=lambda: table)
 
 

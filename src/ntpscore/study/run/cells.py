@@ -79,11 +79,11 @@ def read_cell(path: Path) -> dict[str, Any]:
     return record
 
 
-def read_cells(results: str | Path) -> list[dict[str, Any]]:
-    """The cells of a folder of results, those that failed too, each once."""
+def read_cells(*results: str | Path) -> list[dict[str, Any]]:
+    """The cells of folders of results, those that failed too, each once."""
     found: dict[tuple[Any, ...], Path] = {}
     cells = []
-    for path in sorted(Path(results).glob(CELLS)):
+    for path in (path for folder in results for path in sorted(Path(folder).glob(CELLS))):
         cell = read_cell(path)
         name = tuple(cell[key] for key in IDENTITY)
         other = found.setdefault(name, path)
@@ -93,11 +93,12 @@ def read_cells(results: str | Path) -> list[dict[str, Any]]:
     return cells
 
 
-def load_records(results: str | Path) -> list[dict[str, Any]]:
-    """The cells of a folder of results that are done."""
-    done = [record for record in read_cells(results) if record["status"] == "done"]
+def load_records(*results: str | Path) -> list[dict[str, Any]]:
+    """The cells of folders of results that are done."""
+    done = [record for record in read_cells(*results) if record["status"] == "done"]
     if not done:
-        raise StudyError(f"{results} holds no cell that is done: run `ntpscore study run` first")
+        names = ", ".join(map(str, results))
+        raise StudyError(f"{names} holds no cell that is done: run `ntpscore study run` first")
     return done
 
 

@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Tests of a file stay together, so that what they share is made once.
 SPREAD := --numprocesses 2 --dist worksteal
+# What pytest makes of a test's source is kept for the next process.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install demo test test-browser slow architectures check lint coverage doctest docs notebooks bench chaos fuzz gpu-check clean
 .DEFAULT_GOAL := help
@@ -47,7 +49,7 @@ chaos: $(STAMP)  ## kills, signals, two runs at once, full disks: a quarter of a
 
 FUZZ_SECONDS ?= 20
 fuzz: $(STAMP)  ## damaged files to every reader, FUZZ_SECONDS=20 each; what fails is kept
-	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -q tests/fuzz
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -q -m '' tests/fuzz
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -27,9 +27,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # tests marked `cuda` run on borrowed machines too, which may lack the checker.
 if importlib.util.find_spec("beartype") is not None:
     jaxtyping.install_import_hook("ntpscore.core", "beartype.beartype")
-# Checking takes as long as the calls themselves: it is done in the rooms of the mathematics and of
-# what calls them, not once more wherever a whole command runs.
-SHAPES_CHECKED = {"core", "reference", "metrics", "reading", "scoring", "adapt"}
+# Checking takes as long as the calls themselves, and longer where coverage follows it: it is done
+# in the rooms of the mathematics, in a module of each room that calls them, and, of those rooms,
+# in whatever may take long.
+SHAPES_CHECKED = {"core", "reference", "test_features.py", "test_accuracy.py", "test_ridge.py"}
+SHAPES_CHECKED_IF_SLOW = {"metrics", "reading", "scoring", "adapt"}
 # Most properties hold or break on the first few small inputs.
 if importlib.util.find_spec("hypothesis") is not None:
     from hypothesis import settings
@@ -57,8 +59,9 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before fixtures of any scope, which call the mathematics too."""
-    unchecked = SHAPES_CHECKED.isdisjoint(item.path.parts)
-    jaxtyping.config.update("jaxtyping_disable", unchecked)
+    slow = item.get_closest_marker("slow") is not None
+    rooms = SHAPES_CHECKED | (SHAPES_CHECKED_IF_SLOW if slow else set())
+    jaxtyping.config.update("jaxtyping_disable", rooms.isdisjoint(item.path.parts))
 
 
 @pytest.fixture(autouse=True)

@@ -33,6 +33,7 @@ def script() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_models_and_solves_are_measured(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

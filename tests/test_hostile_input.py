@@ -48,6 +48,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rows(tmp_path_factory.mktemp("hostile") / "[b]d\x1b[31m\u202e.jsonl", rows)
 
 
+@pytest.mark.slow
 def test_it_is_shown_as_text_by_every_command(
     tiny_model_dir: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -146,6 +146,7 @@ def test_a_call_leaves_all_as_it_was(given: Given, name: str, raises: bool) -> N
         assert now == was
 
 
+@pytest.mark.slow
 def test_two_threads_and_an_event_loop_get_the_same_numbers(given: Given) -> None:
     def values() -> Any:
         model = load_model(given.model_folder)

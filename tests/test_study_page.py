@@ -183,6 +183,7 @@ def script(name: str) -> Any:
     return module
 
 
+@pytest.mark.slow
 def test_the_table_of_float32_is_what_its_script_prints() -> None:
     printed = script("published_noise").table(str(ROOT / "results/smollm2"))
     lines = [line.rstrip() for line in printed.splitlines()]

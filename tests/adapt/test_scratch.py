@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 import ntpscore.adapt.scratch as scratch_module
@@ -12,6 +13,7 @@ from ntpscore.text import Splits
 SHORT = ScratchConfig(steps=5, batch_size=4)
 
 
+@pytest.mark.slow
 def test_scratch_learns_what_words_say_and_leaves_the_model_alone(
     tiny: LanguageModel, splits: Splits, tmp_path: Path
 ) -> None:

@@ -314,7 +314,7 @@ def test_settings_that_make_no_sense_are_refused(name: str, value: float) -> Non
         LoraConfig(**{name: value})
 
 
-@pytest.mark.parametrize("task", ["regression", "multilabel"])
+@pytest.mark.parametrize("task", [pytest.param("regression", marks=pytest.mark.slow), "multilabel"])
 def test_targets_and_labels_are_fitted_too(
     task: str, tiny: LanguageModel, request: pytest.FixtureRequest
 ) -> None:

@@ -22,6 +22,9 @@ from tests.support.cli_run import refusal, run_cli
 from tests.support.forecasts import make_evidence
 from tests.support.labelled_texts import make_rows, write_rows
 
+# Where neither chance nor held-out accuracy is asked about: they take longer than all the rest.
+QUICK = ("--shuffles", 0, "--feature-texts", 0)
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
@@ -97,7 +100,7 @@ def test_until_says_how_many_texts_were_read_and_what_they_say(
     tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     many, out = write_rows(tmp_path / "many.jsonl", make_rows(300)), tmp_path / "out"
-    arguments = ("--shuffles", 1, "--until", 0.1, "--until-score", "r2")
+    arguments = (*QUICK, "--until", 0.1, "--until-score", "r2")
     assert run_cli("score", tiny_model_dir, many, *arguments, "--out", out, "--scores") == 0
     printed = " ".join(capsys.readouterr().out.split())
     until = json.loads((out / "result.json").read_text())["until"]
@@ -268,7 +271,7 @@ def test_last_layer_is_a_number_and_a_name(
     tiny_model_dir: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for layers, expected in (("-1", [3]), ("last", [3]), ("0,2-last", [0, 2, 3])):
-        arguments = ("--layers", layers, "--shuffles", 0, "--json")
+        arguments = ("--layers", layers, *QUICK, "--json")
         assert run_cli("score", tiny_model_dir, data, *arguments) == 0
         assert json.loads(capsys.readouterr().out)["settings"]["layers"] == expected
 
@@ -292,7 +295,7 @@ def test_template_may_hold_a_line_break(
     tiny_model_dir: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     template = r"{label}\n{text}"
-    arguments = ("--template", template, "--shuffles", 0, "--layers", 0, "--json")
+    arguments = ("--template", template, *QUICK, "--layers", 0, "--json")
     assert run_cli("score", tiny_model_dir, data, *arguments) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["data"]["template"] == "{label}\n{text}"
@@ -305,7 +308,7 @@ def test_pair_column_finds_its_usual_partner(
     lines += [f"is it {row['text']},was it rain,{i % 2}" for i, row in enumerate(make_rows(60))]
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("\n".join(lines))
-    arguments = ("--pair-column", "question2", "--label-column", "same", "--shuffles", 0, "--json")
+    arguments = ("--pair-column", "question2", "--label-column", "same", *QUICK, "--json")
     assert run_cli("score", tiny_model_dir, pairs, *arguments) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["data"]["columns"] == {

@@ -171,6 +171,7 @@ def test_the_nested_choice_never_looks_at_the_fold() -> None:
         )
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), power=st.integers(-20, 20))
 def test_scale_offset_order_and_constant_columns_change_nothing(seed, power) -> None:
@@ -270,7 +271,11 @@ def test_what_can_not_be_held_out_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("n", "d", "n_classes", "pairs"),
-    [(150, 30, 5, False), (80, 120, 5, False), (60, 70, 2, True)],
+    [
+        (150, 30, 5, False),
+        pytest.param(80, 120, 5, False, marks=pytest.mark.slow),
+        pytest.param(60, 70, 2, True, marks=pytest.mark.slow),
+    ],
 )
 def test_accuracy_without_signal_is_that_of_chance(n, d, n_classes, pairs) -> None:
     runs, candidates = 20, 4

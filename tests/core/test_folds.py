@@ -108,6 +108,7 @@ def filled(rounds: int, seed: int = 0) -> tuple[Folds, Moments, list[bool]]:
     return folds, everything, enough
 
 
+@pytest.mark.slow
 def test_folds_stay_of_one_size_and_lose_nothing() -> None:
     for rounds in (1, 9, 10, 19, 20, 21, 40, 57, 85):
         folds, everything, enough = filled(rounds)

@@ -134,6 +134,7 @@ def test_shuffles_without_groups_are_permutations_as_ever() -> None:
     assert torch.equal(shuffled_labels(30, 4, 7, single), plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("consistent", [True, False])
 def test_coin_toss_labels_of_repeated_texts_are_at_chance_of_shuffles(consistent: bool) -> None:
     """z of r2 has mean 0 and deviation 1; by permutations of single texts it does not."""

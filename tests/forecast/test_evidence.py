@@ -25,6 +25,7 @@ def test_forecast_and_interval_equal_loops(models: int) -> None:
         assert evidence.forecast(estimate) == pytest.approx(expected, abs=CLOSED_FORM)
 
 
+@pytest.mark.slow
 def test_intervals_hold_a_new_data_set_as_often_as_promised() -> None:
     trials, held = 300, 0
     for seed in range(trials):

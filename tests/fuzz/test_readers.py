@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,9 +22,16 @@ from tests.fuzz.worker import Worker
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
 KEPT = Path(__file__).parent / "kept"
-NAMES = list(readers(Path()))
-pytestmark = pytest.mark.filterwarnings("ignore")
+# Those read in a process of their own, which loads everything anew.
+SLOW = {name for name, reader in readers(Path()).items() if reader.is_native}
 
+
+def case(value: object, reader: str, name: str) -> Any:
+    """A parameter called `name`, which is slow where its reader is."""
+    return pytest.param(value, id=name, marks=[pytest.mark.slow] * (reader in SLOW))
+
+
+pytestmark = pytest.mark.filterwarnings("ignore")
 Judge = Callable[[str, Path], str]
 
 
@@ -41,7 +49,7 @@ def judge(tiny_model_dir: Path) -> Iterator[Judge]:
     worker.close()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [case(name, name, name) for name in readers(Path())])
 def test_mutants_are_read_or_refused(
     name: str, judge: Judge, tiny_model_dir: Path, tmp_path: Path
 ) -> None:
@@ -83,7 +91,11 @@ def test_mutants_are_read_or_refused(
 
 
 @pytest.mark.parametrize(
-    "kept", sorted(KEPT.glob("*/*")), ids=lambda kept: f"{kept.parent.name}-{kept.name[:8]}"
+    "kept",
+    [
+        case(kept, kept.parent.name, f"{kept.parent.name}-{kept.name[:8]}")
+        for kept in sorted(KEPT.glob("*/*"))
+    ],
 )
 def test_kept_mutants_are_read_or_refused(
     kept: Path, judge: Judge, tiny_model_dir: Path, tmp_path: Path
@@ -96,7 +108,7 @@ def test_kept_mutants_are_read_or_refused(
     assert judge(name, path) == ""
 
 
-@pytest.mark.parametrize("name", [*ENDINGS, "gguf"])
+@pytest.mark.parametrize("name", [case(name, name, name) for name in (*ENDINGS, "gguf")])
 @settings(max_examples=20, deadline=None, derandomize=True, database=None,
           suppress_health_check=list(HealthCheck))  # fmt: skip
 @given(content=st.binary(min_size=1, max_size=200))

@@ -33,6 +33,7 @@ def layers_of(result: ScoreResult) -> dict[int, float]:
     return {row["layer"]: 0.5 + row["layer"] / 10 for row in result.record["layers"]}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of mlflow's own
 def test_mlflow_has_the_figures(
     result: ScoreResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -70,6 +71,7 @@ def test_tensorboard_has_the_figures(result: ScoreResult, tmp_path: Path) -> Non
     assert board.Scalars("test/accuracy")[0].value == pytest.approx(0.8)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of wandb's own
 def test_wandb_has_the_figures(
     result: ScoreResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -70,8 +70,12 @@ def curve(trainer: Trainer) -> dict[int, dict[str, float]]:
 @pytest.mark.parametrize(
     ("lora", "arguments"),
     [
-        (False, {}),
-        (False, {"gradient_accumulation_steps": 3, "gradient_checkpointing": True}),
+        pytest.param(False, {}, marks=pytest.mark.slow),
+        pytest.param(
+            False,
+            {"gradient_accumulation_steps": 3, "gradient_checkpointing": True},
+            marks=pytest.mark.slow,
+        ),
         (True, {"gradient_accumulation_steps": 2, "gradient_checkpointing": True}),
     ],
 )
@@ -117,6 +121,7 @@ def test_without_every_it_follows_the_evaluations(tiny_model_dir: Path, tmp_path
     assert any("eval_loss" in row for row in trainer.state.log_history)
 
 
+@pytest.mark.slow
 def test_it_reaches_what_the_trainer_reports_to(
     tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

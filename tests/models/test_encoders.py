@@ -160,6 +160,7 @@ def test_score_refuses_an_encoder_and_what_it_names_works(
     assert "--rescore is not for" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_encoders_are_ranked_beside_causal_models(
     bert: Path, tiny_model_dir: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -189,10 +190,19 @@ def test_encoders_are_ranked_beside_causal_models(
     assert run_cli("show", folder, "--scores") == 0
 
 
+# Fits of the same features as ridge regression.
+_ALIKE = {"ols", "logistic", "probe"}
+_SLOW = [pytest.mark.slow]
+
+
 # A second encoder by a method that reads features and one that trains: the others read the same.
 @pytest.mark.parametrize(
     ("name", "method"),
-    [*(("bert", method) for method in METHODS), ("modernbert", "ridge"), ("modernbert", "lora")],
+    [
+        *(pytest.param("bert", method, marks=_SLOW * (method in _ALIKE)) for method in METHODS),
+        ("modernbert", "ridge"),
+        pytest.param("modernbert", "lora", marks=_SLOW),
+    ],
 )
 def test_every_method_adapts_an_encoder_and_labels_with_it(
     name: str, method: str, data: Path, tmp_path: Path

@@ -251,39 +251,47 @@ def test_a_mistyped_name_fails_soon_without_a_network(
     assert time.perf_counter() - start < 3
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "score ./no-such helpdesk",
-        "adapt qwen2-0.5b ./no-such",
-        "rank helpdesk ./no-such",
-        "predict ./no-such",
-        "show ./no-such",
-        "study run ./no-such",
-        "study tables ./no-such",
-    ],
-)
-def test_a_mistyped_name_is_told_before_anything_large_is_imported(command: str) -> None:
-    """Most of the time of a command that fails at once would be spent on importing torch."""
-    arguments = command.split()
-    code = (
-        "import sys\n"
-        "from ntpscore.cli.main import run\n"
-        "try:\n"
-        f"    run({arguments!r})\n"
-        "finally:\n"
-        "    print(sorted({'torch', 'transformers', 'peft', 'scipy'} & set(sys.modules)))\n"
-    )
+MISTYPED = [
+    "score ./no-such helpdesk", "adapt qwen2-0.5b ./no-such", "rank helpdesk ./no-such",
+    "predict ./no-such", "show ./no-such", "study run ./no-such", "study tables ./no-such",
+]  # fmt: skip
+_RUN = """
+import contextlib, io, json, sys
+from ntpscore.cli.main import run
+for command in sys.argv[1:]:
+    code, told = 0, io.StringIO()
+    with contextlib.redirect_stderr(told):
+        try:
+            run(command.split())
+        except SystemExit as ended:
+            code = ended.code
+    large = {"torch", "transformers", "peft", "scipy"} & set(sys.modules)
+    print(json.dumps([code, told.getvalue(), sorted(large)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def mistyped() -> dict[str, tuple[int, str, list[str]]]:
+    """Exit code, message and large modules loaded by then, of commands one after the other."""
     ended = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", _RUN, *MISTYPED],
         env={**os.environ, "PYTHONPATH": str(Path(ntpscore.__file__).parents[1])},
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
     )
-    assert ended.returncode == 2
-    assert re.search("no (such )?file.* (./)?no-such", ended.stderr)
-    assert ended.stdout == "[]\n"
+    return dict(zip(MISTYPED, map(json.loads, ended.stdout.splitlines()), strict=True))
+
+
+@pytest.mark.parametrize("command", MISTYPED)
+def test_a_mistyped_name_is_told_before_anything_large_is_imported(
+    command: str, mistyped: dict[str, tuple[int, str, list[str]]]
+) -> None:
+    """Most of the time of a command that fails at once would be spent on importing torch."""
+    code, told, large = mistyped[command]
+    assert code == 2
+    assert re.search("no (such )?file.* (./)?no-such", told)
+    assert large == []
 
 
 # -- adapters ---------------------------------------------------------------------------------

@@ -369,6 +369,7 @@ def test_load_model_downloads_the_commit_the_hub_names(
     assert not {"*.py", "*.bin"} & set(asked["allow_patterns"])
 
 
+@pytest.mark.slow
 @pytest.mark.realmodel
 def test_load_model_reads_smollm2(smollm2: LanguageModel) -> None:
     assert (smollm2.width, smollm2.n_layers, smollm2.max_length) == (576, 30, 8192)

@@ -99,6 +99,7 @@ def test_parameters_of_openelm_add_up(name: str, head: int) -> None:
     assert MODELS[name].parameters == total
 
 
+@pytest.mark.slow
 @pytest.mark.realmodel
 def test_the_packaged_model_is_as_registered(smollm2: Any) -> None:
     entry = MODELS["smollm2-135m"]

@@ -88,6 +88,7 @@ def test_next_token_loss_refuses_a_tokenizer_that_gives_nothing(tiny_model: Lang
     assert check_next_token_loss(mute).verdict == "refuse"
 
 
+@pytest.mark.slow
 @pytest.mark.realmodel
 def test_next_token_loss_of_smollm2_is_that_of_a_working_model(smollm2: LanguageModel) -> None:
     found = check_next_token_loss(smollm2)
@@ -95,6 +96,7 @@ def test_next_token_loss_of_smollm2_is_that_of_a_working_model(smollm2: Language
     assert 2.5 < found.loss < 3.5
 
 
+@pytest.mark.slow
 @pytest.mark.realmodel
 def test_next_token_loss_refuses_smollm2_with_shuffled_tokens(smollm2: LanguageModel) -> None:
     def shuffled(*args: Any, **kwargs: Any) -> dict[str, list[int]]:

@@ -213,7 +213,9 @@ def test_two_copies_of_a_model_tie_everywhere(
     assert table["tied"].all()
 
 
-@pytest.mark.parametrize("metric", ["leep", "model_size", "retained"])
+@pytest.mark.parametrize(
+    "metric", ["leep", pytest.param("model_size", marks=pytest.mark.slow), "retained"]
+)
 def test_models_are_sorted_by_the_metric_asked_for(
     models: tuple[LanguageModel, LanguageModel], data: Path, metric: str
 ) -> None:
@@ -293,11 +295,19 @@ def test_a_model_that_cannot_be_loaded_is_told_and_the_others_are_ranked(
 @pytest.mark.parametrize(
     ("failure", "reason"),
     [
-        (MemoryError(), "memory ran out"),
+        pytest.param(MemoryError(), "memory ran out", marks=pytest.mark.slow),
         (torch.OutOfMemoryError("CUDA out of memory"), "memory ran out"),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate"), "memory ran out"),
+        pytest.param(
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate"),
+            "memory ran out",
+            marks=pytest.mark.slow,
+        ),
         (torch.linalg.LinAlgError("eigh did not converge"), "linear algebra failed: eigh did"),
-        (np.linalg.LinAlgError("SVD did not converge"), "linear algebra failed: SVD did"),
+        pytest.param(
+            np.linalg.LinAlgError("SVD did not converge"),
+            "linear algebra failed: SVD did",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_model_that_fails_is_freed_and_the_next_one_is_ranked(
@@ -346,8 +356,12 @@ def test_an_error_that_no_model_is_to_blame_for_is_raised(
     ("failure", "reason"),
     [
         (np.linalg.LinAlgError("Singular matrix"), "linear algebra failed: Singular matrix"),
-        (torch.linalg.LinAlgError("not converged"), "linear algebra failed: not converged"),
-        (MemoryError(), "memory ran out"),
+        pytest.param(
+            torch.linalg.LinAlgError("not converged"),
+            "linear algebra failed: not converged",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(MemoryError(), "memory ran out", marks=pytest.mark.slow),
     ],
 )
 def test_a_metric_that_fails_on_a_model_has_a_reason_and_the_others_stand(
@@ -412,6 +426,7 @@ def test_the_folder_holds_the_record_and_the_table(
     assert frame["value"].to_numpy() == pytest.approx(ranking.table()["value"].to_numpy())
 
 
+@pytest.mark.slow
 def test_features_survive_memory_that_runs_out(
     models: tuple[LanguageModel, LanguageModel],
     data: Path,
@@ -518,7 +533,7 @@ def test_values_that_differ_by_rounding_are_shown_as_ties(
         assert rows.loc[["alpha_req", "rank_me"], "tied"].all()
 
 
-@given(st.dictionaries(st.text(max_size=3), st.integers(-5, 5).map(float), max_size=8))
+@given(st.dictionaries(st.text("abcd", max_size=3), st.integers(-5, 5).map(float), max_size=8))
 def test_a_rank_is_one_more_than_how_many_are_better(merits: dict[str, float]) -> None:
     assert rank_with_ties(merits) == {
         name: 1 + sum(other > merit for other in merits.values()) for name, merit in merits.items()
@@ -561,6 +576,7 @@ def test_few_texts_rank_models_but_not_by_metrics_that_say_nothing_then(
     assert ranking.standings["accuracy"].notna().all()
 
 
+@pytest.mark.slow
 def test_an_interrupted_ranking_goes_on_at_the_next_model(
     tiny_model_dir: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

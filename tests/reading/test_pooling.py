@@ -125,6 +125,7 @@ def test_a_further_pooling_is_judged_chosen_fitted_kept_and_used(
     assert "first: " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_further_pooling_changes_nothing_of_the_others(
     tiny: LanguageModel, splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,13 @@ def named(chosen: list[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", chosen, ids=[case.name for case in chosen])
 
 
+def mostly_slow(chosen: list[Case]) -> pytest.MarkDecorator:
+    """One case quick, since each takes long in 60 digits."""
+    first, *rest = chosen
+    marked = [pytest.param(case, id=case.name, marks=pytest.mark.slow) for case in rest]
+    return pytest.mark.parametrize("case", [pytest.param(first, id=first.name), *marked])
+
+
 def moments_of(case: Case) -> moments.Moments:
     return _moments_by_name(case.name)
 
@@ -139,7 +146,7 @@ def test_moments_with_shift_matrices_equal_token_loop(case: Case) -> None:
     assert_same_moments(moments_of(case), moments.moments_token_loop(case.texts, case.Y))
 
 
-@named(REGULAR[:2] + LARGE)
+@mostly_slow(REGULAR[:2] + LARGE)
 def test_moments_equal_exact_sums(case: Case) -> None:
     m, e = moments_of(case), exact_by_name(case.name)[0]
     rounded = moments.Moments(
@@ -220,7 +227,7 @@ def test_literal_and_factored_solvers_agree(case: Case) -> None:
         )
 
 
-@named(REGULAR + LARGE + ILL)
+@mostly_slow(REGULAR + LARGE + ILL)
 def test_projectors_on_v_equal_exact_ones(case: Case) -> None:
     m = moments_of(case)
     _, pairs = exact_by_name(case.name)
@@ -303,7 +310,7 @@ def test_label_gram_equals_columns_of_u(case: Case) -> None:
 # Scores
 
 
-@named(REGULAR + LARGE + ILL)
+@mostly_slow(REGULAR + LARGE + ILL)
 def test_scores_equal_exact_ones(case: Case) -> None:
     m = moments_of(case)
     e, pairs = exact_by_name(case.name)
@@ -319,7 +326,7 @@ def test_scores_equal_exact_ones(case: Case) -> None:
             assert twin == pytest.approx(judge, abs=tolerance)
 
 
-@named(INVERTIBLE + LARGE + ILL)
+@mostly_slow(INVERTIBLE + LARGE + ILL)
 def test_centred_scores_equal_exact_ones(case: Case) -> None:
     m = moments_of(case)
     e, pairs = exact_by_name(case.name)
@@ -330,7 +337,7 @@ def test_centred_scores_equal_exact_ones(case: Case) -> None:
         assert scores.retained(*four(m), m.mu, m.p, k) == pytest.approx(judge, abs=tolerance)
 
 
-@named(REGULAR)
+@mostly_slow(REGULAR)
 def test_literal_algorithm1_equals_exact_up_to_rank(case: Case) -> None:
     m = moments_of(case)
     _, pairs = exact_by_name(case.name)

@@ -45,7 +45,9 @@ def folded_and_features(n: int, task: str = "classification") -> tuple[Folded, t
     return Folded(labelled_text(texts, labels, task), seed=0), X
 
 
-@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize(
+    "task", ["classification", pytest.param("regression", marks=pytest.mark.slow)]
+)
 def test_more_labels_add_what_they_add(task: str) -> None:
     folded, X = folded_and_features(1000, task)
     half = Folded(folded.text, 0, range(500))

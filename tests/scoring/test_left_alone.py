@@ -26,8 +26,15 @@ def tiny(tiny_model_dir: Path) -> LanguageModel:
     return load_model(tiny_model_dir)
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("until", [None, 0.05])
+@pytest.mark.parametrize(
+    ("until", "threads"),
+    [
+        (None, 1),
+        pytest.param(None, 3, marks=pytest.mark.slow),
+        pytest.param(0.05, 1, marks=pytest.mark.slow),
+        (0.05, 3),
+    ],
+)
 def test_the_model_and_torchs_settings(
     tiny: LanguageModel, data: Path, threads: int, until: float | None
 ) -> None:
@@ -44,7 +51,9 @@ def test_the_model_and_torchs_settings(
     assert all(torch.equal(value, weights[name]) for name, value in tiny.model.state_dict().items())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(torch.float32, marks=pytest.mark.slow), torch.float64]
+)
 def test_the_default_number_format_changes_nothing_and_stays(
     tiny: LanguageModel, data: Path, dtype: torch.dtype
 ) -> None:

@@ -391,6 +391,7 @@ class TestFeatures:
         assert len(again.features.texts) == 250 or until is not None
         assert not (tmp_path / UNFINISHED).exists()
 
+    @pytest.mark.slow
     def test_of_texts_that_were_not_read_there_are_none(
         self, tiny: LanguageModel, many: Path, whole_many: ScoreResult
     ) -> None:
@@ -522,7 +523,7 @@ class TestUntil:
         few = load_text(data, max_texts=90)
         assert not score(tiny, few, config=replace(CONFIG, until=0.9)).record["until"]["stopped"]
 
-    @pytest.mark.parametrize("stop_at", [3, 12])
+    @pytest.mark.parametrize("stop_at", [3, pytest.param(12, marks=pytest.mark.slow)])
     def test_an_interrupted_run_stops_where_the_whole_one_does(
         self, tiny: LanguageModel, many: Path, stopped: ScoreResult, tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch, stop_at: int,
@@ -543,6 +544,7 @@ class TestUntil:
         np.testing.assert_allclose(values(again), values(whole), atol=1e-9)
         assert not list((tmp_path / "cut").glob("*/folds-*"))
 
+    @pytest.mark.slow
     def test_lost_folds_start_the_run_anew(
         self, tiny: LanguageModel, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

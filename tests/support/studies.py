@@ -19,6 +19,7 @@ from tests.support.labelled_texts import make_rows, write_rows
 FAST = """
 [options]
 shuffles = 1
+feature_texts = 0
 skip_sanity_check = true
 steps = 2
 epochs = 2

@@ -387,7 +387,7 @@ def test_broken_note_of_datasets_is_passed_over(tmp_path, note):
     assert text.classes == ("0", "1")
 
 
-@pytest.mark.parametrize("name", ["", " ", "a\0b", "a\0.csv", "~\0/a.csv", "x," * 3000, "[" * 5000])
+@pytest.mark.parametrize("name", ["", " ", "a\0b", "a\0.csv", "~\0/a.csv", "x," * 3000, "[" * 1500])
 def test_name_that_no_file_can_have_is_refused_in_few_words(name):
     with pytest.raises(DataError, match=r"no such file|no file of labelled text") as error:
         load_text(name)

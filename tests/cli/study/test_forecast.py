@@ -2,12 +2,14 @@
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from ntpscore.forecast.evidence import Evidence
+from ntpscore.study.statistics import forecasts
 from tests.support.cli_run import run_cli
 from tests.support.forecasts import study_records
 
@@ -17,6 +19,14 @@ def test_the_forecast_command_prints_and_writes(
 ) -> None:
     records = study_records(8, seeds=2)
     monkeypatch.setattr("ntpscore.study.run.cells.load_records", lambda *_: records)
+    asked = []
+    table = forecasts.compare_forecasts(forecasts.forecast_points(records), ["*/lora-0"])
+
+    def compare(_: object, known: Sequence[str]) -> pd.DataFrame:
+        asked.append(list(known))
+        return table
+
+    monkeypatch.setattr(forecasts, "compare_forecasts", compare)
     out = tmp_path / "mine.json"
     few = ("study", "forecast", tmp_path, "--known", "*/lora-0")
     assert run_cli(*few, "--out", out) == 0
@@ -28,10 +38,11 @@ def test_the_forecast_command_prints_and_writes(
     assert evidence.source == f"the study {tmp_path.name}"
     assert len(evidence.points) == 8
     assert run_cli(*few, "--csv") == 0
-    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
-    assert set(table["cells"]) == {"known", "m0"}
+    found = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert set(found["cells"]) == {"known", "m0"}
     assert run_cli(*few, "--json") == 0
-    assert len(json.loads(capsys.readouterr().out)) == len(table)
+    assert len(json.loads(capsys.readouterr().out)) == len(table) == len(found)
+    assert asked == [["*/lora-0"]] * 3
     other = tmp_path / "other"
     other.mkdir()
     assert run_cli("study", "forecast", tmp_path, other, "--out", out) == 0

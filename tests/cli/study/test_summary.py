@@ -8,7 +8,7 @@ import pytest
 
 from ntpscore.cli.study.summary import FILE
 from ntpscore.study.statistics import rules
-from tests.support.cli_run import run_cli
+from tests.support.cli_run import refusal, run_cli
 from tests.support.paths import ROOT
 from tests.support.studies import patch_records
 from tests.support.summaries import read_summary
@@ -39,13 +39,13 @@ def test_every_study_that_was_run_has_a_page() -> None:
     assert {page.parent.name for page in WRITTEN} == was_run
 
 
+@pytest.mark.slow
 def test_a_page_leaves_out_what_was_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     patch_records(monkeypatch, "ntpscore.cli.study.summary")
     monkeypatch.setattr(rules, "SCORES", ("algorithm1", "retained"))
-    few = ("study", "tables", tmp_path, "--write", "--permutations", 20)
-    assert run_cli(*few) == 0
+    assert run_cli("study", "tables", tmp_path, "--write", "--permutations", 20) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / FILE)
     sections = read_summary(tmp_path / FILE)
     assert "Scores and `lora_gain`" in sections
@@ -53,5 +53,11 @@ def test_a_page_leaves_out_what_was_not_run(
     assert not any(
         title.startswith(("Seed", "Without")) or "logistic" in title for title in sections
     )
-    assert run_cli(*few, "--score", "r2") == 2
-    assert "--write holds everything" in capsys.readouterr().err
+
+
+def test_a_page_of_some_scores_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "--write holds everything" in refusal(
+        capsys, "study", "tables", tmp_path, "--write", "--score", "r2"
+    )

@@ -25,6 +25,7 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> StudyTables:
     return StudyTables.load("anywhere")
 
 
+@pytest.mark.slow
 def test_what_there_is_is_drawn_and_what_is_missing_is_said(
     tables: StudyTables, tmp_path: Path
 ) -> None:
@@ -39,6 +40,9 @@ def test_what_there_is_is_drawn_and_what_is_missing_is_said(
     assert "sweep_retained_logistic_accuracy_m" in missing
     table = pd.read_csv(tmp_path / "table_2_retained.csv", index_col=0)
     assert (table["m before"] == table["m after"]).all()
+
+
+def test_an_unknown_score_is_named(tables: StudyTables, tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="no score 'vibes'"):
         draw_study(tables, tmp_path, score="vibes")
 

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import rankdata, spearmanr
 
@@ -26,9 +27,16 @@ def records() -> list[dict[str, Any]]:
     return cells
 
 
-def test_the_best_configuration_below_the_last_layer_is_shown_with_its_sign() -> None:
+@pytest.fixture(scope="module")
+def protocol() -> pd.DataFrame:
+    return protocol_table(records())
+
+
+def test_the_best_configuration_below_the_last_layer_is_shown_with_its_sign(
+    protocol: pd.DataFrame,
+) -> None:
     cells = records()
-    table = protocol_table(cells).set_index(["outcome", "score"])
+    table = protocol.set_index(["outcome", "score"])
     scored = [c for c in cells if c["method"] == "score"]
     mse = np.array([[row["ols_mse"] for row in c["record"]["layers"]] for c in scored])
     classes = np.array([len(c["record"]["data"]["classes"]) for c in scored])
@@ -60,8 +68,8 @@ def test_the_best_configuration_below_the_last_layer_is_shown_with_its_sign() ->
     assert math.isnan(table.loc[("ols_mse", "r2"), "k_fraction"])
 
 
-def test_the_papers_range_is_that_of_its_points() -> None:
-    row = protocol_table(records()).set_index("outcome").loc["logistic_accuracy"].iloc[0]
+def test_the_papers_range_is_that_of_its_points(protocol: pd.DataFrame) -> None:
+    row = protocol.set_index("outcome").loc["logistic_accuracy"].iloc[0]
     r = [
         spearmanr(part["ntps_fig2_accuracy"], part["accuracy"]).statistic
         for _, part in load_published().groupby("model")

@@ -1,5 +1,6 @@
 """The published points give the published correlations."""
 
+import pandas as pd
 import pytest
 
 from ntpscore.errors import DataError
@@ -33,8 +34,12 @@ def test_there_are_96_points_of_eight_models_and_twelve_data_sets() -> None:
     assert ((1 - points["probe"]) == points["probe_error"]).all()
 
 
-def test_published_correlations_are_reproduced() -> None:
-    table = correlate_published()
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return correlate_published()
+
+
+def test_published_correlations_are_reproduced(table: pd.DataFrame) -> None:
     assert tuple(table.columns) == COLUMNS
     everything = table[table["without"] == ""]
     for model, stated in STATED.items():
@@ -49,8 +54,7 @@ def test_published_correlations_are_reproduced() -> None:
     assert llama.loc["mse", "r"] == pytest.approx(-0.54, abs=PUBLISHED_R)
 
 
-def test_without_medical_probe_error_says_about_as_much_of_the_gain() -> None:
-    table = correlate_published()
+def test_without_medical_probe_error_says_about_as_much_of_the_gain(table: pd.DataFrame) -> None:
     gains = table[(table["outcome"] == "lora_gain") & (table["without"] == "medical")]
     assert (gains["n"] == 11).all()
     assert gains["r_probe_error"].mean() == pytest.approx(0.61, abs=PUBLISHED_R)
@@ -59,8 +63,8 @@ def test_without_medical_probe_error_says_about_as_much_of_the_gain() -> None:
     assert others[["r_probe_error", "r_given_probe_error"]].isna().all(axis=None)
 
 
-def test_the_figure_has_every_point_by_name_and_r_with_its_interval() -> None:
-    table = correlate_published()
+@pytest.mark.slow
+def test_the_figure_has_every_point_by_name_and_r_with_its_interval(table: pd.DataFrame) -> None:
     figure = plot_published(table)
     assert_legible(figure)
     gains = load_published().groupby("model", sort=False)

@@ -88,6 +88,7 @@ def test_a_model_without_outcomes_has_a_panel_that_says_so() -> None:
         assert reason in text.get_text()
 
 
+@pytest.mark.slow
 def test_five_models_wrap_into_three_blocks_and_leave_the_rest_empty() -> None:
     scores, outcomes = make_study()
     many = [f"m{i}" for i in range(5)]

@@ -39,6 +39,7 @@ def test_word_figure_has_each_word_in_its_group_in_four_panels() -> None:
     assert {text.get_text() for text in legends[2].get_texts()} == set(emotion)
 
 
+@pytest.mark.slow
 def test_more_groups_than_colours_go_on_hollow() -> None:
     words, projections, _, part = make_words()
     many = [f"label {i % 9}" for i in range(24)]

@@ -29,6 +29,7 @@ from tests.support.studies import write_study
 EVERY_METHOD = """
 [[runs]]
 methods = ["score", "probe", "logistic", "rank", "ols"]
+feature_texts = 1000
 [[runs]]
 methods = ["lora"]
 rank = 2
@@ -43,6 +44,7 @@ def jobs(plan: Plan, folders: Folders) -> dict[str, Job]:
     return {c.method: Job(c, folders.results, folders.work, command) for c in plan.cells}
 
 
+@pytest.mark.slow
 def test_every_method_leaves_its_result_and_its_provenance(
     tiny_model_dir: Path, tmp_path: Path, folders: Folders
 ) -> None:
@@ -146,6 +148,7 @@ def test_registered_hold_out_keeps_the_test_texts_from_the_scores(
     assert not set(splits.train.texts) & set(splits.test.texts)
 
 
+@pytest.mark.slow
 def test_a_result_that_was_finished_but_for_its_file_is_taken_up(
     tiny_model_dir: Path, tmp_path: Path, folders: Folders,
     monkeypatch: pytest.MonkeyPatch,

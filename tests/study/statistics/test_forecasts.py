@@ -70,6 +70,7 @@ def test_every_data_set_is_forecast_from_the_others() -> None:
     assert table["held"].notna().tolist() == [name in RULES for name in PREDICTORS]
 
 
+@pytest.mark.slow
 def test_new_cells_are_forecast_from_known_ones_alone() -> None:
     points = forecast_points(study_records(8, seeds=2, models=2))
     known = ["m0--*/lora-0"]

@@ -75,6 +75,7 @@ def test_a_rule_without_anything_to_go_by_has_no_row() -> None:
     assert of_retained == {rule for rule in SELECTION_RULES if "r2" not in rule and "z" not in rule}
 
 
+@pytest.mark.slow
 def test_r_of_a_rule_is_that_of_the_values_it_chose() -> None:
     records = made_up_records(7, seeds=2)
     table = compare_rules(records, outcomes=["lora_gain"], permutations=200)

@@ -70,7 +70,7 @@ def test_with_one_configuration_nothing_is_selected() -> None:
     assert test.p_best == test.p_family == test.p[0]
 
 
-@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("sign", [pytest.param(1, marks=pytest.mark.slow), -1])
 def test_selection_without_a_model_equals_loops(sign: int) -> None:
     sweep = random_sweep(np.random.default_rng(8), models=4, data_sets=5, sign=sign, alike=0.5)
     found = leave_one_model_out(sweep, permutations=120)
@@ -86,6 +86,7 @@ def test_selection_without_a_model_equals_loops(sign: int) -> None:
     assert found.p == pytest.approx(np.mean([one >= found.r - 1e-9 for one in under]), abs=SCORE)
 
 
+@pytest.mark.slow
 def test_p_of_the_best_is_uniform_where_there_is_nothing() -> None:
     rng = np.random.default_rng(10)
     tests: list[tuple[Callable[[Sweep], float], dict[str, int]]] = [
@@ -128,6 +129,7 @@ def one_model(sweep: Sweep, m: int) -> Sweep:
     )
 
 
+@pytest.mark.slow
 def test_left_out_data_sets_give_no_r_where_there_is_nothing_and_the_best_does() -> None:
     rng = np.random.default_rng(12)
     best, left_out = [], []

@@ -71,6 +71,7 @@ def test_table_has_a_row_per_score_outcome_model_and_omission() -> None:
     assert given["lora_gain"] == given["ols_mse"] == 12
 
 
+@pytest.mark.slow
 def test_scores_are_set_against_r2_of_the_last_layer_too() -> None:
     scores, outcomes = study(np.random.default_rng(7))
     rng = np.random.default_rng(8)

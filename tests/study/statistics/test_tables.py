@@ -22,11 +22,13 @@ from ntpscore.study.statistics.tables import (
 from tests.support.studies import write_study
 
 
-@pytest.fixture
-def results(tiny_model_dir: Path, tmp_path: Path, folders: Folders) -> Path:
+@pytest.fixture(scope="module")
+def results(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seeds of one data set, really scored and probed."""
     runs = '[[runs]]\nmethods = ["score", "probe"]\nseeds = [0, 1]\nmax_texts = 30\n'
-    plan = load_plan(write_study(tmp_path, tiny_model_dir, runs=runs))
+    folder = tmp_path_factory.mktemp("study")
+    folders = Folders(folder / "results", folder / "work")
+    plan = load_plan(write_study(folder, tiny_model_dir, runs=runs))
     for cell in plan.cells:
         assert run_job(Job(cell, folders.results, folders.work, ("x",))) == worker.DONE
     return folders.results

@@ -76,7 +76,7 @@ def make_folders(folder: Path) -> dict[str, Path]:
     """A folder of each kind, by the command that writes such."""
     study = folder / "study"
     failed = {"status": "failed", "model": "m", "data": "d0", "method": "ols", "seed": 0}
-    write_records(study, [*made_up_records(4), {**failed, "error": SCRIPT}])
+    write_records(study, [*made_up_records(4, layers=2), {**failed, "error": SCRIPT}])
     return {
         "score": hostile_score().save(folder / "score"),
         "multilabel": hostile_score("multilabel").save(folder / "multilabel"),

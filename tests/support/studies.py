@@ -19,7 +19,6 @@ from tests.support.labelled_texts import make_rows, write_rows
 FAST = """
 [options]
 shuffles = 1
-feature_texts = 0
 skip_sanity_check = true
 steps = 2
 epochs = 2
@@ -31,7 +30,7 @@ def write_study(
     model: Path,
     *,
     data: tuple[str, ...] = ("one",),
-    runs: str = '[[runs]]\nmethods = ["score"]\n',
+    runs: str = '[[runs]]\nmethods = ["score"]\nfeature_texts = 0\n',
     n: int = 40,
 ) -> Path:
     """A study file and its data sets, in one folder; the model by its path."""

@@ -29,7 +29,6 @@ from tests.support.studies import write_study
 EVERY_METHOD = """
 [[runs]]
 methods = ["score", "probe", "logistic", "rank", "ols"]
-feature_texts = 1000
 [[runs]]
 methods = ["lora"]
 rank = 2

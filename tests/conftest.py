@@ -4,12 +4,15 @@ import gc
 import importlib
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jaxtyping
 import pytest
 from threadpoolctl import threadpool_limits
+
+from tests.support.untraced import trace_again
 
 # Before torch is imported: threads that wait by spinning make every operation ten times slower as
 # soon as another process wants the same cores.
@@ -18,10 +21,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     threadpool_limits(1)
-    # Coverage begins later, and would follow every call that importing these makes.
+    # Coverage would follow every call that importing these makes.
+    tracer = sys.gettrace()
+    sys.settrace(None)
     for library in ("torch", "transformers.modeling_utils", "pandas", "scipy.stats", "hypothesis",
-                    "sklearn.mixture", "sklearn.linear_model", "datasets"):  # fmt: skip
+                    "sklearn.ensemble", "sklearn.mixture", "sklearn.linear_model", "datasets",
+                    "beartype.claw", "peft", "scipy.signal", "torchmetrics.functional",
+                    "transformers.integrations.finegrained_fp8"):  # fmt: skip
         importlib.import_module(library)
+    trace_again(tracer)
 
 # Before the package is imported: calls into the mathematics are checked against their shapes. The
 # tests marked `cuda` run on borrowed machines too, which may lack the checker.
@@ -29,9 +37,12 @@ if importlib.util.find_spec("beartype") is not None:
     jaxtyping.install_import_hook("ntpscore.core", "beartype.beartype")
 # Checking takes as long as the calls themselves, and longer where coverage follows it: it is done
 # in the rooms of the mathematics, in a module of each room that calls them, and, of those rooms,
-# in whatever may take long.
+# in whatever may take long; of tests with parameters for the first of them.
 SHAPES_CHECKED = {"core", "reference", "test_features.py", "test_accuracy.py", "test_ridge.py"}
 SHAPES_CHECKED_IF_SLOW = {"metrics", "reading", "scoring", "adapt"}
+FIRST: dict[str, pytest.Item] = {}
+# These test no code of the package, or such that other tests cover; they would take twice as long.
+UNTRACED = {"reference", "fuzz", "test_architectures.py", "test_documentation.py"}
 # Most properties hold or break on the first few small inputs.
 if importlib.util.find_spec("hypothesis") is not None:
     from hypothesis import settings
@@ -51,9 +62,23 @@ _SENTENCES = [
 ]
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """What was imported stays: the collector need not walk through all of it again and again."""
     gc.freeze()
+    for item in reversed(session.items):
+        FIRST[item.nodeid.partition("[")[0]] = item
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
+    """Without coverage where it has nothing to tell."""
+    tracer = sys.gettrace()
+    if not UNTRACED.isdisjoint(item.path.parts):
+        sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        trace_again(tracer)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -61,7 +86,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before fixtures of any scope, which call the mathematics too."""
     slow = item.get_closest_marker("slow") is not None
     rooms = SHAPES_CHECKED | (SHAPES_CHECKED_IF_SLOW if slow else set())
-    jaxtyping.config.update("jaxtyping_disable", rooms.isdisjoint(item.path.parts))
+    checked = not rooms.isdisjoint(item.path.parts)
+    checked &= FIRST[item.nodeid.partition("[")[0]] is item
+    jaxtyping.config.update("jaxtyping_disable", not checked)
 
 
 @pytest.fixture(autouse=True)

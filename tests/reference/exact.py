@@ -9,6 +9,7 @@ from mpmath import mp
 from numpy.typing import NDArray
 
 from tests.reference.moments import Moments
+from tests.support.untraced import untraced
 
 Array = NDArray[np.float64]
 
@@ -66,6 +67,7 @@ def trace(matrix: mpmath.matrix) -> mpmath.mpf:
     return mp.fsum(matrix[i, i] for i in range(matrix.rows))
 
 
+@untraced
 def exact_moments(texts: Sequence[Array], Y: Array) -> ExactMoments:
     """The moments of float64 hidden states, summed in 60 digits from prefix sums."""
     with mp.workdps(DIGITS):
@@ -95,6 +97,7 @@ def exact_moments(texts: Sequence[Array], Y: Array) -> ExactMoments:
         return ExactMoments(N, M, C0, C1, mu, p, YY, token_trace / n)
 
 
+@untraced
 def exact_from_float(moments: Moments) -> ExactMoments:
     """Float64 moments taken as they stand: the judge of a solver, not of the accumulation."""
     with mp.workdps(DIGITS):
@@ -138,6 +141,7 @@ def generalized_eigen(A: mpmath.matrix, B: mpmath.matrix) -> tuple[list[mpmath.m
         return [values[i] for i in order], ordered
 
 
+@untraced
 def exact_pairs(
     moments: ExactMoments, *, r: int | None = None, tolerance: float = RANK_TOLERANCE
 ) -> ExactPairs:
@@ -154,11 +158,13 @@ def exact_projector(basis: mpmath.matrix) -> mpmath.matrix:
         return basis * mp.inverse(basis.T * basis) * basis.T
 
 
+@untraced
 def exact_projector_v(pairs: ExactPairs, k: int) -> Array:
     """P_k, the projector on the first k columns of V, rounded to float64."""
     return to_numpy(exact_projector(columns(pairs.V, 0, k)))
 
 
+@untraced
 def exact_projector_u(pairs: ExactPairs, k: int) -> Array:
     """The projector on the first k ≤ r columns of U, rounded to float64."""
     return to_numpy(exact_projector(columns(pairs.U, 0, k)))
@@ -170,6 +176,7 @@ def _ntps(U_k: mpmath.matrix, V_k: mpmath.matrix) -> float:
         return float(trace(exact_projector(V_k) * G) / trace(G))
 
 
+@untraced
 def exact_algorithm1(pairs: ExactPairs, k: int) -> float:
     """Score `algorithm1`, defined without a choice of basis for k ≤ r only."""
     if k > pairs.r:
@@ -177,6 +184,7 @@ def exact_algorithm1(pairs: ExactPairs, k: int) -> float:
     return _ntps(columns(pairs.U, 0, k), columns(pairs.V, 0, k))
 
 
+@untraced
 def exact_smallest_first(pairs: ExactPairs, k_u: int, k_v: int) -> float:
     """Score `smallest_first` with k_u and k_v columns, ascending; M must have rank d."""
     d = pairs.U.rows
@@ -185,6 +193,7 @@ def exact_smallest_first(pairs: ExactPairs, k_u: int, k_v: int) -> float:
     return _ntps(columns(pairs.U, d - k_u, d), columns(pairs.V, d - k_v, d))
 
 
+@untraced
 def exact_expected(moments: ExactMoments, pairs: ExactPairs, k: int) -> float:
     """Score `expected`: f = (k − r)/(d − r) of R = N⁻¹ − U_r U_rᵀ beside U_r."""
     if k <= pairs.r:
@@ -198,11 +207,13 @@ def exact_expected(moments: ExactMoments, pairs: ExactPairs, k: int) -> float:
         return float((trace(P * G) + f * trace(P * R)) / (trace(G) + f * trace(R)))
 
 
+@untraced
 def exact_supervised(pairs: ExactPairs, k: int) -> float:
     """Score `supervised`: ‖P_k U_r‖² / ‖U_r‖²."""
     return _ntps(columns(pairs.U, 0, pairs.r), columns(pairs.V, 0, k))
 
 
+@untraced
 def exact_subspace(pairs: ExactPairs, k: int) -> float:
     """Score `subspace`: tr(P_U P_k) / r."""
     with mp.workdps(DIGITS):
@@ -211,6 +222,7 @@ def exact_subspace(pairs: ExactPairs, k: int) -> float:
         return float(trace(P_u * P_v) / pairs.r)
 
 
+@untraced
 def exact_retained(moments: ExactMoments, pairs: ExactPairs, k: int) -> float:
     """Score `retained`: tr(MᵀV (VᵀNV)⁻¹ VᵀM) / tr(Mᵀ N⁻¹ M), N and M centred."""
     with mp.workdps(DIGITS):
@@ -220,6 +232,7 @@ def exact_retained(moments: ExactMoments, pairs: ExactPairs, k: int) -> float:
         return float(kept / trace(M.T * mp.inverse(N) * M))
 
 
+@untraced
 def exact_r2(moments: ExactMoments) -> float:
     """R² of OLS with intercept: tr(Mᵀ N⁻¹ M) / tr Cov(Y), N and M centred."""
     with mp.workdps(DIGITS):

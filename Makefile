@@ -27,7 +27,7 @@ demo: $(STAMP)  ## score a real model on the built-in data set
 	$(BIN)/ntpscore score smollm2-135m helpdesk --out results/demo
 
 test: $(STAMP)  ## the default test suite
-	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term
+	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=
 
 test-browser: $(STAMP)  ## reports in a real browser: Debian's chromium and chromium-driver
 	$(BIN)/python -m pytest -q -m browser tests/report/test_browser.py

@@ -42,7 +42,9 @@ SHAPES_CHECKED = {"core", "reference", "test_features.py", "test_accuracy.py", "
 SHAPES_CHECKED_IF_SLOW = {"metrics", "reading", "scoring", "adapt"}
 FIRST: dict[str, pytest.Item] = {}
 # These test no code of the package, or such that other tests cover; they would take twice as long.
-UNTRACED = {"reference", "fuzz", "test_architectures.py", "test_documentation.py"}
+UNTRACED = {
+    "reference", "fuzz", "test_architectures.py", "test_documentation.py", "test_layout.py"
+}  # fmt: skip
 # Most properties hold or break on the first few small inputs.
 if importlib.util.find_spec("hypothesis") is not None:
     from hypothesis import settings

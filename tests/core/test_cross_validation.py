@@ -269,13 +269,10 @@ def test_what_can_not_be_held_out_is_refused() -> None:
 # -- labels without signal ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "d", "n_classes", "pairs"),
-    [
-        (150, 30, 5, False),
-        pytest.param(80, 120, 5, False, marks=pytest.mark.slow),
-        pytest.param(60, 70, 2, True, marks=pytest.mark.slow),
-    ],
+    [(150, 30, 5, False), (80, 120, 5, False), (60, 70, 2, True)],
 )
 def test_accuracy_without_signal_is_that_of_chance(n, d, n_classes, pairs) -> None:
     runs, candidates = 20, 4

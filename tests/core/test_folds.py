@@ -139,6 +139,7 @@ def test_folds_come_back_from_their_parts() -> None:
         Folds.of_parts(2, empty, folds.parts(), 3)
 
 
+@pytest.mark.slow
 def test_estimates_are_jackknives_of_scores_without_each_fold() -> None:
     draws = [np.random.default_rng(100 + j) for j in range(FEWEST_FOLDS)]
     folds = Folds(2, empty)

@@ -347,7 +347,8 @@ def test_chance_is_the_share_of_columns(case: Case) -> None:
 CHANCE_EQUIVALENT = 0.01  # of the deterministic equivalent of `retained`, at d = 40
 
 
-@pytest.mark.parametrize("decay", [pytest.param(0.0, marks=pytest.mark.slow), 1.5])
+@pytest.mark.slow
+@pytest.mark.parametrize("decay", [0.0, 1.5])
 def test_chance_is_the_mean_score_of_random_directions(decay: float) -> None:
     """With C0 = I and a C1 of noise V is uniformly random, and everything else stays the same."""
     d, draws = 40, 50

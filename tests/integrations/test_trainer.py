@@ -114,6 +114,7 @@ def test_figures_are_those_of_score(tiny_model_dir: Path, tmp_path: Path) -> Non
     assert list(curve(trainer)) == [0, 4]
 
 
+@pytest.mark.slow
 def test_without_every_it_follows_the_evaluations(tiny_model_dir: Path, tmp_path: Path) -> None:
     callback = NtpscoreCallback(EVAL)
     trainer = train(tiny_model_dir, tmp_path, callback, eval_strategy="steps", eval_steps=2)

@@ -278,6 +278,7 @@ def test_lda_counts_a_class_of_one_text_as_an_error() -> None:
     assert lda(np.vstack([X, 30 + X[:1]]), lonely) == pytest.approx(40 / 41)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lda", "nearest_neighbours", "ridge_accuracy"])
 def test_accuracy_without_signal_is_that_of_chance(name: str) -> None:
     y = np.arange(80) % 5

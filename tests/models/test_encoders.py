@@ -200,7 +200,7 @@ _SLOW = [pytest.mark.slow]
     ("name", "method"),
     [
         *(pytest.param("bert", method, marks=_SLOW * (method in _ALIKE)) for method in METHODS),
-        ("modernbert", "ridge"),
+        pytest.param("modernbert", "ridge", marks=_SLOW),
         pytest.param("modernbert", "lora", marks=_SLOW),
     ],
 )

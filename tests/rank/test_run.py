@@ -204,6 +204,7 @@ def test_consensus_is_the_mean_rank_without_baselines_and_scores(
         assert rows.loc[CONSENSUS, "value"] == pytest.approx(mean)
 
 
+@pytest.mark.slow
 def test_two_copies_of_a_model_tie_everywhere(
     tiny_model_dir: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -454,6 +455,7 @@ def test_features_survive_memory_that_runs_out(
         assert got.loc[name, "value"] == pytest.approx(expected.loc[name, "value"], rel=SAME_PASS)
 
 
+@pytest.mark.slow
 def test_features_of_a_sample_are_ranked_with_its_labels(
     models: tuple[LanguageModel, LanguageModel], data: Path
 ) -> None:

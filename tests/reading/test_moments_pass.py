@@ -111,7 +111,7 @@ def assert_same(found: Found, expected: Found) -> None:
     ("how", "until"),
     [
         *((how, None) for how in WAYS[1:]),
-        (WAYS[4], 0.5),
+        pytest.param(WAYS[4], 0.5, marks=pytest.mark.slow),
         pytest.param(WAYS[5], 0.5, marks=pytest.mark.slow),
     ],
 )

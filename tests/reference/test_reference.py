@@ -237,7 +237,7 @@ def test_projectors_on_v_equal_exact_ones(case: Case) -> None:
         assert np.max(np.abs(difference)) < conditioned(metric_condition(m))
 
 
-@named(LARGE[1:] + ILL[1:])
+@mostly_slow(LARGE[1:] + ILL[1:])
 def test_exact_pairs_of_rounded_moments_differ_by_condition(case: Case) -> None:
     # No solver can be closer to the texts than this: the rounding is in the moments already.
     m = moments_of(case)

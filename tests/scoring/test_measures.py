@@ -65,6 +65,7 @@ def test_wilson_is_that_of_scipy(right, n):
     np.testing.assert_allclose(wilson(right, n), (expected.low, expected.high), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_resamples_draw_whole_groups_and_give_the_intervals_of_a_loop(rng):
     groups = np.repeat(np.arange(N // 2), 2)
     labels = np.repeat(rng.integers(0, 2, N // 2), 2)

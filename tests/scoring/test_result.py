@@ -93,6 +93,7 @@ def test_best_without_shuffles_compares_with_chance() -> None:
     assert math.isnan(best.p)
 
 
+@pytest.mark.slow
 def test_p_of_labels_that_mean_nothing_is_uniform() -> None:
     """Over random labels p ≤ a as often as a, with the choice of layer and k counted in."""
     generator = torch.Generator().manual_seed(1)

@@ -507,6 +507,7 @@ class TestUntil:
             # Three times the reach of a 95 % interval: near six standard errors.
             assert abs(one["value"] - of_all[name]) <= 3 * (one["high"] - one["value"])
 
+    @pytest.mark.slow
     def test_what_is_never_known_reads_all(
         self, tiny: LanguageModel, many: Path, whole_many: ScoreResult
     ) -> None:
@@ -523,7 +524,8 @@ class TestUntil:
         few = load_text(data, max_texts=90)
         assert not score(tiny, few, config=replace(CONFIG, until=0.9)).record["until"]["stopped"]
 
-    @pytest.mark.parametrize("stop_at", [3, pytest.param(12, marks=pytest.mark.slow)])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("stop_at", [3, 12])
     def test_an_interrupted_run_stops_where_the_whole_one_does(
         self, tiny: LanguageModel, many: Path, stopped: ScoreResult, tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch, stop_at: int,

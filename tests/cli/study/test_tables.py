@@ -98,7 +98,7 @@ def test_rules_are_not_cut(
 def test_the_command_prints_a_table_csv_and_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    records = made_up_records(4, layers=3, width=20)
+    records = made_up_records(4, layers=2, width=20)
     monkeypatch.setattr("ntpscore.study.run.cells.load_records", lambda _: records)
     monkeypatch.setattr(rules, "SCORES", ("algorithm1", "retained"))
     found = compare_rules(records, permutations=24)

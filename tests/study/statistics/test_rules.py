@@ -110,6 +110,7 @@ def test_too_little_to_compare_is_told() -> None:
         compare_rules(made_up_records(4), outcomes=["fame"])
 
 
+@pytest.mark.slow
 def test_chosen_outcomes_have_the_rows_that_they_have_among_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

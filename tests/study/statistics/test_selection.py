@@ -102,6 +102,7 @@ def test_p_of_the_best_is_uniform_where_there_is_nothing() -> None:
             assert abs((p <= level).mean() - level) <= slack
 
 
+@pytest.mark.slow
 def test_family_p_holds_its_level_over_all_models() -> None:
     rng = np.random.default_rng(11)
     least = []

@@ -191,6 +191,7 @@ def test_the_table_of_float32_is_what_its_script_prints() -> None:
     assert "\n".join(lines).strip("\n") in PAGE.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_table_of_sum_and_mean_is_what_its_script_prints() -> None:
     studies = (str(ROOT / "results" / name) for name in ("smollm2", "smollm2-sum"))
     lines = [line.rstrip() for line in script("pooling_agreement").table(*studies).splitlines()]

@@ -125,6 +125,7 @@ def test_every_model_has_every_metric_at_both_places(
     assert "2 models" in repr(ranking)
 
 
+@pytest.mark.slow
 def test_values_are_those_of_the_literal_metrics_on_plain_features(
     models: tuple[LanguageModel, LanguageModel], data: Path, ranking: RankResult
 ) -> None:

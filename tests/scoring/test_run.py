@@ -408,6 +408,7 @@ class TestFeatures:
             expected = whole.get(*place)[some.texts]
             torch.testing.assert_close(some.get(*place), expected, rtol=1e-4, atol=1e-5)
 
+    @pytest.mark.slow
     def test_a_lost_file_starts_the_run_anew(
         self, tiny: LanguageModel, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -15,7 +15,7 @@ from ntpscore.study.statistics import rules
 from ntpscore.study.statistics.rules import compare_rules
 from ntpscore.study.statistics.summary import COLUMNS, SummaryConfig, summary_table
 from ntpscore.study.statistics.sweep import OUTCOMES
-from tests.support.cli_run import run_cli
+from tests.support.cli_run import refusal, run_cli
 from tests.support.studies import made_up_records
 
 DATA = [f"a data set with a long name {i}" for i in range(5)]
@@ -95,6 +95,7 @@ def test_rules_are_not_cut(
     assert capsys.readouterr().out.count("-0.50 (0.125)") == 6
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_csv_and_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,5 +124,13 @@ def test_the_command_prints_a_table_csv_and_json(
     assert run_cli(*few, "--json") == 0
     assert len(json.loads(capsys.readouterr().out)) == len(frame)
     assert asked == [("lora_gain",), tuple(OUTCOMES), tuple(OUTCOMES)]
-    assert run_cli(*few, "--outcome", "fame") == 2
-    assert run_cli(*few, "--csv", "--json") == 2
+
+
+def test_the_command_refuses_what_it_can_not_show(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = made_up_records(4, layers=2, width=20)
+    monkeypatch.setattr("ntpscore.study.run.cells.load_records", lambda _: records)
+    few = ("study", "rules", tmp_path)
+    assert "no outcome fame" in refusal(capsys, *few, "--outcome", "fame")
+    assert "give one of them" in refusal(capsys, *few, "--csv", "--json")

@@ -24,6 +24,7 @@ def brute_force_best(scores: pd.DataFrame, y: np.ndarray, model: str, sign: int)
     return max(found, key=found.__getitem__)
 
 
+@pytest.mark.slow
 def test_accuracy_figure_shows_each_outcome_at_its_best_configuration() -> None:
     scores, outcomes = make_study()
     before = plt.get_fignums()

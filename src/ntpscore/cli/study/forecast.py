@@ -51,7 +51,7 @@ def forecast_command(
 
       ntpscore study forecast results/smollm2
 
-      ntpscore study forecast results/smollm2 results/smollm2-seed1 --known '*/lora-0'
+      ntpscore study forecast results/first results/second --known '*/lora-0'
 
       ntpscore study forecast results/smollm2 --out mine.json
     """

@@ -32,6 +32,7 @@ def test_its_numbers_are_those_of_scipy_to_the_last_bit(n: int, dtype: torch.dty
     for mine, theirs in (
         (eigh(a), scipy.linalg.eigh(a)), (eigh(a, b), scipy.linalg.eigh(a, b)),
         (eigh(a.clone().T, overwrite=True), scipy.linalg.eigh(a)),
+        (eigh(a.tril(), overwrite=True), scipy.linalg.eigh(a, lower=False)),
         (eigh(a.triu(), upper=True), scipy.linalg.eigh(a, lower=False)),
         (eigh(low, b), scipy.linalg.eigh(low, b)),
     ):  # fmt: skip

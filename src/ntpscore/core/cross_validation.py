@@ -169,7 +169,7 @@ def held_out_ridge(
     if d > n:
         del X
         return _hold_out(*_scores_of_gram(gram), Y, folds, penalties, walk=walk)
-    values, vectors = eigh(gram.T, upper=True, overwrite=True)
+    values, vectors = eigh(gram, overwrite=True)
     for block in X.split(_ROWS):  # in the place of the features
         block.copy_(block @ vectors)
     return _hold_out(X, values.clamp(min=0.0), Y, folds, penalties, walk=walk)
@@ -355,7 +355,7 @@ def _scores_of_gram(
     The scores take the place of the inner products; a further matrix like these is needed on the
     way.
     """
-    values, vectors = eigh(gram.T, upper=True, overwrite=True)
+    values, vectors = eigh(gram, overwrite=True)
     values = values.clamp(min=0.0)
     return torch.mul(vectors, values.sqrt(), out=gram), values
 

@@ -135,7 +135,7 @@ def factor_metric(B: Float[Tensor, "d d"]) -> FactoredMetric:
         if float(torch.linalg.norm(scaled) * inverse.square().sum()) < 0.1 / cutoff:
             whitener, factor = inverse.T / scale[:, None], L.T * scale
             return FactoredMetric(B, whitener, factor, len(B), is_triangular=True)
-    values, vectors = eigh(scaled.T, upper=True, overwrite=True)
+    values, vectors = eigh(scaled, overwrite=True)
     in_range = values > cutoff * values[-1]
     factor = (vectors[:, in_range] * values[in_range].sqrt()).T * scale
     # The whitener is the pseudo-inverse of the factor: scaled back alone, the eigenvectors would

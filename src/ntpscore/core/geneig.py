@@ -64,7 +64,7 @@ def generalized_eigen(A: Float[Tensor, "d c"], B: Float[Tensor, "d d"]) -> Gener
     check_finite(A)
     metric = factor_metric(B)
     reduced = metric.whiten(A)
-    values, vectors = eigh(gram_triangle(reduced.T).T, upper=True, overwrite=True)
+    values, vectors = eigh(gram_triangle(reduced.T), overwrite=True)
     values, vectors = values.flip(0).clamp(min=0.0), vectors.flip(1)
     # ‖G W − W Λ‖ = ‖G − W Λ Wᵀ‖, without a product of two (m, m) matrices.
     rows = random_rows(vectors)

@@ -38,7 +38,7 @@ def eigh(
         a: symmetric, of finite float32 or float64.
         b: symmetric and positive definite, likewise, on the processor; None means the identity.
         upper: read the upper triangles instead of the lower ones.
-        overwrite: `a` is not needed any more; saves a copy where its transpose is contiguous.
+        overwrite: `a` is not needed any more; saves a copy where it or its transpose is contiguous.
 
     Returns:
         Values, and vectors, a column each.
@@ -49,6 +49,9 @@ def eigh(
     if a.device.type != "cpu":  # pragma: no cover  # on a card
         return tuple(torch.linalg.eigh(a, UPLO="U" if upper else "L"))
     n, dtype = len(a), a.dtype
+    if overwrite and b is None and a.is_contiguous():
+        # In Fortran's order it is its transpose, with the triangles exchanged.
+        a, upper = a.T, not upper
     a = a.T.contiguous().T if overwrite else _fortran(a)
     values, failed = a.new_empty(n), ctypes.c_int(0)
     given: tuple[Any, ...]

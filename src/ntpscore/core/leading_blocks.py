@@ -36,9 +36,11 @@ def leading_block_sums(
     if exact < len(Z):
         plain = blocks.squares(T)[:, None]
         mixed = blocks.products(T, Z[exact:], Y[exact:])
+        first, second = torch.triu_indices(Z.shape[2], Z.shape[2])
+        weights = torch.where(first == second, 1.0, 2.0).to(T)
         last = torch.stack(
             [
-                (leading_sums(_pairs(z), rows) * leading_sums(_pairs(y), columns)).sum(0)
+                weights @ (leading_sums(_pairs(z), rows) * leading_sums(_pairs(y), columns))
                 for z, y in zip(Z[exact:], Y[exact:], strict=True)
             ],
             1,
@@ -70,9 +72,10 @@ def leading_sums(
     return torch.nn.functional.pad(terms.cumsum(-1), (1, 0))[..., counts]
 
 
-def _pairs(X: Float[Tensor, "q r"]) -> Float[Tensor, "r_r q"]:
-    """Products of every two columns."""
-    return (X.T[:, None] * X.T).flatten(0, 1)
+def _pairs(X: Float[Tensor, "q r"]) -> Float[Tensor, "pairs q"]:
+    """Products of every two columns, each pair once."""
+    first, second = torch.triu_indices(X.shape[1], X.shape[1])
+    return X.T[first] * X.T[second]
 
 
 class _Blocks:

@@ -9,6 +9,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
+from ntpscore.core import geneig
 from ntpscore.core.factored_metric import FactoredMetric, factor_metric, relative_cutoff
 from ntpscore.core.geneig import generalized_eigen, label_directions, lapack_vectors
 from ntpscore.core.label_sets import LabelSets
@@ -348,36 +349,32 @@ def test_where_lapack_refuses_the_problem_is_solved_on_the_range(
 ) -> None:
     N = random_metric(torch.linspace(1.0, 3.0, 6, dtype=torch.float64))
     M = torch.randn(6, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    expected = lapack_vectors(M, factor_metric(N))[:, :2]
+    metric = factor_metric(N)
+    expected = lapack_vectors(M, metric)
 
     def refuse(*_: object) -> None:
-        raise scipy.linalg.LinAlgError("not positive definite")
+        raise MomentsError("not positive definite")
 
-    monkeypatch.setattr(scipy.linalg, "eigh", refuse)
-    found = lapack_vectors(M, factor_metric(N))
-    # Both are N-orthonormal, and the same up to sign where eigenvalues differ; condition 3.
+    monkeypatch.setattr(geneig, "generalized_eigh", refuse)
+    found = lapack_vectors(M, metric)
+    assert not torch.equal(found, expected)
+    # Both are orthonormal, and the same up to sign where eigenvalues differ; condition 3.
     torch.testing.assert_close(
-        found.T @ N @ found, torch.eye(6, dtype=torch.float64), rtol=0, atol=1e-12
+        found.T @ found, torch.eye(6, dtype=torch.float64), rtol=0, atol=1e-12
     )
-    torch.testing.assert_close(found[:, :2].abs(), expected.abs(), rtol=0, atol=1e-10)
+    torch.testing.assert_close(found[:, :2].abs(), expected[:, :2].abs(), rtol=0, atol=1e-10)
 
 
-def test_label_sets_of_more_labels_than_width_equal_their_directions() -> None:
-    moments = layer_of(REGULAR[0], shuffles=2)
-    generator, d = torch.Generator().manual_seed(0), moments.width
-    M = torch.randn(3, d, 2 * d + 1, generator=generator, dtype=torch.float64)
-    M[2, :, 1:] = 0  # of rank 1
-    c = M.shape[2]
-    moments = replace(
-        moments, M=M[0], M_shuffled=M[1:], p=M.new_zeros(c), YY=M.new_zeros(c, c),
-        p_shuffled=M.new_zeros(2, c),
-    )  # fmt: skip
-    metric = factor_metric(moments.N)
-    sets = LabelSets.of(moments, metric, label_directions(M[0], metric))
-    assert sets.whitened.shape == (3, metric.rank, metric.rank)
-    assert sets.ranks.tolist() == [metric.rank, metric.rank, 1]
-    for one, quick, rank in zip(M[1:], sets.whitened[1:], sets.ranks[1:].tolist(), strict=True):
-        slow = label_directions(one, metric).whitened
-        assert not quick[:, rank:].any()
-        signs = (quick[:, :rank] * slow).sum(0).sign()
-        assert float((quick[:, :rank] * signs - slow).abs().max()) < math.sqrt(EPS)
+def test_lapacks_choice_is_scipys_whatever_factor_the_metric_has() -> None:
+    N = random_metric(torch.linspace(1.0, 3.0, 6, dtype=torch.float64))
+    M = torch.randn(6, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    theirs = torch.from_numpy(scipy.linalg.eigh(M @ M.T, N)[1]).flip(1)
+    by_cholesky = factor_metric(N)
+    values, vectors = torch.linalg.eigh(N)
+    roots = values.sqrt()
+    by_eigenvectors = FactoredMetric(N, vectors / roots, (vectors * roots).T, 6)
+    assert by_cholesky.is_triangular
+    for metric in (by_cholesky, by_eigenvectors):
+        # Condition 3, so that nothing but rounding differs.
+        U = metric.unwhiten(lapack_vectors(M, metric))
+        torch.testing.assert_close(U, theirs, rtol=0, atol=1e-13)

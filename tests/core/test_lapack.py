@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from ntpscore.core.lapack import (
+    cholesky,
     eigen_coordinates,
     eigh,
+    generalized_eigh,
     gram_triangle,
     triangular_inverse,
     triangular_product,
@@ -23,6 +25,12 @@ def symmetric(n: int, dtype: torch.dtype, *, rank: int | None = None) -> Tensor:
     return ((product + product.T) / 2).to(dtype)
 
 
+def whole(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """`generalized_eigh` with LAPACK's own last step."""
+    values, vectors, L = generalized_eigh(a, b)
+    return values, triangular_product(L, vectors, transpose=True, inverse=True)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("n", [1, 2, 3, 40, 130])
 def test_its_numbers_are_those_of_scipy_to_the_last_bit(n: int, dtype: torch.dtype) -> None:
@@ -30,11 +38,11 @@ def test_its_numbers_are_those_of_scipy_to_the_last_bit(n: int, dtype: torch.dty
     low = symmetric(n, dtype, rank=1)
     before = a.clone(), b.clone()
     for mine, theirs in (
-        (eigh(a), scipy.linalg.eigh(a)), (eigh(a, b), scipy.linalg.eigh(a, b)),
+        (eigh(a), scipy.linalg.eigh(a)), (whole(a, b), scipy.linalg.eigh(a, b)),
         (eigh(a.clone().T, overwrite=True), scipy.linalg.eigh(a)),
         (eigh(a.tril(), overwrite=True), scipy.linalg.eigh(a, lower=False)),
         (eigh(a.triu(), upper=True), scipy.linalg.eigh(a, lower=False)),
-        (eigh(low, b), scipy.linalg.eigh(low, b)),
+        (whole(low, b), scipy.linalg.eigh(low, b)),
     ):  # fmt: skip
         for one, other in zip(mine, theirs, strict=True):
             assert one.dtype == dtype
@@ -105,12 +113,15 @@ def test_products_with_triangles(
         found = triangular_product(given, product, upper=upper, transpose=transpose, inverse=True)
         torch.testing.assert_close(found, X, rtol=0, atol=10 * tolerance)
         assert torch.equal(X, before)
-        assert product.is_contiguous()
+        assert product.T.is_contiguous() if X.T.is_contiguous() else product.is_contiguous()
 
 
 @pytest.mark.parametrize("n", [1, 3, 70])
-def test_the_inverse_of_a_triangle(n: int) -> None:
-    L = torch.linalg.cholesky(symmetric(n, torch.float64) + torch.eye(n))
+def test_a_root_and_the_inverse_of_a_triangle(n: int) -> None:
+    a = symmetric(n, torch.float64) + torch.eye(n)
+    L = cholesky(a + torch.ones(n, n).triu(1))
+    assert L is not None
+    torch.testing.assert_close(L, torch.linalg.cholesky(a), rtol=0, atol=1e-13)
     for one in (L, L.contiguous(), L.T.contiguous().T):
         inverse = triangular_inverse(one)
         # Condition numbers below ten, 70 terms.
@@ -131,7 +142,9 @@ def test_of_nothing_nothing_is_made_and_nothing_printed(capfd: pytest.CaptureFix
 
 def test_what_is_not_positive_definite_is_refused() -> None:
     with pytest.raises(MomentsError, match="gives up"):
-        eigh(torch.eye(3), -torch.eye(3))
+        generalized_eigh(torch.eye(3), -torch.eye(3))
+    assert cholesky(-torch.eye(3)) is None
+    assert cholesky(torch.tensor([[1.0, 0], [2, 1]])) is None
 
 
 def test_other_threads_run_meanwhile() -> None:
@@ -152,7 +165,7 @@ def test_other_threads_run_meanwhile() -> None:
     thread.start()
     assert ticking.wait(10)
     before = ticks
-    eigh(a, a + torch.eye(len(a)))
+    generalized_eigh(a, a + torch.eye(len(a)))
     during = ticks - before
     ended.set()
     thread.join()

@@ -234,7 +234,7 @@ def test_algorithm1_is_what_lapacks_solver_gives(case: Case) -> None:
 def test_lapacks_eigenvectors_are_served_where_the_metric_is_singular(case: Case) -> None:
     moments = layer_of(case)
     N = factor_metric(moments.N)
-    U = lapack_vectors(moments.M, N)
+    U = N.unwhiten(lapack_vectors(moments.M, N))
     unit = torch.eye(N.rank, dtype=U.dtype)
     assert float((U.T @ moments.N @ U - unit).abs().max()) < SQUARED_PAIR
     r = scores.label_rank(moments.N.numpy(), moments.M.numpy())

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntpscore.core.lapack import eigh, triangular_inverse, triangular_product
+from ntpscore.core.lapack import cholesky, eigh, triangular_inverse, triangular_product
 from ntpscore.errors import MomentsError
 
 _KRYLOV_STEPS = 5
@@ -128,8 +128,8 @@ def factor_metric(B: Float[Tensor, "d d"]) -> FactoredMetric:
     scale = torch.where(diagonal > 0, torch.exp2(torch.log2(diagonal).div(2).round()), 1.0)
     scaled = B / scale[:, None] / scale
     cutoff = relative_cutoff(len(B))
-    L, failed = torch.linalg.cholesky_ex(scaled)
-    if not bool(failed):
+    L = cholesky(scaled)
+    if L is not None:
         inverse = triangular_inverse(L)
         # ‖B‖·‖L⁻¹‖² in the Frobenius norm bounds the condition number from above.
         if float(torch.linalg.norm(scaled) * inverse.square().sum()) < 0.1 / cutoff:

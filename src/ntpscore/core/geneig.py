@@ -14,7 +14,7 @@ from ntpscore.core.factored_metric import (
     factor_metric,
     random_rows,
 )
-from ntpscore.core.lapack import eigh, gram_triangle
+from ntpscore.core.lapack import eigh, generalized_eigh, gram_triangle, triangular_product
 from ntpscore.errors import MomentsError
 
 # However bad the conditioning, a direction with this share of the labels is one.
@@ -75,7 +75,7 @@ def generalized_eigen(A: Float[Tensor, "d c"], B: Float[Tensor, "d d"]) -> Gener
     return GeneralizedEigen(values, vectors, metric, residual)
 
 
-def lapack_vectors(M: Float[Tensor, "d c"], metric: FactoredMetric) -> Float[Tensor, "d m"]:
+def lapack_vectors(M: Float[Tensor, "d c"], metric: FactoredMetric) -> Float[Tensor, "m m"]:
     """All generalized eigenvectors of (M Mᵀ, N), as LAPACK's solver hands them out, largest first.
 
     Behind the rank of M the eigenvalues are zero, and which basis of that space comes out is up to
@@ -85,12 +85,20 @@ def lapack_vectors(M: Float[Tensor, "d c"], metric: FactoredMetric) -> Float[Ten
     Args:
         M: (d, c) cross moment of features and labels.
         metric: N, factored.
+
+    Returns:
+        `F U`, their whitened coordinates, orthonormal.
     """
     if not metric.n_dropped:
         with suppress(MomentsError):
-            return eigh((M @ M.T).cpu(), metric.matrix.cpu())[1].to(M.device).flip(1)
+            _, vectors, L = generalized_eigh((M @ M.T).cpu(), metric.matrix.cpu())
+            if not metric.is_triangular:  # else F is Lᵀ
+                U = triangular_product(L, vectors, transpose=True, inverse=True)
+                vectors = metric.coordinates(U.to(M.device))
+            return vectors.to(M.device).flip(1)
     reduced = metric.whiten(M)
-    return metric.unwhiten(torch.linalg.eigh(reduced @ reduced.T)[1].flip(1))
+    choice: Tensor = torch.linalg.eigh(reduced @ reduced.T)[1]
+    return choice.flip(1)
 
 
 @dataclass(frozen=True)

@@ -23,57 +23,81 @@ _BLOCK = 64
 
 
 def eigh(
-    a: Float[Tensor, "n n"],
-    b: Float[Tensor, "n n"] | None = None,
-    *,
-    upper: bool = False,
-    overwrite: bool = False,
+    a: Float[Tensor, "n n"], *, upper: bool = False, overwrite: bool = False
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"]]:
-    """Eigenvalues, rising, and eigenvectors of `a v = λ v` or `a v = λ b v`.
+    """Eigenvalues, rising, and eigenvectors of a symmetric matrix.
 
-    By the very routines of SciPy's LAPACK that `scipy.linalg.eigh` takes, hence the same numbers.
+    By the very routine of SciPy's LAPACK that `scipy.linalg.eigh` takes, hence the same numbers.
     Large ones take a quarter of the time and half of the memory of torch's.
 
     Args:
         a: symmetric, of finite float32 or float64.
-        b: symmetric and positive definite, likewise, on the processor; None means the identity.
-        upper: read the upper triangles instead of the lower ones.
+        upper: read the upper triangle instead of the lower one.
         overwrite: `a` is not needed any more; saves a copy where it or its transpose is contiguous.
 
     Returns:
         Values, and vectors, a column each.
 
     Raises:
-        MomentsError: b is not positive definite, or LAPACK does not converge.
+        MomentsError: LAPACK does not converge.
     """
     if a.device.type != "cpu":  # pragma: no cover  # on a card
         return tuple(torch.linalg.eigh(a, UPLO="U" if upper else "L"))
     n, dtype = len(a), a.dtype
-    if overwrite and b is None and a.is_contiguous():
+    if overwrite and a.is_contiguous():
         # In Fortran's order it is its transpose, with the triangles exchanged.
         a, upper = a.T, not upper
     a = a.T.contiguous().T if overwrite else _fortran(a)
-    values, failed = a.new_empty(n), ctypes.c_int(0)
-    given: tuple[Any, ...]
-    size, triangle = ctypes.c_int(n), b"U" if upper else b"L"
-    if b is None:
-        routine, vectors = _routine("cython_lapack", "syevr", dtype), torch.empty_like(a)
-        none, first = a.new_zeros(1), ctypes.c_int(1)
-        found, support = ctypes.c_int(0), torch.empty(2 * n, dtype=torch.int32)
-        given = (b"V", b"A", triangle, size, a, size, none, none, first, size, none, found, values,
-                 vectors, size, support)  # fmt: skip
-        asked, asked_whole = a.new_empty(1), torch.empty(1, dtype=torch.int32)
-        routine(*given, asked, ctypes.c_int(-1), asked_whole, ctypes.c_int(-1), failed)
-        # In float32 a large answer is rounded, down too.
-        lengths = math.ceil(asked.item() * (1 + 1e-6)), int(asked_whole)
-    else:
-        routine, vectors, factor = _routine("cython_lapack", "sygvd", dtype), a, _fortran(b)
-        given = (ctypes.c_int(1), b"V", triangle, size, a, size, factor, size, values)
-        lengths = 1 + 6 * n + 2 * n * n, 3 + 5 * n
-    work, whole = a.new_empty(lengths[0]), torch.empty(lengths[1], dtype=torch.int32)
+    values, vectors, failed = a.new_empty(n), torch.empty_like(a), ctypes.c_int(0)
+    size, none, first = ctypes.c_int(n), a.new_zeros(1), ctypes.c_int(1)
+    found, support = ctypes.c_int(0), torch.empty(2 * n, dtype=torch.int32)
+    routine = _routine("cython_lapack", "syevr", dtype)
+    given = (b"V", b"A", b"U" if upper else b"L", size, a, size, none, none, first, size, none,
+             found, values, vectors, size, support)  # fmt: skip
+    asked, asked_whole = a.new_empty(1), torch.empty(1, dtype=torch.int32)
+    routine(*given, asked, ctypes.c_int(-1), asked_whole, ctypes.c_int(-1), failed)
+    # In float32 a large answer is rounded, down too.
+    work = a.new_empty(math.ceil(asked.item() * (1 + 1e-6)))
+    whole = torch.empty(int(asked_whole), dtype=torch.int32)
     routine(*given, work, ctypes.c_int(len(work)), whole, ctypes.c_int(len(whole)), failed)
     _check(failed, n)
     return values, vectors
+
+
+def generalized_eigh(
+    a: Float[Tensor, "n n"], b: Float[Tensor, "n n"]
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"], Float[Tensor, "n n"]]:
+    """The solutions of `a v = λ b v`, λ rising, in the coordinates in which b is the identity.
+
+    By the steps of SciPy's LAPACK that `scipy.linalg.eigh(a, b)` takes, hence the same numbers,
+    but for its last one, from these coordinates back to V.
+
+    Args:
+        a: symmetric, of finite float32 or float64, on the processor; its lower triangle is read.
+        b: symmetric and positive definite, likewise.
+
+    Returns:
+        Values; `Lᵀ V`, orthonormal, a column each; and the lower triangular L with `L Lᵀ = b`,
+        above which stands whatever b has there.
+
+    Raises:
+        MomentsError: b is not positive definite, or LAPACK does not converge.
+    """
+    n, dtype, failed = len(a), a.dtype, ctypes.c_int(0)
+    size, vectors, L, values = ctypes.c_int(n), _fortran(a), _fortran(b), a.new_empty(n)
+    _routine("cython_lapack", "potrf", dtype)(b"L", size, L, size, failed)
+    _check(failed, n)
+    _routine("cython_lapack", "sygst", dtype)(
+        ctypes.c_int(1), b"L", size, vectors, size, L, size, failed
+    )
+    work = a.new_empty(1 + 6 * n + 2 * n * n)
+    whole = torch.empty(3 + 5 * n, dtype=torch.int32)
+    _routine("cython_lapack", "syevd", dtype)(
+        b"V", b"L", size, vectors, size, values, work, ctypes.c_int(len(work)), whole,
+        ctypes.c_int(len(whole)), failed,
+    )  # fmt: skip
+    _check(failed, n)
+    return values, vectors, L
 
 
 def eigen_coordinates(
@@ -166,27 +190,44 @@ def triangular_product(
         T, is_upper = (T.mT, not upper) if transpose else (T, upper)
         solved: Tensor = torch.linalg.solve_triangular(T, X, upper=is_upper) if inverse else T @ X
         return solved
-    # Fortran's order is the transpose's own: what is asked of it is `Xᵀ Tᵀ`.
-    is_by_rows = T.is_contiguous()
+    # Fortran's order is the transpose's own: what is asked of it is `Xᵀ Tᵀ` where X is by rows.
+    is_by_rows, by_columns = T.is_contiguous(), X.T.is_contiguous() and not X.is_contiguous()
     T = T if is_by_rows else T.T.contiguous()
-    product = X.clone(memory_format=torch.contiguous_format)
+    product = X.T.clone().T if by_columns else X.clone(memory_format=torch.contiguous_format)
     if not X.numel():
         return product
     columns, size = ctypes.c_int(X.shape[1]), ctypes.c_int(len(T))
     _routine("cython_blas", "trsm" if inverse else "trmm", X.dtype)(
-        b"R", b"L" if upper == is_by_rows else b"U", b"N" if transpose != is_by_rows else b"T",
-        b"N", columns, size, X.new_ones(1), T, size, product, columns,
+        b"L" if by_columns else b"R", b"L" if upper == is_by_rows else b"U",
+        b"N" if (transpose != is_by_rows) != by_columns else b"T", b"N",
+        *((size, columns) if by_columns else (columns, size)), X.new_ones(1), T, size, product,
+        size if by_columns else columns,
     )  # fmt: skip
     return product
 
 
+def cholesky(a: Float[Tensor, "d d"]) -> Float[Tensor, "d d"] | None:
+    """The lower triangular L with `L Lᵀ = a`; None where a is not positive definite.
+
+    Args:
+        a: symmetric; its lower triangle is read.
+    """
+    if a.device.type != "cpu":  # pragma: no cover  # on a card
+        L, not_definite = torch.linalg.cholesky_ex(a)
+        return None if bool(not_definite) else L
+    # By rows it is Fortran's upper triangle, which takes half of the time.
+    L, size, failed = a.tril().contiguous(), ctypes.c_int(len(a)), ctypes.c_int(0)
+    _routine("cython_lapack", "potrf", a.dtype)(b"U", size, L, size, failed)
+    return None if failed.value else L
+
+
 def triangular_inverse(L: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
-    """The inverse of a lower triangular matrix without zeros on its diagonal."""
+    """The inverse of a lower triangular matrix: zeros above its diagonal, none on it."""
     if L.device.type != "cpu":  # pragma: no cover  # on a card
         identity = torch.eye(len(L), dtype=L.dtype, device=L.device)
         return triangular_product(L, identity, inverse=True)
-    inverse, size, failed = _fortran(L), ctypes.c_int(len(L)), ctypes.c_int(0)
-    _routine("cython_lapack", "trtri", L.dtype)(b"L", b"N", size, inverse, size, failed)
+    inverse, size = L.clone(memory_format=torch.contiguous_format), ctypes.c_int(len(L))
+    _routine("cython_lapack", "trtri", L.dtype)(b"U", b"N", size, inverse, size, ctypes.c_int(0))
     return inverse
 
 

@@ -214,10 +214,10 @@ def _solvers_choice(
     moments: LayerMoments, spaces: Subspaces, rows: Int[Tensor, " d"], columns: Int[Tensor, " d"]
 ) -> Float[Tensor, " d"]:
     """`‖P U‖² / ‖U‖²` over so many columns of V and of LAPACK's U, for each step."""
-    U = lapack_vectors(moments.M, spaces.N)
-    inside = (spaces.nested_products[0] @ spaces.N.coordinates(U)).square()
+    whitened = lapack_vectors(moments.M, spaces.N)
+    inside = (spaces.nested_products[0] @ whitened).square()
     sums: Tensor = inside.cumsum(0).cumsum(1)[rows - 1, columns - 1]
-    return sums / U.square().sum(0).cumsum(0)[columns - 1]
+    return sums / spaces.N.unwhiten(whitened).square().sum(0).cumsum(0)[columns - 1]
 
 
 def _columns_that_hold(values: Float[Tensor, " m"], share: float) -> int:

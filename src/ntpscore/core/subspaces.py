@@ -14,7 +14,7 @@ from ntpscore.core.geneig import (
     generalized_eigen,
     label_directions,
 )
-from ntpscore.core.lapack import gram_triangle, triangular_product
+from ntpscore.core.lapack import cholesky, gram_triangle, triangular_product
 from ntpscore.core.moments import LayerMoments
 
 # Orthonormal bases by Cholesky factors lose as many digits as the condition number of C0 has.
@@ -54,9 +54,8 @@ class Subspaces:
         if self.next_token.metric.condition < _SAFE_CONDITION:
             # V = Q R with Rᵀ R = Vᵀ V, so that Qᵀ K = R⁻ᵀ Vᵀ K.
             gram = gram_triangle(V)
-            first, first_failed = torch.linalg.cholesky_ex(gram)
-            last, last_failed = torch.linalg.cholesky_ex(gram.flip(0, 1).T)
-            if not bool(first_failed + last_failed):
+            first, last = cholesky(gram), cholesky(gram.T.flip(0, 1))
+            if first is not None and last is not None:
                 VK = self.N.whiten(V).T
                 return (
                     triangular_product(first, VK, inverse=True),
@@ -68,7 +67,7 @@ class Subspaces:
     @property
     def U(self) -> Float[Tensor, "d r"]:
         """(d, r) the label-carrying columns of U, `Uᵀ N U = I`."""
-        return self.N.whitener @ self.labels.whitened
+        return self.N.unwhiten(self.labels.whitened)
 
 
 def solve_subspaces(moments: LayerMoments) -> Subspaces:

@@ -147,6 +147,14 @@ def test_what_is_not_positive_definite_is_refused() -> None:
     assert cholesky(torch.tensor([[1.0, 0], [2, 1]])) is None
 
 
+@pytest.mark.parametrize("n", [1, 2, 70, 300])
+def test_what_is_not_a_number_has_no_root(n: int) -> None:
+    for row, column in ((n // 2, n // 2), (n - 1, 0)):
+        a = torch.eye(n).double()
+        a[row, column] = float("nan")
+        assert cholesky(a) is None
+
+
 def test_other_threads_run_meanwhile() -> None:
     a, ended, ticking, ticks = (
         symmetric(700, torch.float64),

@@ -70,12 +70,6 @@ class FactoredMetric:
             return triangular_product(self.whitener, W, upper=True)
         return self.whitener @ W
 
-    def coordinates(self, X: Float[Tensor, "d q"]) -> Float[Tensor, "m q"]:
-        """`F X`, the whitened coordinates of columns in the span of K."""
-        if self.is_triangular:
-            return triangular_product(self.factor, X, upper=True)
-        return self.factor @ X
-
     @cached_property
     def extremes(self) -> tuple[float, float]:
         """The smallest and the largest eigenvalue of B that were kept.

@@ -94,7 +94,7 @@ def lapack_vectors(M: Float[Tensor, "d c"], metric: FactoredMetric) -> Float[Ten
             _, vectors, L = generalized_eigh((M @ M.T).cpu(), metric.matrix.cpu())
             if not metric.is_triangular:  # else F is Lᵀ
                 U = triangular_product(L, vectors, transpose=True, inverse=True)
-                vectors = metric.coordinates(U.to(M.device))
+                vectors = metric.factor @ U.to(M.device)
             return vectors.to(M.device).flip(1)
     reduced = metric.whiten(M)
     choice: Tensor = torch.linalg.eigh(reduced @ reduced.T)[1]

@@ -218,7 +218,8 @@ def cholesky(a: Float[Tensor, "d d"]) -> Float[Tensor, "d d"] | None:
     # By rows it is Fortran's upper triangle, which takes half of the time.
     L, size, failed = a.tril().contiguous(), ctypes.c_int(len(a)), ctypes.c_int(0)
     _routine("cython_lapack", "potrf", a.dtype)(b"U", size, L, size, failed)
-    return None if failed.value else L
+    # It does not look for NaN.
+    return L if not failed.value and bool((L.diagonal() > 0).all()) else None
 
 
 def triangular_inverse(L: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:

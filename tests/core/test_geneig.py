@@ -378,3 +378,24 @@ def test_lapacks_choice_is_scipys_whatever_factor_the_metric_has() -> None:
         # Condition 3, so that nothing but rounding differs.
         U = metric.unwhiten(lapack_vectors(M, metric))
         torch.testing.assert_close(U, theirs, rtol=0, atol=1e-13)
+
+
+def test_label_sets_of_more_labels_than_width_equal_their_directions() -> None:
+    moments = layer_of(REGULAR[0], shuffles=2)
+    generator, d = torch.Generator().manual_seed(0), moments.width
+    M = torch.randn(3, d, 2 * d + 1, generator=generator, dtype=torch.float64)
+    M[2, :, 1:] = 0  # of rank 1
+    c = M.shape[2]
+    moments = replace(
+        moments, M=M[0], M_shuffled=M[1:], p=M.new_zeros(c), YY=M.new_zeros(c, c),
+        p_shuffled=M.new_zeros(2, c),
+    )  # fmt: skip
+    metric = factor_metric(moments.N)
+    sets = LabelSets.of(moments, metric, label_directions(M[0], metric))
+    assert sets.whitened.shape == (3, metric.rank, metric.rank)
+    assert sets.ranks.tolist() == [metric.rank, metric.rank, 1]
+    for one, quick, rank in zip(M[1:], sets.whitened[1:], sets.ranks[1:].tolist(), strict=True):
+        slow = label_directions(one, metric).whitened
+        assert not quick[:, rank:].any()
+        signs = (quick[:, :rank] * slow).sum(0).sign()
+        assert float((quick[:, :rank] * signs - slow).abs().max()) < math.sqrt(EPS)

@@ -308,8 +308,9 @@ def centring_of(case: Case) -> tuple[Centring | None, FactoredMetric, Tensor]:
 def test_a_stretched_whitener_whitens_the_covariance(case: Case) -> None:
     centring, N, covariance = centring_of(case)
     assert centring is not None
-    K = centring.stretch(N.whitener)
-    unit = torch.eye(case.d, dtype=K.dtype)
+    unit = torch.eye(case.d, dtype=N.matrix.dtype)
+    K = centring.unwhiten(unit)
+    torch.testing.assert_close(centring.whiten(unit), K.T)
     tolerance = conditioned(metric_condition(layer_of(case)))
     assert float((K.T @ covariance @ K - unit).abs().max()) < tolerance
     assert factor_metric(covariance).rank == case.d
@@ -322,8 +323,8 @@ def test_centring_takes_any_size_of_the_mean(size: float) -> None:
     N = factor_metric(covariance + torch.outer(mu, mu))
     centring = Centring.of(N, mu, covariance)
     assert centring is not None
-    K = centring.stretch(N.whitener)
-    unit = torch.eye(12, dtype=K.dtype)
+    unit = torch.eye(12, dtype=N.matrix.dtype)
+    K = centring.unwhiten(unit)
     tolerance = conditioned(1e2 * max(1.0, 10 * size**2))
     assert float((K.T @ covariance @ K - unit).abs().max()) < tolerance
 

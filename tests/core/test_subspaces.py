@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ntpscore.core import subspaces
-from ntpscore.core.subspaces import nested_coordinates, solve_subspaces
+from ntpscore.core.subspaces import NestedBasis, solve_subspaces
 from ntpscore.errors import MomentsError
 from tests.reference import cases, exact, scores
 from tests.reference.cases import Case
@@ -121,7 +121,7 @@ def test_nested_products_hold_as_many_digits_as_the_condition_leaves(condition: 
 
 def assert_nested(columns: Tensor, targets: Tensor, tolerance: float = SCORE) -> Tensor:
     """Compare every leading span with a least-squares fit of its own; the rows are returned."""
-    rows = nested_coordinates(columns, targets)
+    rows = NestedBasis.of(columns).coordinates(targets)
     assert rows.shape == (columns.shape[1], targets.shape[1])
     kept = rows.square().cumsum(0).numpy()
     size = float(targets.square().sum(0).max())
@@ -163,12 +163,12 @@ def test_zero_columns_add_nothing() -> None:
     columns[:, [0, 3]] = 0.0
     rows = assert_nested(columns, random_matrix(8, 2, 1))
     assert not rows[[0, 3]].any()
-    assert not nested_coordinates(torch.zeros(8, 3).double(), random_matrix(8, 2)).any()
+    assert not NestedBasis.of(torch.zeros(8, 3).double()).coordinates(random_matrix(8, 2)).any()
 
 
 def test_no_targets_and_no_columns_are_served() -> None:
-    assert nested_coordinates(random_matrix(4, 3), random_matrix(4, 0)).shape == (3, 0)
-    assert nested_coordinates(random_matrix(4, 0), random_matrix(4, 2)).shape == (0, 2)
+    assert NestedBasis.of(random_matrix(4, 3)).coordinates(random_matrix(4, 0)).shape == (3, 0)
+    assert NestedBasis.of(random_matrix(4, 0)).coordinates(random_matrix(4, 2)).shape == (0, 2)
 
 
 def test_dependent_columns_in_later_blocks_add_nothing() -> None:
@@ -191,7 +191,7 @@ def test_length_of_columns_does_not_matter(size: float) -> None:
     columns[:, 5] = columns[:, 2]
     targets = random_matrix(10, 3, 1)
     scaled = columns * torch.logspace(0, float(np.log10(size)), 7, dtype=torch.float64)
-    one, other = nested_coordinates(columns, targets), nested_coordinates(scaled, targets)
+    one, other = (NestedBasis.of(of).coordinates(targets) for of in (columns, scaled))
     torch.testing.assert_close(one.square(), other.square(), rtol=0, atol=SCORE * 10)
 
 
@@ -199,10 +199,10 @@ def test_a_column_nearly_in_the_span_is_kept() -> None:
     columns = random_matrix(10, 4)
     columns[:, 2] = columns[:, 0] + 1e-6 * columns[:, 2]
     columns[:, 3] = columns[:, 1]  # so that the careful path is taken
-    rows = nested_coordinates(columns, random_matrix(10, 2, 1))
+    rows = NestedBasis.of(columns).coordinates(random_matrix(10, 2, 1))
     assert bool(rows[2].any())
     assert not rows[3].any()
-    alone = nested_coordinates(columns[:, :3], random_matrix(10, 2, 1))
+    alone = NestedBasis.of(columns[:, :3]).coordinates(random_matrix(10, 2, 1))
     torch.testing.assert_close(rows[:3].square(), alone.square(), rtol=0, atol=1e-8)
 
 

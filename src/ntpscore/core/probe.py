@@ -9,11 +9,7 @@ from torch import Tensor
 from ntpscore.core.factored_metric import FactoredMetric, factor_metric, relative_cutoff
 from ntpscore.core.grouping import adjusted_r2
 from ntpscore.core.moments import LayerMoments
-from ntpscore.core.subspaces import (
-    Subspaces,
-    nested_coordinates,
-    nested_coordinates_from_inverse,
-)
+from ntpscore.core.subspaces import NestedBasis, Subspaces
 
 
 @dataclass(frozen=True)
@@ -26,12 +22,12 @@ class Centring:
     Attributes:
         N: the second moment, factored.
         a: (d,) the mean in whitened coordinates.
-        g: () the weight of `a aᵀ`.
+        rest: () `1 − ‖a‖²`.
     """
 
     N: FactoredMetric
     a: Float[Tensor, " d"]
-    g: Float[Tensor, ""]
+    rest: Float[Tensor, ""]
 
     @classmethod
     def of(
@@ -56,18 +52,50 @@ class Centring:
         safe = (rest > 0) & (norm * (variances * inverse).sum() < 0.1 / relative_cutoff(N.width))
         if not bool(safe):
             return None
-        return cls(N, a, 1 / (rest.sqrt() + rest))
+        return cls(N, a, rest)
 
-    def metric(self, N_centred: Float[Tensor, "d d"]) -> FactoredMetric:
-        """The covariance, factored."""
-        K, F = self.N.whitener, self.N.factor
-        shrink = self.g / (1 + self.g * self.a.square().sum())
-        factor = F - torch.outer(shrink * self.a, self.a @ F)
-        return FactoredMetric(N_centred, self.stretch(K), factor, len(F))
+    @property
+    def g(self) -> Float[Tensor, ""]:
+        """() the weight of `a aᵀ`."""
+        return 1 / (self.rest.sqrt() + self.rest)
 
-    def stretch(self, X: Float[Tensor, "q d"]) -> Float[Tensor, "q d"]:
-        """`X (I + g a aᵀ)`."""
-        return torch.addmm(X, (X @ self.a)[:, None], (self.g * self.a)[None])
+    @property
+    def rank(self) -> int:
+        """Of the covariance: full."""
+        return self.N.rank
+
+    def whiten(self, X: Float[Tensor, "d q"]) -> Float[Tensor, "d q"]:
+        """`(I + g a aᵀ) Kᵀ X`."""
+        return self._stretch(self.N.whiten(X))
+
+    def unwhiten(self, W: Float[Tensor, "d q"]) -> Float[Tensor, "d q"]:
+        """`K (I + g a aᵀ) W`."""
+        return self.N.unwhiten(self._stretch(W))
+
+    def explained_by(
+        self, spaces: Subspaces, whitened: Float[Tensor, "d q"]
+    ) -> Float[Tensor, "v q"]:
+        """How much of fits is left where they see the first k columns of V alone.
+
+        With b the fits and a the mean, both in coordinates in which N is the identity and which
+        are nested in V, the covariance is `I − a aᵀ`, and its inverse on the first k of them
+        (Sherman and Morrison's) gives `‖b_k‖² + (a_kᵀ b_k)² / (1 − ‖a_k‖²)`.
+
+        Args:
+            spaces: of the layer.
+            whitened: the fits where the covariance is the identity.
+        """
+        # The inverse of `I + g a aᵀ` takes as much of `a aᵀ` away, with 1 + g ‖a‖² = 1 / √rest.
+        shrink = float(self.g * self.rest.sqrt())
+        b = torch.addmm(whitened, self.a[:, None], (self.a @ whitened)[None], alpha=-shrink)
+        nested = spaces.coordinates(torch.cat([self.a[:, None], b], 1))
+        a, b = nested[:, :1], nested[:, 1:]
+        left = (1 - a.square().cumsum(0)).clamp(min=float(self.rest))
+        return b.square().cumsum(0) + (a * b).cumsum(0).square() / left
+
+    def _stretch(self, W: Float[Tensor, "d q"]) -> Float[Tensor, "d q"]:
+        """`(I + g a aᵀ) W`."""
+        return torch.addmm(W, (self.g * self.a)[:, None], (self.a @ W)[None])
 
 
 @dataclass(frozen=True)
@@ -76,14 +104,12 @@ class LeastSquares:
 
     Attributes:
         moments: of the layer.
-        covariance: of the mean token, factored.
-        centring: from N to the covariance, where that was safe.
+        covariance: of the mean token, factored, by way of N where that was safe.
         whitened: (m, sets·c) the fits in coordinates in which the covariance is the identity.
     """
 
     moments: LayerMoments
-    covariance: FactoredMetric
-    centring: Centring | None
+    covariance: FactoredMetric | Centring
     whitened: Float[Tensor, "m sets_c"]
 
     @classmethod
@@ -101,8 +127,8 @@ class LeastSquares:
         joined = M.permute(1, 0, 2).reshape(moments.width, -1)
         covariance = moments.N_centred
         centring = None if N is None else Centring.of(N, moments.mu, covariance)
-        metric = factor_metric(covariance) if centring is None else centring.metric(covariance)
-        return cls(moments, metric, centring, metric.whiten(joined))
+        metric = centring or factor_metric(covariance)
+        return cls(moments, metric, metric.whiten(joined))
 
     @property
     def rank(self) -> int:
@@ -112,7 +138,7 @@ class LeastSquares:
     @property
     def explained(self) -> Float[Tensor, " sets"]:
         """(sets,) variance that is explained, summed over label columns."""
-        return self._by_set(self.whitened).sum(0)
+        return self._by_set(self.whitened.square().sum(0))
 
     @property
     def r2(self) -> Float[Tensor, " sets"]:
@@ -162,13 +188,13 @@ class LeastSquares:
 
     def explained_by(self, spaces: Subspaces) -> Float[Tensor, "sets q"]:
         """(sets, q) what is still explained where the fit sees the first k columns of V alone."""
-        T = spaces.nested_products[0]
-        if self.centring is not None and len(T) == len(self.whitened):
-            coordinates = nested_coordinates_from_inverse(self.centring.stretch(T), self.whitened)
+        if isinstance(self.covariance, Centring):
+            explained = self.covariance.explained_by(spaces, self.whitened)
         else:
-            coordinates = nested_coordinates(self.covariance.factor @ spaces.Q, self.whitened)
-        return self._by_set(coordinates).cumsum(0).T
+            basis = NestedBasis.of(self.covariance.factor @ spaces.Q)
+            explained = basis.coordinates(self.whitened).square().cumsum(0)
+        return self._by_set(explained).T
 
-    def _by_set(self, columns: Float[Tensor, "q sets_c"]) -> Float[Tensor, "q sets"]:
-        """Sums of squares over the label columns of each set."""
-        return columns.view(len(columns), -1, self.moments.M.shape[1]).square().sum(2)
+    def _by_set(self, squares: Float[Tensor, "*q sets_c"]) -> Float[Tensor, "*q sets"]:
+        """Sums over the label columns of each set."""
+        return squares.view(*squares.shape[:-1], -1, self.moments.M.shape[1]).sum(-1)

@@ -19,6 +19,50 @@ from ntpscore.core.moments import LayerMoments
 
 # Orthonormal bases by Cholesky factors lose as many digits as the condition number of C0 has.
 _SAFE_CONDITION = 1e10
+# A column whose part outside the span of those before it is below this share of its length is
+# taken as dependent: above float64 rounding amplified by condition numbers up to 1e10 under the
+# root, below what any well-posed column keeps.
+_DEPENDENT = 1e-11
+_BLOCK = 64
+
+
+@dataclass(frozen=True)
+class NestedBasis:
+    """An orthonormal basis whose first k vectors span the first k columns of a matrix.
+
+    A column that depends on those before it adds nothing to the basis.
+
+    Attributes:
+        columns: (m, q) the matrix.
+        reflectors: of its QR factorisation, with their weights; None where columns depend on
+            others.
+    """
+
+    columns: Float[Tensor, "m q"]
+    reflectors: tuple[Float[Tensor, "m p"], Float[Tensor, " p"]] | None
+
+    @classmethod
+    def of(cls, columns: Float[Tensor, "m q"]) -> "NestedBasis":
+        """That of these columns."""
+        lead = columns[:, : min(columns.shape)]
+        packed, tau = torch.geqrf(lead)
+        pivots = packed.diagonal().abs()
+        independent = bool((pivots > _DEPENDENT * lead.norm(dim=0)).all())
+        return cls(columns, (packed, tau) if independent else None)
+
+    def coordinates(self, targets: Float[Tensor, "m t"]) -> Float[Tensor, "q t"]:
+        """Coordinates of targets.
+
+        The squared norm of the projection of `targets[:, j]` on the span of the first k columns is
+        the sum of squares of the first k rows of column j of the result. The row of a column that
+        depends on others is zero.
+        """
+        if self.reflectors is None:
+            return _coordinates_with_dependence(self.columns, targets)
+        packed, tau = self.reflectors
+        rows = targets.new_zeros(self.columns.shape[1], targets.shape[1])
+        rows[: len(tau)] = torch.ormqr(packed, tau, targets, transpose=True)[: len(tau)]
+        return rows
 
 
 @dataclass(frozen=True)
@@ -64,6 +108,30 @@ class Subspaces:
         both = [torch.ormqr(*torch.geqrf(X), K, transpose=True) for X in (V, V.flip(1))]
         return both[0][: V.shape[1]], both[1][: V.shape[1]]
 
+    def coordinates(self, whitened: Float[Tensor, "m t"]) -> Float[Tensor, "v t"]:
+        """Coordinates in a basis of N's whitened space, whose first k vectors span `F V_k`.
+
+        Args:
+            whitened: `Kᵀ X`, for X in the range of N.
+        """
+        if self.is_full:
+            return self._basis.coordinates(whitened).flip(0)
+        return self._basis.coordinates(whitened)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether V and N are of full rank."""
+        return self.V.shape[1] == self.N.rank == self.N.width
+
+    @cached_property
+    def _basis(self) -> NestedBasis:
+        """That of `F V`, last vector first where V is full."""
+        if self.is_full:
+            # The first k columns of F V = K⁻¹ Q R are orthogonal to Kᵀ times Q's other columns,
+            # whose span is therefore what they leave.
+            return NestedBasis.of(self.nested_products[0].flip(0).T)
+        return NestedBasis.of(self.N.factor @ self.Q)
+
     @property
     def U(self) -> Float[Tensor, "d r"]:
         """(d, r) the label-carrying columns of U, `Uᵀ N U = I`."""
@@ -89,47 +157,8 @@ def solve_subspaces(moments: LayerMoments) -> Subspaces:
     )
 
 
-# A column whose part outside the span of those before it is below this share of its length is
-# taken as dependent: above float64 rounding amplified by condition numbers up to 1e10 under the
-# root, below what any well-posed column keeps.
-_DEPENDENT = 1e-11
-_BLOCK = 64
-
-
-def nested_coordinates(
-    columns: Float[Tensor, "m q"], targets: Float[Tensor, "m t"]
-) -> Float[Tensor, "q t"]:
-    """Coordinates of targets in an orthonormal basis nested in the spans of leading columns.
-
-    The squared norm of the projection of `targets[:, j]` on the span of the first k columns is the
-    sum of squares of the first k rows of column j of the result. A column that depends on those
-    before it adds nothing: its row is zero.
-    """
-    m, q = columns.shape
-    lead = columns[:, : min(m, q)]
-    reflectors, tau = torch.geqrf(lead)
-    pivots = reflectors.diagonal().abs()
-    if bool((pivots > _DEPENDENT * lead.norm(dim=0)).all()):
-        coordinates = torch.ormqr(reflectors, tau, targets, transpose=True)
-        rows = targets.new_zeros(q, targets.shape[1])
-        rows[: len(tau)] = coordinates[: len(tau)]
-        return rows
-    return _nested_coordinates_with_dependence(columns, targets)
-
-
-def nested_coordinates_from_inverse(
-    T: Float[Tensor, "m m"], targets: Float[Tensor, "m t"]
-) -> Float[Tensor, "m t"]:
-    """`nested_coordinates` of `F V` for a full V = QR, from T = Qᵀ F⁻¹.
-
-    The first k columns of `F V` are orthogonal to `F⁻ᵀ` times Q's other columns, so what they leave
-    of a target is its part in the span of those.
-    """
-    return nested_coordinates(T.flip(0).T, targets).flip(0)
-
-
-def _nested_coordinates_with_dependence(columns: Tensor, targets: Tensor) -> Tensor:
-    """`nested_coordinates` by block Gram-Schmidt, twice over, skipping dependent columns."""
+def _coordinates_with_dependence(columns: Tensor, targets: Tensor) -> Tensor:
+    """`NestedBasis.coordinates` by block Gram-Schmidt, twice over, skipping dependent columns."""
     m, q = columns.shape
     basis = columns.new_zeros(m, 0)
     rows = targets.new_zeros(q, targets.shape[1])

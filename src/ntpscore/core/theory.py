@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ntpscore.core.moments import LayerMoments
-from ntpscore.core.subspaces import Subspaces, nested_coordinates
+from ntpscore.core.subspaces import Subspaces
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,9 @@ def solve_losses(moments: LayerMoments, spaces: Subspaces, k: int | None = None)
     Lambda, N = spaces.labels.values, spaces.N
     T = spaces.nested_products[0]
     k = (len(T) + 1) // 2 if k is None else k
-    fit = N.whiten(moments.M)
-    if len(T) == N.rank == N.width:
-        # What V_k leaves of the fit lies in the span of the inverse's other rows.
-        excess = nested_coordinates(T[k:].T, fit).square().sum()
-    else:
-        excess = Lambda.sum() - nested_coordinates(N.factor @ spaces.Q[:, :k], fit).square().sum()
+    fit = spaces.coordinates(N.whiten(moments.M)).square().sum(1)
+    # Complete coordinates also tell what is left, and nothing needs to cancel.
+    left = fit[k:].sum() if spaces.is_full else Lambda.sum() - fit[:k].sum()
     inside = (T[:k] @ spaces.labels.whitened).square().sum()
     outside = float(spaces.U.square().sum() - inside)
     least, most = N.extremes
@@ -59,7 +56,7 @@ def solve_losses(moments: LayerMoments, spaces: Subspaces, k: int | None = None)
         k=k,
         next_token=moments.next_power - float(spaces.next_token.values[:k].sum()),
         probe=float(moments.YY.trace() - Lambda.sum()),
-        excess=float(excess),
+        excess=float(left),
         excess_lower=0.0 if N.n_dropped else least * smallest * max(0.0, outside),
         excess_upper=most * largest * max(0.0, outside),
     )

@@ -14,7 +14,7 @@ from ntpscore.core.factored_metric import (
     factor_metric,
     random_rows,
 )
-from ntpscore.core.lapack import eigh, generalized_eigh, gram_triangle, triangular_product
+from ntpscore.core.lapack import eigh_in_place, generalized_eigh, gram_triangle, triangular_product
 from ntpscore.errors import MomentsError
 
 # However bad the conditioning, a direction with this share of the labels is one.
@@ -64,7 +64,7 @@ def generalized_eigen(A: Float[Tensor, "d c"], B: Float[Tensor, "d d"]) -> Gener
     check_finite(A)
     metric = factor_metric(B)
     reduced = metric.whiten(A)
-    values, vectors = eigh(gram_triangle(reduced.T), overwrite=True)
+    values, vectors = eigh_in_place(gram_triangle(reduced.T))
     values, vectors = values.flip(0).clamp(min=0.0), vectors.flip(1)
     # ‖G W − W Λ‖ = ‖G − W Λ Wᵀ‖, without a product of two (m, m) matrices.
     rows = random_rows(vectors)

@@ -23,16 +23,15 @@ _BLOCK = 64
 
 
 def eigh(
-    a: Float[Tensor, "n n"], *, upper: bool = False, overwrite: bool = False
+    a: Float[Tensor, "n n"], *, overwrite: bool = False
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"]]:
     """Eigenvalues, rising, and eigenvectors of a symmetric matrix.
 
     By the very routine of SciPy's LAPACK that `scipy.linalg.eigh` takes, hence the same numbers.
-    Large ones take a quarter of the time and half of the memory of torch's.
+    Large ones take half of the memory of torch's.
 
     Args:
-        a: symmetric, of finite float32 or float64.
-        upper: read the upper triangle instead of the lower one.
+        a: symmetric, of finite float32 or float64; its lower triangle is read.
         overwrite: `a` is not needed any more; saves a copy where it or its transpose is contiguous.
 
     Returns:
@@ -42,17 +41,14 @@ def eigh(
         MomentsError: LAPACK does not converge.
     """
     if a.device.type != "cpu":  # pragma: no cover  # on a card
-        return tuple(torch.linalg.eigh(a, UPLO="U" if upper else "L"))
+        return tuple(torch.linalg.eigh(a))
     n, dtype = len(a), a.dtype
-    if overwrite and a.is_contiguous():
-        # In Fortran's order it is its transpose, with the triangles exchanged.
-        a, upper = a.T, not upper
-    a = a.T.contiguous().T if overwrite else _fortran(a)
+    a, triangle = _given(a, overwrite)
     values, vectors, failed = a.new_empty(n), torch.empty_like(a), ctypes.c_int(0)
     size, none, first = ctypes.c_int(n), a.new_zeros(1), ctypes.c_int(1)
     found, support = ctypes.c_int(0), torch.empty(2 * n, dtype=torch.int32)
     routine = _routine("cython_lapack", "syevr", dtype)
-    given = (b"V", b"A", b"U" if upper else b"L", size, a, size, none, none, first, size, none,
+    given = (b"V", b"A", triangle, size, a, size, none, none, first, size, none,
              found, values, vectors, size, support)  # fmt: skip
     asked, asked_whole = a.new_empty(1), torch.empty(1, dtype=torch.int32)
     routine(*given, asked, ctypes.c_int(-1), asked_whole, ctypes.c_int(-1), failed)
@@ -60,6 +56,38 @@ def eigh(
     work = a.new_empty(math.ceil(asked.item() * (1 + 1e-6)))
     whole = torch.empty(int(asked_whole), dtype=torch.int32)
     routine(*given, work, ctypes.c_int(len(work)), whole, ctypes.c_int(len(whole)), failed)
+    _check(failed, n)
+    return values, vectors
+
+
+def eigh_in_place(
+    a: Float[Tensor, "n n"],
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"]]:
+    """`eigh` of a matrix that is not needed any more, by divide and conquer.
+
+    Takes a sixth less time, and memory for one matrix more.
+
+    Args:
+        a: symmetric, of finite float32 or float64; its lower triangle is read.
+
+    Returns:
+        Values, and vectors, a column each, which take the place of a where it or its transpose is
+        contiguous.
+
+    Raises:
+        MomentsError: LAPACK does not converge.
+    """
+    if a.device.type != "cpu":  # pragma: no cover  # on a card
+        return tuple(torch.linalg.eigh(a))
+    vectors, triangle = _given(a, overwrite=True)
+    n, failed = len(a), ctypes.c_int(0)
+    size, values = ctypes.c_int(n), a.new_empty(n)
+    work = a.new_empty(1 + 6 * n + 2 * n * n)
+    whole = torch.empty(3 + 5 * n, dtype=torch.int32)
+    _routine("cython_lapack", "syevd", a.dtype)(
+        b"V", triangle, size, vectors, size, values, work, ctypes.c_int(len(work)), whole,
+        ctypes.c_int(len(whole)), failed,
+    )  # fmt: skip
     _check(failed, n)
     return values, vectors
 
@@ -84,20 +112,13 @@ def generalized_eigh(
         MomentsError: b is not positive definite, or LAPACK does not converge.
     """
     n, dtype, failed = len(a), a.dtype, ctypes.c_int(0)
-    size, vectors, L, values = ctypes.c_int(n), _fortran(a), _fortran(b), a.new_empty(n)
+    size, vectors, L = ctypes.c_int(n), _fortran(a), _fortran(b)
     _routine("cython_lapack", "potrf", dtype)(b"L", size, L, size, failed)
     _check(failed, n)
     _routine("cython_lapack", "sygst", dtype)(
         ctypes.c_int(1), b"L", size, vectors, size, L, size, failed
     )
-    work = a.new_empty(1 + 6 * n + 2 * n * n)
-    whole = torch.empty(3 + 5 * n, dtype=torch.int32)
-    _routine("cython_lapack", "syevd", dtype)(
-        b"V", b"L", size, vectors, size, values, work, ctypes.c_int(len(work)), whole,
-        ctypes.c_int(len(whole)), failed,
-    )  # fmt: skip
-    _check(failed, n)
-    return values, vectors, L
+    return *eigh_in_place(vectors), L
 
 
 def eigen_coordinates(
@@ -235,6 +256,14 @@ def triangular_inverse(L: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
 def _check(failed: ctypes.c_int, n: int) -> None:
     if failed.value:
         raise MomentsError(f"LAPACK gives up on {n} by {n}: {failed.value}")
+
+
+def _given(a: Tensor, overwrite: bool) -> tuple[Tensor, bytes]:
+    """A symmetric matrix in Fortran's order, a copy if need be, and the triangle that tells it."""
+    if not overwrite:
+        return _fortran(a), b"L"
+    # By rows it is its transpose, with the triangles exchanged.
+    return (a.T, b"U") if a.is_contiguous() else (a.T.contiguous().T, b"L")
 
 
 def _fortran(a: Tensor) -> Tensor:

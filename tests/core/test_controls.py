@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from ntpscore.core.controls import interpolate, retained_chance, shuffled_labels
 from tests.reference import scores
@@ -13,6 +14,11 @@ from tests.tolerances import SCORE, SIGMAS
 EQUIVALENT = 0.02
 """What the deterministic equivalent may be off at d = 50: its error falls as one over the number of
 directions that share k, and is largest for the first few k on a steep spectrum. Measured: 0.01."""
+
+
+def chance_of(N: Tensor, M: Tensor, k: Tensor) -> Tensor:
+    fit = (M * (torch.linalg.pinv(N, rtol=1e-13, hermitian=True) @ M)).sum()
+    return retained_chance(N, M, float(fit), k)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +34,7 @@ def test_retained_chance_equals_random_directions(decay: float) -> None:
     for signal in (np.sqrt(spread), spread):
         M = turn @ (signal[:, None] * rng.standard_normal((d, 3)))
         k = torch.tensor([1, 3, 10, 25, 40, 49])
-        found = retained_chance(torch.from_numpy(N), torch.from_numpy(M), k)
+        found = chance_of(torch.from_numpy(N), torch.from_numpy(M), k)
         for value, columns in zip(found.tolist(), k.tolist(), strict=True):
             zeros = np.zeros(d), np.zeros(3)
             sampled = scores.retained_chance(N, M, *zeros, columns, rng=rng, draws=draws)
@@ -39,7 +45,7 @@ def test_retained_chance_equals_random_directions(decay: float) -> None:
 def test_retained_chance_of_equal_variances_is_the_share_of_directions() -> None:
     M = torch.randn(30, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     k = torch.arange(0, 31)
-    found = retained_chance(torch.eye(30).double(), M, k)
+    found = chance_of(torch.eye(30).double(), M, k)
     torch.testing.assert_close(found, k / 30.0, rtol=0, atol=1e-4, check_dtype=False)
 
 
@@ -49,7 +55,7 @@ def test_retained_chance_runs_from_nothing_to_all(rank: int) -> None:
     features = torch.randn(12, rank, generator=generator, dtype=torch.float64)
     N = features @ features.T
     M = features @ torch.randn(rank, 2, generator=generator, dtype=torch.float64)
-    found = retained_chance(N, M, torch.arange(0, 13))
+    found = chance_of(N, M, torch.arange(0, 13))
     assert found[0] == 0
     assert bool((found.diff() >= 0).all())
     # Ridges end at a ten-thousandth of the smallest eigenvalue.
@@ -60,7 +66,7 @@ def test_retained_chance_runs_from_nothing_to_all(rank: int) -> None:
 
 def test_retained_chance_without_any_fit_is_not_a_number() -> None:
     for N in (torch.eye(3).double(), torch.zeros(3, 3).double()):
-        found = retained_chance(N, torch.zeros(3, 2).double(), torch.tensor([1, 2]))
+        found = chance_of(N, torch.zeros(3, 2).double(), torch.tensor([1, 2]))
         assert bool(found.isnan().all())
 
 
@@ -105,7 +111,7 @@ def test_retained_chance_equals_one_ridge_regression_per_k(
         M[:, 2] = -M[:, 0] - M[:, 1]
     k = torch.arange(1, d + 1)
     judge = literal_equivalents(N, M, k.tolist())
-    found = retained_chance(torch.from_numpy((N + N.T) / 2), torch.from_numpy(M), k)
+    found = chance_of(torch.from_numpy((N + N.T) / 2), torch.from_numpy(M), k)
     np.testing.assert_allclose(found.numpy(), judge, rtol=0, atol=INTERPOLATION)
 
 

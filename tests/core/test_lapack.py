@@ -2,14 +2,15 @@
 
 import threading
 
+import numpy as np
 import pytest
 import scipy.linalg
 import torch
 from torch import Tensor
 
 from ntpscore.core.lapack import (
+    Tridiagonal,
     cholesky,
-    eigen_coordinates,
     eigh,
     eigh_in_place,
     generalized_eigh,
@@ -68,7 +69,7 @@ def test_the_triangle_of_a_product_is_its_own(shape: tuple[int, int]) -> None:
 def test_coordinates_in_eigenvectors_without_these(n: int, c: int, dtype: torch.dtype) -> None:
     a = symmetric(n, dtype)
     X = torch.randn(n, c, generator=torch.Generator().manual_seed(c)).to(dtype)
-    values, coordinates = eigen_coordinates(a + torch.ones(n, n).triu(1).to(dtype), X)
+    values, coordinates = Tridiagonal.of(a + torch.ones(n, n).triu(1).to(dtype), X).eigen
     expected, vectors = torch.linalg.eigh(a.double())
     # Backward errors of n · eps, which gaps of some 1/n make n times as large in the vectors.
     tolerance = 10 * n**2 * torch.finfo(dtype).eps
@@ -78,11 +79,34 @@ def test_coordinates_in_eigenvectors_without_these(n: int, c: int, dtype: torch.
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [1, 2, 3, 40, 130])
+@pytest.mark.parametrize("c", [0, 1, 7, 200])
+def test_powers_are_those_of_inverses(n: int, c: int, dtype: torch.dtype) -> None:
+    a = symmetric(n, dtype)
+    X = torch.randn(n, c, generator=torch.Generator().manual_seed(c)).to(dtype)
+    form = Tridiagonal.of(a, X)
+    ridges = torch.logspace(1, -1, 9).to(dtype)
+    found = form.powers(ridges)
+    unit = torch.eye(n).double()
+    inverses = torch.linalg.inv(a.double() + ridges.double()[:, None, None] * unit)
+    expected = (X.double() * (inverses @ X.double())).sum((1, 2)).numpy()
+    # Condition numbers below a hundred.
+    tolerance = 1e3 * n * torch.finfo(dtype).eps
+    np.testing.assert_allclose(found.numpy(), expected, rtol=tolerance, atol=0)
+    torch.testing.assert_close(form.values, form.eigen[0], rtol=0, atol=tolerance)
+
+
+def test_powers_below_the_smallest_ridge_are_refused() -> None:
+    with pytest.raises(MomentsError, match="gives up"):
+        Tridiagonal.of(-torch.eye(9).double(), torch.ones(9, 1).double()).powers(torch.ones(1) / 2)
+
+
 @pytest.mark.parametrize("rank", [0, 1, 5])
 def test_coordinates_where_eigenvalues_are_equal(rank: int) -> None:
     a = symmetric(40, torch.float64, rank=rank) if rank else torch.zeros(40, 40).double()
     X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).double()
-    values, coordinates = eigen_coordinates(a, X)
+    values, coordinates = Tridiagonal.of(a, X).eigen
     # The basis of the null space is arbitrary, what is in it is not; rounding of 40 · eps.
     assert values[: 40 - rank].abs().max() < 1e-13
     torch.testing.assert_close(coordinates.T @ coordinates, X.T @ X, rtol=1e-12, atol=0)
@@ -136,7 +160,7 @@ def test_of_nothing_nothing_is_made_and_nothing_printed(capfd: pytest.CaptureFix
     T, none = torch.eye(3).double(), torch.zeros(3, 0).double()
     assert triangular_product(T, none).shape == (3, 0)
     assert triangular_product(T, none, inverse=True).shape == (3, 0)
-    assert eigen_coordinates(T, none)[1].shape == (3, 0)
+    assert Tridiagonal.of(T, none).eigen[1].shape == (3, 0)
     assert gram_triangle(none).shape == (0, 0)
     assert torch.equal(gram_triangle(none.T), torch.zeros(3, 3).double())
     # LAPACK would complain there of what it can't work with.

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ntpscore.core.lapack import eigen_coordinates
+from ntpscore.core.lapack import Tridiagonal
 
 _RIDGES = 128
 
@@ -12,6 +12,7 @@ _RIDGES = 128
 def retained_chance(
     N_centred: Float[Tensor, "d d"],
     M_centred: Float[Tensor, "d c"],
+    fit: float,
     k: Int[Tensor, " q"],
 ) -> Float[Tensor, " q"]:
     """The mean of `retained` where V's k columns are drawn at random.
@@ -24,26 +25,28 @@ def retained_chance(
     Args:
         N_centred: (d, d) covariance of the mean token.
         M_centred: (d, c) its covariance with the labels.
+        fit: what least squares explain of these, `tr M_centredᵀ N_centred⁺ M_centred`.
         k: how many random directions, each from 0 to d.
 
     Returns:
-        One value in [0, 1] per entry of k.
+        One value in [0, 1] per entry of k; NaN where nothing is explained.
 
     Source:
         Dereziński, Liang, Liao, Mahoney 2020, "Precise expressions for random projections"
         (arXiv 2006.10653), theorem 1.
     """
-    values, coordinates = eigen_coordinates(N_centred, M_centred)
-    in_range = values > values[-1] * torch.finfo(values.dtype).eps * len(values)
-    values, power = values[in_range], coordinates[in_range].square().sum(1)
-    # From half a degree of freedom to half of one less than all.
-    most, least = 2 * values.sum(), 0.5 / (1 / values).sum()
+    if not fit > 0:
+        return k.new_full(k.shape, float("nan"), dtype=N_centred.dtype)
+    form = Tridiagonal.of(N_centred, M_centred)
+    rounding = form.values[-1] * torch.finfo(form.values.dtype).eps * len(form.values)
+    values = form.values[form.values > rounding]
+    # From half a degree of freedom to half of one less than all, as far as rounding allows.
+    most, least = 2 * values.sum(), torch.maximum(0.5 / (1 / values).sum(), rounding)
     ridges = torch.logspace(float(most.log10()), float(least.log10()), _RIDGES).to(values)
     freedom = (values / (values + ridges[:, None])).sum(1)
-    fit = (power / values).sum()
-    share = (power / (values + ridges[:, None])).sum(1) / torch.where(fit > 0, fit, float("nan"))
+    share = form.powers(ridges) / fit
     freedom = torch.cat([freedom, freedom.new_tensor([len(values)])])
-    share = torch.cat([share, torch.where(fit > 0, 1.0, float("nan"))[None]])
+    share = torch.cat([share, share.new_ones(1)])
     return interpolate(k.to(values.dtype), freedom, share).clamp(0.0, 1.0)
 
 

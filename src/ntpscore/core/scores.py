@@ -159,7 +159,7 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
     chance["retained"] = torch.where(
         retained[0].isnan(),
         float("nan"),
-        retained_chance(moments.N_centred, moments.M_centred, used_V),
+        retained_chance(moments.N_centred, moments.M_centred, float(probe.explained[0]), used_V),
     )
     basis_dependent = _basis_dependence(spaces, k, fraction_N)
     if moments.published is not None:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from ntpscore.core.factored_metric import relative_cutoff
-from ntpscore.core.lapack import eigen_coordinates
+from ntpscore.core.lapack import Tridiagonal
 from ntpscore.core.moments import LayerMoments
 from ntpscore.errors import MetricError
 from ntpscore.metrics.inputs import Floats
@@ -41,7 +41,7 @@ def log_me(moments: LayerMoments) -> float:
         Learning", which climbs to a maximum by fixed-point steps on α and β.
     """
     n = moments.n_texts
-    values, coordinates = (x.cpu().numpy() for x in eigen_coordinates(moments.N, moments.M))
+    values, coordinates = (x.cpu().numpy() for x in Tridiagonal.of(moments.N, moments.M).eigen)
     in_range = np.flatnonzero(values > relative_cutoff(moments.width) * max(values[-1], 0.0))[-n:]
     if not len(in_range):
         raise MetricError("the features are all zero")

@@ -15,8 +15,7 @@ from torch import Tensor
 from ntpscore.core.lapack import cholesky, eigh, triangular_inverse, triangular_product
 from ntpscore.errors import MomentsError
 
-_KRYLOV_STEPS = 5
-_RANDOM_ROWS = 4
+_KRYLOV_STEPS = 10
 EPS = torch.finfo(torch.float64).eps
 
 
@@ -149,17 +148,17 @@ def _largest_eigenvalue(
         product: multiplies rows by the operator.
         like: a tensor of m columns, for its type and device.
     """
-    blocks = [random_rows(like)]
+    powers = [random_rows(like, 1)]
     for _ in range(_KRYLOV_STEPS):
-        rows = product(blocks[-1])
-        blocks.append(rows / rows.norm(dim=1, keepdim=True))
-    basis = torch.linalg.qr(torch.cat(blocks).T).Q.T
+        row = product(powers[-1])
+        powers.append(row / row.norm())
+    basis = torch.linalg.qr(torch.cat(powers).T).Q.T
     values: Tensor = torch.linalg.eigvalsh(product(basis) @ basis.T)
     return values[-1]
 
 
-def random_rows(like: Float[Tensor, "_ m"]) -> Float[Tensor, "v m"]:
-    """A few rows of fixed random numbers: products with few rows are faster than with columns."""
+def random_rows(like: Float[Tensor, "_ m"], n: int) -> Float[Tensor, "n m"]:
+    """Rows of fixed random numbers: products with few rows are faster than with columns."""
     generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(_RANDOM_ROWS, like.shape[1], generator=generator, dtype=like.dtype)
+    rows = torch.randn(n, like.shape[1], generator=generator, dtype=like.dtype)
     return rows.to(like.device)

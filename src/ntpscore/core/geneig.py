@@ -19,6 +19,7 @@ from ntpscore.errors import MomentsError
 
 # However bad the conditioning, a direction with this share of the labels is one.
 _LOOSEST_RANK = 1e-4
+_RANDOM_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def generalized_eigen(A: Float[Tensor, "d c"], B: Float[Tensor, "d d"]) -> Gener
     values, vectors = eigh_in_place(gram_triangle(reduced.T))
     values, vectors = values.flip(0).clamp(min=0.0), vectors.flip(1)
     # ‖G W − W Λ‖ = ‖G − W Λ Wᵀ‖, without a product of two (m, m) matrices.
-    rows = random_rows(vectors)
+    rows = random_rows(vectors, _RANDOM_ROWS)
     image = rows @ reduced @ reduced.T
     norm = torch.linalg.norm(image)
     off = torch.linalg.norm(image - (rows @ vectors * values) @ vectors.T)

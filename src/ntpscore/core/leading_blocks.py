@@ -36,11 +36,15 @@ def leading_block_sums(
     if exact < len(Z):
         plain = blocks.squares(T)[:, None]
         mixed = blocks.products(T, Z[exact:], Y[exact:])
-        first, second = torch.triu_indices(Z.shape[2], Z.shape[2])
-        weights = torch.where(first == second, 1.0, 2.0).to(T)
+        pairs = torch.triu_indices(Z.shape[2], Z.shape[2], device=T.device)
+        weights = torch.where(pairs[0] == pairs[1], 1.0, 2.0).to(T)
         last = torch.stack(
             [
-                weights @ (leading_sums(_pairs(z), rows) * leading_sums(_pairs(y), columns))
+                weights
+                @ (
+                    leading_sums(_products(z, pairs), rows)
+                    * leading_sums(_products(y, pairs), columns)
+                )
                 for z, y in zip(Z[exact:], Y[exact:], strict=True)
             ],
             1,
@@ -69,13 +73,15 @@ def leading_sums(
     terms: Float[Tensor, "*sets q"], counts: Int[Tensor, " d"]
 ) -> Float[Tensor, "*sets d"]:
     """Sums over the first counts[k] terms, for each k."""
-    return torch.nn.functional.pad(terms.cumsum(-1), (1, 0))[..., counts]
+    sums = torch.nn.functional.pad(terms.cumsum(-1), (1, 0))
+    # Several times faster than an index.
+    return sums.gather(-1, counts.expand(*sums.shape[:-1], -1))
 
 
-def _pairs(X: Float[Tensor, "q r"]) -> Float[Tensor, "pairs q"]:
-    """Products of every two columns, each pair once."""
-    first, second = torch.triu_indices(X.shape[1], X.shape[1])
-    return X.T[first] * X.T[second]
+def _products(X: Float[Tensor, "q r"], pairs: Int[Tensor, "2 pairs"]) -> Float[Tensor, "pairs q"]:
+    """Products of two columns, for each pair of them."""
+    X = X.T.contiguous()
+    return X.index_select(0, pairs[0]) * X.index_select(0, pairs[1])
 
 
 class _Blocks:

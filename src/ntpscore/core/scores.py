@@ -215,9 +215,12 @@ def _solvers_choice(
 ) -> Float[Tensor, " d"]:
     """`‖P U‖² / ‖U‖²` over so many columns of V and of LAPACK's U, for each step."""
     whitened = lapack_vectors(moments.M, spaces.N)
-    inside = (spaces.nested_products[0] @ whitened).square()
-    sums: Tensor = inside.cumsum(0).cumsum(1)[rows - 1, columns - 1]
-    return sums / spaces.N.unwhiten(whitened).square().sum(0).cumsum(0)[columns - 1]
+    inside = (spaces.nested_products[0] @ whitened).square_().cumsum_(0)
+    # A whole orthonormal basis keeps lengths.
+    norms = inside[-1] if spaces.is_full else spaces.N.unwhiten(whitened).square().sum(0)
+    norms = norms.cumsum(0)[columns - 1]
+    sums: Tensor = inside.cumsum_(1)[rows - 1, columns - 1]
+    return sums / norms
 
 
 def _columns_that_hold(values: Float[Tensor, " m"], share: float) -> int:

@@ -220,13 +220,13 @@ class Tridiagonal:
             return (coordinates.square().sum(1) / (values + ridges[:, None])).sum(1)
         solve = _routine("cython_lapack", "ptsv", self.columns.dtype)
         size, width, failed = ctypes.c_int(n), ctypes.c_int(n_columns), ctypes.c_int(0)
-        powers = []
-        for diagonal in self.diagonal + ridges[:, None]:
-            solved = _fortran(self.columns)
-            solve(size, width, diagonal, self.beside.clone(), solved, size, failed)
+        diagonals = self.diagonal + ridges[:, None]
+        besides = self.beside.repeat(len(ridges), 1)
+        solved = self.columns.T.repeat(len(ridges), 1, 1)
+        for diagonal, beside, one in zip(diagonals, besides, solved, strict=True):
+            solve(size, width, diagonal, beside, one, size, failed)
             _check(failed, n)
-            powers.append((solved * self.columns).sum())
-        return torch.stack(powers)
+        return (solved * self.columns.T).sum((1, 2))
 
 
 def gram_triangle(rows: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:

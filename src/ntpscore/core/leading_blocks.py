@@ -1,7 +1,7 @@
 """Sums of squares over leading blocks of a matrix, for every k at once."""
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ntpscore.core.grid import GRID_STEPS
@@ -53,6 +53,19 @@ def leading_block_sums(
     return torch.cat(sums, 1).T
 
 
+def leading_squares(
+    X: Float[Tensor, "v m"], rows: Int[Tensor, " d"], columns: Int[Tensor, " d"]
+) -> Float[Tensor, " d"]:
+    """Sums of the squares of X over its first rows[k] rows and columns[k] columns.
+
+    Args:
+        X: (v, m).
+        rows: (d,) how many rows the block of each step has, ascending to v.
+        columns: (d,) how many columns, ascending to m.
+    """
+    return _Blocks(X, rows, columns).squares(X)
+
+
 def columns_at(width: int, rank: int) -> Int[Tensor, " d"]:
     """(d,) how many of a basis' columns the share of it that each k = 1 … d stands for has.
 
@@ -88,16 +101,16 @@ class _Blocks:
     """The leading blocks of a matrix, and with what each entry comes in: its row or its column.
 
     Attributes:
-        with_row: (v, m) whether the column of an entry has entered when its row does.
+        with_row: (v, m) whether the column of an entry has entered when its row does, 1 or 0.
     """
 
-    with_row: Bool[Tensor, "v m"]
+    with_row: Float[Tensor, "v m"]
 
     def __init__(self, T: Tensor, rows: Tensor, columns: Tensor) -> None:
         v, m = T.shape
         self.row_steps = torch.searchsorted(rows, torch.arange(1, v + 1, device=T.device))
         self.column_steps = torch.searchsorted(columns, torch.arange(1, m + 1, device=T.device))
-        self.with_row = self.column_steps <= self.row_steps[:, None]
+        self.with_row = (self.column_steps <= self.row_steps[:, None]).to(T.dtype)
         self.n_steps = len(rows)
 
     def squares(self, X: Float[Tensor, "v m"]) -> Float[Tensor, " d"]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ntpscore.core.controls import retained_chance
 from ntpscore.core.geneig import lapack_vectors
 from ntpscore.core.label_sets import CompletedBasis, LabelSets, orthonormalised
-from ntpscore.core.leading_blocks import columns_at
+from ntpscore.core.leading_blocks import columns_at, leading_squares
 from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.core.probe import LeastSquares
 from ntpscore.core.published import score_published
@@ -118,7 +118,8 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
 
     directions = label_sets.split(T @ label_sets.joined)  # (sets, m_V, r)
     per_column = directions.square()
-    U = label_sets.split(spaces.N.unwhiten(label_sets.joined))  # (sets, d, r)
+    # A whole orthonormal basis keeps lengths and angles.
+    U = directions if spaces.is_full else label_sets.split(spaces.N.unwhiten(label_sets.joined))
     U_norms = U.square().sum(1)  # (sets, r)
     inside = _pad(per_column.sum(2).cumsum(1), d)
     supervised = inside / U_norms.sum(1, keepdim=True)
@@ -215,12 +216,10 @@ def _solvers_choice(
 ) -> Float[Tensor, " d"]:
     """`‖P U‖² / ‖U‖²` over so many columns of V and of LAPACK's U, for each step."""
     whitened = lapack_vectors(moments.M, spaces.N)
-    inside = (spaces.nested_products[0] @ whitened).square_().cumsum_(0)
-    # A whole orthonormal basis keeps lengths.
-    norms = inside[-1] if spaces.is_full else spaces.N.unwhiten(whitened).square().sum(0)
-    norms = norms.cumsum(0)[columns - 1]
-    sums: Tensor = inside.cumsum_(1)[rows - 1, columns - 1]
-    return sums / norms
+    products = spaces.nested_products[0] @ whitened
+    U = products if spaces.is_full else spaces.N.unwhiten(whitened)
+    norms = U.square().sum(0).cumsum(0)[columns - 1]
+    return leading_squares(products, rows, columns) / norms
 
 
 def _columns_that_hold(values: Float[Tensor, " m"], share: float) -> int:

@@ -92,7 +92,7 @@ class Subspaces:
         """`Qᵀ K` for the whitener K of N, where Q is nested in V's first and in V's last columns.
 
         (v, m) where the first k rows belong to the first k columns of V, and (v, m) where they
-        belong to the last k; both Q are arbitrary in the signs of their columns.
+        belong to the last k; both Q are arbitrary in the signs of their columns, and orthonormal.
         """
         V, K = self.V, self.N.whitener
         if self.next_token.metric.condition < _SAFE_CONDITION:

@@ -345,18 +345,20 @@ def test_a_covariance_without_an_inverse_is_not_centred_so(case: Case) -> None:
         assert centring is None
 
 
+def by_eigenvectors(N: Tensor) -> FactoredMetric:
+    values, vectors = torch.linalg.eigh(N)
+    roots = values.sqrt()
+    return FactoredMetric(N, vectors / roots, (vectors * roots).T, len(N))
+
+
 def test_where_lapack_refuses_the_problem_is_solved_on_the_range(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     N = random_metric(torch.linspace(1.0, 3.0, 6, dtype=torch.float64))
     M = torch.randn(6, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    metric = factor_metric(N)
+    metric = by_eigenvectors(N)
     expected = lapack_vectors(M, metric)
-
-    def refuse(*_: object) -> None:
-        raise MomentsError("not positive definite")
-
-    monkeypatch.setattr(geneig, "generalized_eigh", refuse)
+    monkeypatch.setattr(geneig, "cholesky", lambda _: None)
     found = lapack_vectors(M, metric)
     assert not torch.equal(found, expected)
     # Both are orthonormal, and the same up to sign where eigenvalues differ; condition 3.
@@ -371,14 +373,22 @@ def test_lapacks_choice_is_scipys_whatever_factor_the_metric_has() -> None:
     M = torch.randn(6, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     theirs = torch.from_numpy(scipy.linalg.eigh(M @ M.T, N)[1]).flip(1)
     by_cholesky = factor_metric(N)
-    values, vectors = torch.linalg.eigh(N)
-    roots = values.sqrt()
-    by_eigenvectors = FactoredMetric(N, vectors / roots, (vectors * roots).T, 6)
     assert by_cholesky.is_triangular
-    for metric in (by_cholesky, by_eigenvectors):
+    for metric in (by_cholesky, by_eigenvectors(N)):
         # Condition 3, so that nothing but rounding differs.
         U = metric.unwhiten(lapack_vectors(M, metric))
         torch.testing.assert_close(U, theirs, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_lapacks_choice_is_that_of_the_unscaled_metric(scale: float) -> None:
+    """Scaled by powers of two for its factor, N has the very factor that LAPACK gives."""
+    S = torch.logspace(0, float(np.log10(scale)), 50, dtype=torch.float64)
+    N = random_metric(torch.linspace(1.0, 3.0, 50, dtype=torch.float64)) * S[:, None] * S
+    N = (N + N.T) / 2
+    metric = factor_metric(N)
+    assert metric.is_triangular
+    assert torch.equal(metric.factor.T, torch.from_numpy(scipy.linalg.cholesky(N, lower=True)))
 
 
 def test_label_sets_of_more_labels_than_width_equal_their_directions() -> None:

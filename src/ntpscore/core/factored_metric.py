@@ -121,7 +121,7 @@ def factor_metric(B: Float[Tensor, "d d"]) -> FactoredMetric:
     scale = torch.where(diagonal > 0, torch.exp2(torch.log2(diagonal).div(2).round()), 1.0)
     scaled = B / scale[:, None] / scale
     cutoff = relative_cutoff(len(B))
-    L = cholesky(scaled)
+    L = cholesky(scaled.T)
     if L is not None:
         inverse = triangular_inverse(L)
         # ‖B‖·‖L⁻¹‖² in the Frobenius norm bounds the condition number from above.

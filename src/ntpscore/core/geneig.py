@@ -1,6 +1,5 @@
 """The generalized symmetric eigenproblem `A Aᵀ v = λ B v`, safe where B is singular."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +13,13 @@ from ntpscore.core.factored_metric import (
     factor_metric,
     random_rows,
 )
-from ntpscore.core.lapack import eigh_in_place, generalized_eigh, gram_triangle, triangular_product
-from ntpscore.errors import MomentsError
+from ntpscore.core.lapack import (
+    cholesky,
+    eigh_in_place,
+    generalized_eigh,
+    gram_triangle,
+    triangular_product,
+)
 
 # However bad the conditioning, a direction with this share of the labels is one.
 _LOOSEST_RANK = 1e-4
@@ -81,7 +85,7 @@ def lapack_vectors(M: Float[Tensor, "d c"], metric: FactoredMetric) -> Float[Ten
 
     Behind the rank of M the eigenvalues are zero, and which basis of that space comes out is up to
     the solver. `scipy.linalg.eigh` stands for whatever an implementation of the paper would call;
-    where N is singular and it refuses, the problem is solved on N's numerical range.
+    where N is not positive definite and it refuses, the problem is solved on N's numerical range.
 
     Args:
         M: (d, c) cross moment of features and labels.
@@ -90,13 +94,15 @@ def lapack_vectors(M: Float[Tensor, "d c"], metric: FactoredMetric) -> Float[Ten
     Returns:
         `F U`, their whitened coordinates, orthonormal.
     """
-    if not metric.n_dropped:
-        with suppress(MomentsError):
-            _, vectors, L = generalized_eigh((M @ M.T).cpu(), metric.matrix.cpu())
-            if not metric.is_triangular:  # else F is Lᵀ
-                U = triangular_product(L, vectors, transpose=True, inverse=True)
-                vectors = metric.factor @ U.to(M.device)
-            return vectors.to(M.device).flip(1)
+    # By columns it has the numbers of LAPACK's own, also where N was factored before: there it was
+    # scaled by powers of two, which rounds nothing.
+    if metric.is_triangular:
+        vectors = generalized_eigh((M @ M.T).cpu(), metric.factor.T.cpu())[1]
+        return vectors.to(M.device).flip(1)
+    L = None if metric.n_dropped else cholesky(metric.matrix.T)
+    if L is not None:
+        vectors = generalized_eigh((M @ M.T).cpu(), L.cpu())[1].to(M.device).flip(1)
+        return metric.factor @ triangular_product(L, vectors, transpose=True, inverse=True)
     reduced = metric.whiten(M)
     choice: Tensor = torch.linalg.eigh(reduced @ reduced.T)[1]
     return choice.flip(1)

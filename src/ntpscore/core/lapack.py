@@ -94,32 +94,29 @@ def eigh_in_place(
 
 
 def generalized_eigh(
-    a: Float[Tensor, "n n"], b: Float[Tensor, "n n"]
-) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"], Float[Tensor, "n n"]]:
-    """The solutions of `a v = λ b v`, λ rising, in the coordinates in which b is the identity.
+    a: Float[Tensor, "n n"], L: Float[Tensor, "n n"]
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"]]:
+    """The solutions of `a v = λ L Lᵀ v`, λ rising, in coordinates in which `L Lᵀ` is the identity.
 
-    By the steps of SciPy's LAPACK that `scipy.linalg.eigh(a, b)` takes, hence the same numbers,
-    but for its last one, from these coordinates back to V.
+    By the steps of SciPy's LAPACK that `scipy.linalg.eigh(a, L @ L.T)` takes between the Cholesky
+    factor and the way back to V, hence the same numbers.
 
     Args:
         a: symmetric, of finite float32 or float64, on the processor; its lower triangle is read.
-        b: symmetric and positive definite, likewise.
+        L: lower triangular, likewise; what stands above is not read.
 
     Returns:
-        Values; `Lᵀ V`, orthonormal, a column each; and the lower triangular L with `L Lᵀ = b`,
-        above which stands whatever b has there.
+        Values, and `Lᵀ V`, orthonormal, a column each.
 
     Raises:
-        MomentsError: b is not positive definite, or LAPACK does not converge.
+        MomentsError: LAPACK does not converge.
     """
-    n, dtype, failed = len(a), a.dtype, ctypes.c_int(0)
-    size, vectors, L = ctypes.c_int(n), _fortran(a), _fortran(b)
-    _routine("cython_lapack", "potrf", dtype)(b"L", size, L, size, failed)
-    _check(failed, n)
-    _routine("cython_lapack", "sygst", dtype)(
+    size, vectors, failed = ctypes.c_int(len(a)), _fortran(a), ctypes.c_int(0)
+    L = L if L.T.is_contiguous() else _fortran(L)
+    _routine("cython_lapack", "sygst", a.dtype)(
         ctypes.c_int(1), b"L", size, vectors, size, L, size, failed
     )
-    return *eigh_in_place(vectors), L
+    return eigh_in_place(vectors)
 
 
 @dataclass(frozen=True)
@@ -295,14 +292,16 @@ def cholesky(a: Float[Tensor, "d d"]) -> Float[Tensor, "d d"] | None:
     """The lower triangular L with `L Lᵀ = a`; None where a is not positive definite.
 
     Args:
-        a: symmetric; its lower triangle is read.
+        a: symmetric; its lower triangle is read. Where it is in Fortran's order, so is L, which
+            has the very numbers that `scipy.linalg.cholesky` gives.
     """
     if a.device.type != "cpu":  # pragma: no cover  # on a card
         L, not_definite = torch.linalg.cholesky_ex(a)
         return None if bool(not_definite) else L
-    # By rows it is Fortran's upper triangle, which takes half of the time.
-    L, size, failed = a.tril().contiguous(), ctypes.c_int(len(a)), ctypes.c_int(0)
-    _routine("cython_lapack", "potrf", a.dtype)(b"U", size, L, size, failed)
+    # By rows it is Fortran's upper triangle.
+    by_rows, size, failed = a.is_contiguous(), ctypes.c_int(len(a)), ctypes.c_int(0)
+    L = (a.clone() if by_rows else _fortran(a)).tril_()
+    _routine("cython_lapack", "potrf", a.dtype)(b"U" if by_rows else b"L", size, L, size, failed)
     # It does not look for NaN.
     return L if not failed.value and bool((L.diagonal() > 0).all()) else None
 
@@ -312,8 +311,11 @@ def triangular_inverse(L: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
     if L.device.type != "cpu":  # pragma: no cover  # on a card
         identity = torch.eye(len(L), dtype=L.dtype, device=L.device)
         return triangular_product(L, identity, inverse=True)
-    inverse, size = L.clone(memory_format=torch.contiguous_format), ctypes.c_int(len(L))
-    _routine("cython_lapack", "trtri", L.dtype)(b"U", b"N", size, inverse, size, ctypes.c_int(0))
+    by_rows, size = L.is_contiguous(), ctypes.c_int(len(L))
+    inverse = L.clone() if by_rows else _fortran(L)
+    _routine("cython_lapack", "trtri", L.dtype)(
+        b"U" if by_rows else b"L", b"N", size, inverse, size, ctypes.c_int(0)
+    )
     return inverse
 
 

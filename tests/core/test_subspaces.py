@@ -145,6 +145,27 @@ def test_nested_coordinates_equal_one_fit_per_k(m: int, q: int) -> None:
     assert_nested(random_matrix(m, q), random_matrix(m, 3, 1))
 
 
+@pytest.mark.parametrize(("m", "q"), [(9, 1), (9, 4), (9, 9), (90, 75)])
+def test_by_cholesky_where_condition_allows_it(m: int, q: int) -> None:
+    columns, targets = random_matrix(m, q), random_matrix(m, 3, 1)
+    condition = float(torch.linalg.cond(columns)) ** 2
+    by_root, by_reflectors = NestedBasis.of(columns, condition), NestedBasis.of(columns)
+    assert by_root.root is not None
+    assert by_reflectors.root is None
+    torch.testing.assert_close(
+        by_root.coordinates(targets).square(), by_reflectors.coordinates(targets).square(),
+        rtol=0, atol=conditioned(condition) * float(targets.square().sum(0).max()),
+    )  # fmt: skip
+
+
+def test_dependent_columns_have_no_cholesky_factor_whatever_is_said() -> None:
+    columns = random_matrix(9, 4)
+    columns[:, 2] = 0.0
+    basis = NestedBasis.of(columns, 1.0)
+    assert basis.root is None
+    assert not basis.coordinates(random_matrix(9, 2, 1))[2].any()
+
+
 @pytest.mark.parametrize(
     ("source", "place"),
     [([0], [1]), ([0, 1], [2, 3]), ([2], [7]), ([0, 3], [5, 8])],

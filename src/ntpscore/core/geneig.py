@@ -23,7 +23,7 @@ from ntpscore.core.lapack import (
 
 # However bad the conditioning, a direction with this share of the labels is one.
 _LOOSEST_RANK = 1e-4
-_RANDOM_ROWS = 4
+_RANDOM_ROWS = 2
 
 
 @dataclass(frozen=True)

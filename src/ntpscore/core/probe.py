@@ -42,12 +42,13 @@ class Centring:
         """
         if N.n_dropped:
             return None
-        a = N.whiten(mu[:, None])[:, 0]
+        # Products with one row are several times faster than with one column.
+        a = (mu[None] @ N.whitener)[0]
         rest = 1 - a.square().sum()
         variances = N_centred.diagonal()
-        inverse = N.whitener.square().sum(1) + (N.whitener @ a).square() / rest
+        inverse = N.whitener.square().sum(1) + (a[None] @ N.whitener.T)[0].square() / rest
         unit = torch.where(variances > 0, 1 / variances, float("nan"))
-        norm = (unit @ (N_centred.square() @ unit)).sqrt()
+        norm = (unit[None] @ N_centred.square() @ unit)[0].sqrt()
         # A NaN fails the comparison.
         safe = (rest > 0) & (norm * (variances * inverse).sum() < 0.1 / relative_cutoff(N.width))
         if not bool(safe):

@@ -1,5 +1,6 @@
 """The two subspaces of a layer: V, which next-token prediction uses, and U, which labels need."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,7 +18,7 @@ from ntpscore.core.geneig import (
 from ntpscore.core.lapack import cholesky, gram_triangle, triangular_product
 from ntpscore.core.moments import LayerMoments
 
-# Orthonormal bases by Cholesky factors lose as many digits as the condition number of C0 has.
+# Orthonormal bases by Cholesky factors lose as many digits as condition numbers have.
 _SAFE_CONDITION = 1e10
 # A column whose part outside the span of those before it is below this share of its length is
 # taken as dependent: above float64 rounding amplified by condition numbers up to 1e10 under the
@@ -36,14 +37,26 @@ class NestedBasis:
         columns: (m, q) the matrix.
         reflectors: of its QR factorisation, with their weights; None where columns depend on
             others.
+        root: (q, q) lower triangular, `root rootᵀ = columnsᵀ columns`, in place of these where it
+            holds enough digits.
     """
 
     columns: Float[Tensor, "m q"]
-    reflectors: tuple[Float[Tensor, "m p"], Float[Tensor, " p"]] | None
+    reflectors: tuple[Float[Tensor, "m p"], Float[Tensor, " p"]] | None = None
+    root: Float[Tensor, "q q"] | None = None
 
     @classmethod
-    def of(cls, columns: Float[Tensor, "m q"]) -> "NestedBasis":
-        """That of these columns."""
+    def of(cls, columns: Float[Tensor, "m q"], condition: float = math.inf) -> "NestedBasis":
+        """That of these columns.
+
+        Args:
+            columns: (m, q).
+            condition: of `columnsᵀ columns`, if it is known.
+        """
+        if condition < _SAFE_CONDITION:
+            root = cholesky(gram_triangle(columns))
+            if root is not None:
+                return cls(columns, root=root)
         lead = columns[:, : min(columns.shape)]
         packed, tau = torch.geqrf(lead)
         pivots = packed.diagonal().abs()
@@ -57,6 +70,8 @@ class NestedBasis:
         the sum of squares of the first k rows of column j of the result. The row of a column that
         depends on others is zero.
         """
+        if self.root is not None:
+            return triangular_product(self.root, self.columns.T @ targets, inverse=True)
         if self.reflectors is None:
             return _coordinates_with_dependence(self.columns, targets)
         packed, tau = self.reflectors
@@ -129,7 +144,7 @@ class Subspaces:
         if self.is_full:
             # The first k columns of F V = K⁻¹ Q R are orthogonal to Kᵀ times Q's other columns,
             # whose span is therefore what they leave.
-            return NestedBasis.of(self.nested_products[0].flip(0).T)
+            return NestedBasis.of(self.nested_products[0].flip(0).T, self.N.condition)
         return NestedBasis.of(self.N.factor @ self.Q)
 
     @property

@@ -64,6 +64,23 @@ def test_retained_chance_runs_from_nothing_to_all(rank: int) -> None:
     assert bool((found <= 1).all())
 
 
+@pytest.mark.parametrize("mean", [0.0, 1e3, 1e6])
+def test_retained_chance_where_a_large_mean_was_taken_off(mean: float) -> None:
+    """Rounding then leaves eigenvalues that are far below zero."""
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(15, 40, generator=generator, dtype=torch.float64) + mean
+    Y = torch.randn(15, 2, generator=generator, dtype=torch.float64)
+    mu = X.mean(0)
+    N, M = X.T @ X / 15 - torch.outer(mu, mu), X.T @ (Y - Y.mean(0)) / 15
+    N = (N + N.T) / 2
+    values = torch.linalg.eigvalsh(N)
+    assert not mean or float(values[0]) < -1e-15 * mean**2
+    found = retained_chance(N, M, float((Y - Y.mean(0)).square().sum()) / 15, torch.arange(0, 41))
+    assert found[0] == 0
+    assert bool((found.diff() >= 0).all())
+    assert float(found[-1]) > 1 - 1e-3
+
+
 def test_retained_chance_without_any_fit_is_not_a_number() -> None:
     for N in (torch.eye(3).double(), torch.zeros(3, 3).double()):
         found = chance_of(N, torch.zeros(3, 2).double(), torch.tensor([1, 2]))

@@ -38,7 +38,9 @@ def retained_chance(
     if not fit > 0:
         return k.new_full(k.shape, float("nan"), dtype=N_centred.dtype)
     form = Tridiagonal.of(N_centred, M_centred)
-    rounding = form.values[-1] * torch.finfo(form.values.dtype).eps * len(form.values)
+    # Eigenvalues below zero tell of what was lost where a large mean was taken off, too.
+    eps = torch.finfo(form.values.dtype).eps
+    rounding = torch.maximum(form.values[-1] * eps * len(form.values), -2 * form.values[0])
     values = form.values[form.values > rounding]
     # From half a degree of freedom to half of one less than all, as far as rounding allows.
     most, least = 2 * values.sum(), torch.maximum(0.5 / (1 / values).sum(), rounding)

@@ -13,8 +13,11 @@ from ntpscore.core.cross_validation import held_out_ridge, solve_ridge, stratifi
 from ntpscore.core.factored_metric import factor_metric
 from ntpscore.core.moments import LayerMoments, Moments
 from ntpscore.core.probe import LeastSquares
+from ntpscore.core.subspaces import solve_subspaces
 from ntpscore.errors import MomentsError
+from tests.reference import cases
 from tests.reference.adapt import literal
+from tests.support.feeding import layer_of
 from tests.tolerances import CLOSED_FORM
 
 
@@ -46,6 +49,25 @@ def test_weights_equal_those_of_the_normal_equations(seed: int, d: int, c: int) 
             literal.cross_validated_error(X, Y, 0.0), rel=CLOSED_FORM
         )
         assert fit.rank == d
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, 30.0, 1e3])
+def test_what_v_sees_of_a_fit_does_not_hang_on_the_mean(shift: float) -> None:
+    moments = layer_of(cases.classification_case(d=12, n=200))
+    delta = shift * torch.linspace(1, 0.1, 12, dtype=torch.float64)
+    cross = torch.outer(moments.mu, delta)
+    shifted = replace(
+        moments, mu=moments.mu + delta, M=moments.M + torch.outer(delta, moments.p),
+        N=moments.N + cross + cross.T + torch.outer(delta, delta),
+        M_shuffled=moments.M_shuffled + delta[:, None] * moments.p_shuffled[:, None],
+    )  # fmt: skip
+    before, after = (
+        LeastSquares.of(of, spaces.N).seen_by(spaces).explained
+        for of, spaces in ((of, solve_subspaces(of)) for of in (moments, shifted))
+    )
+    # N holds the covariance beside the square of the shift.
+    tolerance = 1e-14 * max(1.0, shift**2)
+    torch.testing.assert_close(after, before, rtol=0, atol=tolerance)
 
 
 def test_directions_that_never_vary_have_no_weight() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntpscore.core.moments import LayerMoments
+from ntpscore.core.probe import LeastSquares
 from ntpscore.core.subspaces import Subspaces, solve_subspaces
 from ntpscore.core.theory import solve_losses
 from tests.reference import cases, theory
@@ -58,6 +59,20 @@ def test_theorem1_losses_equal_loops_over_texts(case: Case) -> None:
     assert losses.probe == pytest.approx(
         theory.label_loss_from_texts(case.texts, case.Y, U, Z), rel=LEAST_SQUARES
     )
+
+
+@named([*REGULAR, *LARGE, *SINGULAR])
+def test_the_probes_fits_give_the_same_excess_without_a_basis_of_their_own(case: Case) -> None:
+    moments = layer_of(case)
+    spaces = solve_subspaces(moments)
+    fits = LeastSquares.of(moments, spaces.N).seen_by(spaces)
+    size = float(moments.YY.trace())
+    for k in range(1, spaces.V.shape[1] + 1):
+        found = solve_losses(moments, spaces, k, fits)
+        alone = solve_losses(moments, spaces, k)
+        tolerance = conditioned(metric_condition(moments))
+        assert found.excess == pytest.approx(alone.excess, rel=0, abs=tolerance * size)
+        assert replace(found, excess=0.0) == replace(alone, excess=0.0)
 
 
 def test_theorem1_losses_cannot_be_improved() -> None:

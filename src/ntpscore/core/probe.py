@@ -23,11 +23,13 @@ class Centring:
         N: the second moment, factored.
         a: (d,) the mean in whitened coordinates.
         rest: () `1 − ‖a‖²`.
+        condition: of the covariance, at most.
     """
 
     N: FactoredMetric
     a: Float[Tensor, " d"]
     rest: Float[Tensor, ""]
+    condition: float
 
     @classmethod
     def of(
@@ -53,12 +55,18 @@ class Centring:
         safe = (rest > 0) & (norm * (variances * inverse).sum() < 0.1 / relative_cutoff(N.width))
         if not bool(safe):
             return None
-        return cls(N, a, rest)
+        # Frobenius norms of the covariance and of what whitens it.
+        return cls(N, a, rest, float(torch.linalg.norm(N_centred) * inverse.sum()))
 
     @property
     def g(self) -> Float[Tensor, ""]:
         """() the weight of `a aᵀ`."""
         return 1 / (self.rest.sqrt() + self.rest)
+
+    @property
+    def mean(self) -> Float[Tensor, " d"]:
+        """(d,) `(I + g a aᵀ) a`, of a squared length of `1 / rest − 1`."""
+        return self.a / self.rest.sqrt()
 
     @property
     def rank(self) -> int:
@@ -73,26 +81,25 @@ class Centring:
         """`K (I + g a aᵀ) W`."""
         return self.N.unwhiten(self._stretch(W))
 
-    def explained_by(
+    def coordinates(
         self, spaces: Subspaces, whitened: Float[Tensor, "d q"]
     ) -> Float[Tensor, "v q"]:
-        """How much of fits is left where they see the first k columns of V alone.
-
-        With b the fits and a the mean, both in coordinates in which N is the identity and which
-        are nested in V, the covariance is `I − a aᵀ`, and its inverse on the first k of them
-        (Sherman and Morrison's) gives `‖b_k‖² + (a_kᵀ b_k)² / (1 − ‖a_k‖²)`.
+        """Coordinates in a basis of this whitened space whose first k vectors see V_k alone.
 
         Args:
             spaces: of the layer.
-            whitened: the fits where the covariance is the identity.
+            whitened: in coordinates in which the covariance is the identity.
         """
+        if spaces.is_full:
+            # As in `Subspaces.coordinates`, with the covariance in place of N: where the mean is
+            # large, coordinates that are nested in N would not hold the digits.
+            columns = self._stretch(spaces.nested_products[0].T).flip(1)
+            return NestedBasis.of(columns, self.condition).coordinates(whitened).flip(0)
+        columns = spaces.N.factor @ spaces.Q
         # The inverse of `I + g a aᵀ` takes as much of `a aᵀ` away, with 1 + g ‖a‖² = 1 / √rest.
         shrink = float(self.g * self.rest.sqrt())
-        b = torch.addmm(whitened, self.a[:, None], (self.a @ whitened)[None], alpha=-shrink)
-        nested = spaces.coordinates(torch.cat([self.a[:, None], b], 1))
-        a, b = nested[:, :1], nested[:, 1:]
-        left = (1 - a.square().cumsum(0)).clamp(min=float(self.rest))
-        return b.square().cumsum(0) + (a * b).cumsum(0).square() / left
+        columns = torch.addmm(columns, self.a[:, None], (self.a @ columns)[None], alpha=-shrink)
+        return NestedBasis.of(columns).coordinates(whitened)
 
     def _stretch(self, W: Float[Tensor, "d q"]) -> Float[Tensor, "d q"]:
         """`(I + g a aᵀ) W`."""
@@ -139,7 +146,7 @@ class LeastSquares:
     @property
     def explained(self) -> Float[Tensor, " sets"]:
         """(sets,) variance that is explained, summed over label columns."""
-        return self._by_set(self.whitened.square().sum(0))
+        return self.by_set(self.whitened.square().sum(0))
 
     @property
     def r2(self) -> Float[Tensor, " sets"]:
@@ -187,15 +194,55 @@ class LeastSquares:
         """(c,) of that map."""
         return self.moments.p - self.moments.mu @ self.weights
 
-    def explained_by(self, spaces: Subspaces) -> Float[Tensor, "sets q"]:
-        """(sets, q) what is still explained where the fit sees the first k columns of V alone."""
-        if isinstance(self.covariance, Centring):
-            explained = self.covariance.explained_by(spaces, self.whitened)
-        else:
-            basis = NestedBasis.of(self.covariance.factor @ spaces.Q)
-            explained = basis.coordinates(self.whitened).square().cumsum(0)
-        return self._by_set(explained).T
+    def seen_by(self, spaces: Subspaces) -> "NestedFits":
+        """The same fits where they see the first k columns of V alone."""
+        covariance = self.covariance
+        if not isinstance(covariance, Centring):
+            basis = NestedBasis.of(covariance.factor @ spaces.Q)
+            return NestedFits(self, basis.coordinates(self.whitened), None)
+        both = torch.cat([covariance.mean[:, None], self.whitened], 1)
+        both = covariance.coordinates(spaces, both)
+        return NestedFits(self, both[:, 1:], both[:, 0])
 
-    def _by_set(self, squares: Float[Tensor, "*q sets_c"]) -> Float[Tensor, "*q sets"]:
+    def by_set(self, squares: Float[Tensor, "*q sets_c"]) -> Float[Tensor, "*q sets"]:
         """Sums over the label columns of each set."""
         return squares.view(*squares.shape[:-1], -1, self.moments.M.shape[1]).sum(-1)
+
+
+@dataclass(frozen=True)
+class NestedFits:
+    """Least-squares fits in coordinates that are nested in V.
+
+    Attributes:
+        whole: the fits.
+        fits: (v, sets·c) of which the first k rows are what V_k sees.
+        mean: (v,) the features' mean likewise; None where the covariance was factored by itself.
+    """
+
+    whole: LeastSquares
+    fits: Float[Tensor, "v sets_c"]
+    mean: Float[Tensor, " v"] | None
+
+    @property
+    def explained(self) -> Float[Tensor, "sets v"]:
+        """(sets, v) what is still explained by the first k columns of V."""
+        return self.whole.by_set(self.fits.square().cumsum(0)).T
+
+    def excess(self, k: int) -> Float[Tensor, ""] | None:
+        """() what the labels lose by it where there is no intercept; None where `mean` is.
+
+        With b the fits, α the mean where the covariance is the identity and p̄ the labels' mean,
+        `Mᵀ N⁻¹ M = Σ ‖b‖² + ‖p̄‖² − ‖p̄ − bᵀα‖² / (1 + ‖α‖²)` (Sherman and Morrison), on V_k of
+        their first k coordinates.
+        """
+        covariance = self.whole.covariance
+        if self.mean is None or not isinstance(covariance, Centring):
+            return None
+        p = self.whole.moments.p
+        b, whole = self.fits[:, : len(p)], self.whole.whitened[:, : len(p)]
+        unseen = b[k:].square().sum() + (whole.square().sum() - b.square().sum()).clamp(min=0.0)
+        seen = self.mean[:k]
+        missed = (p - seen @ b[:k]).square().sum() / (1 + seen.square().sum())
+        missed_by_all = covariance.rest * (p - covariance.mean @ whole).square().sum()
+        excess: Tensor = unseen + missed - missed_by_all
+        return excess

@@ -143,9 +143,8 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
     probe = LeastSquares.of(moments, spaces.N)
     explained = probe.explained[:, None]
     # Of labels that never differ nothing is explained, and nothing can be retained.
-    retained = _pad(probe.explained_by(spaces), d) / torch.where(
-        probe.r2[:, None] > 0, explained, float("nan")
-    )
+    fits = probe.seen_by(spaces)
+    retained = _pad(fits.explained, d) / torch.where(probe.r2[:, None] > 0, explained, float("nan"))
     by_name: dict[ScoreName, Tensor] = {
         "algorithm1": algorithm1,
         "smallest_first": smallest_first,
@@ -191,7 +190,7 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
             else float("nan")
         ),
         next_token_k90=_columns_that_hold(spaces.next_token.values, 0.9),
-        losses=solve_losses(moments, spaces),
+        losses=solve_losses(moments, spaces, fits=fits),
     )
 
 

@@ -144,7 +144,7 @@ class Subspaces:
         if self.is_full:
             # The first k columns of F V = K⁻¹ Q R are orthogonal to Kᵀ times Q's other columns,
             # whose span is therefore what they leave.
-            return NestedBasis.of(self.nested_products[0].flip(0).T, self.N.condition)
+            return NestedBasis.of(self.nested_products[0].flip(0).T)
         return NestedBasis.of(self.N.factor @ self.Q)
 
     @property

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ntpscore.core.moments import LayerMoments
+from ntpscore.core.probe import NestedFits
 from ntpscore.core.subspaces import Subspaces
 
 
@@ -28,7 +29,12 @@ class Losses:
     excess_upper: float
 
 
-def solve_losses(moments: LayerMoments, spaces: Subspaces, k: int | None = None) -> Losses:
+def solve_losses(
+    moments: LayerMoments,
+    spaces: Subspaces,
+    k: int | None = None,
+    fits: NestedFits | None = None,
+) -> Losses:
     """Theorem 1's losses and Theorem 2's excess loss with its bounds.
 
     U are the r label-carrying columns, for which alone the proof of Theorem 2 holds; V may have
@@ -38,6 +44,7 @@ def solve_losses(moments: LayerMoments, spaces: Subspaces, k: int | None = None)
         moments: of the layer.
         spaces: its subspaces, from `solve_subspaces`.
         k: how many of V's columns; None means half of them.
+        fits: the probe's, as far as V sees them, if they were made before: they spare a basis.
 
     Source:
         Theorem 1, eqs. 2, 6, 29; Theorem 2, with the constants of its proof (eqs. 34-36).
@@ -45,9 +52,11 @@ def solve_losses(moments: LayerMoments, spaces: Subspaces, k: int | None = None)
     Lambda, N = spaces.labels.values, spaces.N
     T = spaces.nested_products[0]
     k = (len(T) + 1) // 2 if k is None else k
-    fit = spaces.coordinates(N.whiten(moments.M)).square().sum(1)
-    # Complete coordinates also tell what is left, and nothing needs to cancel.
-    left = fit[k:].sum() if spaces.is_full else Lambda.sum() - fit[:k].sum()
+    excess = None if fits is None else fits.excess(k)
+    if excess is None:
+        fit = spaces.coordinates(N.whiten(moments.M)).square().sum(1)
+        # Complete coordinates also tell what is left, and nothing needs to cancel.
+        excess = fit[k:].sum() if spaces.is_full else Lambda.sum() - fit[:k].sum()
     inside = (T[:k] @ spaces.labels.whitened).square().sum()
     outside = float(spaces.U.square().sum() - inside)
     least, most = N.extremes
@@ -56,7 +65,7 @@ def solve_losses(moments: LayerMoments, spaces: Subspaces, k: int | None = None)
         k=k,
         next_token=moments.next_power - float(spaces.next_token.values[:k].sum()),
         probe=float(moments.YY.trace() - Lambda.sum()),
-        excess=float(left),
+        excess=float(excess),
         excess_lower=0.0 if N.n_dropped else least * smallest * max(0.0, outside),
         excess_upper=most * largest * max(0.0, outside),
     )

@@ -94,15 +94,18 @@ def lapack_vectors(M: Float[Tensor, "d c"], metric: FactoredMetric) -> Float[Ten
     Returns:
         `F U`, their whitened coordinates, orthonormal.
     """
+    L: Tensor | None = None
     # By columns it has the numbers of LAPACK's own, also where N was factored before: there it was
     # scaled by powers of two, which rounds nothing.
     if metric.is_triangular:
-        vectors = generalized_eigh((M @ M.T).cpu(), metric.factor.T.cpu())[1]
-        return vectors.to(M.device).flip(1)
-    L = None if metric.n_dropped else cholesky(metric.matrix.T)
+        L = metric.factor.T
+    elif not metric.n_dropped:
+        L = cholesky(metric.matrix.T)
     if L is not None:
-        vectors = generalized_eigh((M @ M.T).cpu(), L.cpu())[1].to(M.device).flip(1)
-        return metric.factor @ triangular_product(L, vectors, transpose=True, inverse=True)
+        vectors = generalized_eigh((M @ M.T).cpu(), L.cpu())[1].to(M.device)
+        if not metric.is_triangular:  # else F is Lᵀ
+            vectors = metric.factor @ triangular_product(L, vectors, transpose=True, inverse=True)
+        return vectors.flip(1)
     reduced = metric.whiten(M)
     choice: Tensor = torch.linalg.eigh(reduced @ reduced.T)[1]
     return choice.flip(1)

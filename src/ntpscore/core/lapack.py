@@ -297,10 +297,9 @@ def cholesky(a: Float[Tensor, "d d"]) -> Float[Tensor, "d d"] | None:
     if a.device.type != "cpu":  # pragma: no cover  # on a card
         L, not_definite = torch.linalg.cholesky_ex(a)
         return None if bool(not_definite) else L
-    # By rows it is Fortran's upper triangle.
-    by_rows, size, failed = a.is_contiguous(), ctypes.c_int(len(a)), ctypes.c_int(0)
-    L = (a.clone() if by_rows else _fortran(a)).tril_()
-    _routine("cython_lapack", "potrf", a.dtype)(b"U" if by_rows else b"L", size, L, size, failed)
+    L, triangle = _own_order(a)
+    size, failed = ctypes.c_int(len(a)), ctypes.c_int(0)
+    _routine("cython_lapack", "potrf", a.dtype)(triangle, size, L.tril_(), size, failed)
     # It does not look for NaN.
     return L if not failed.value and bool((L.diagonal() > 0).all()) else None
 
@@ -310,10 +309,10 @@ def triangular_inverse(L: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
     if L.device.type != "cpu":  # pragma: no cover  # on a card
         identity = torch.eye(len(L), dtype=L.dtype, device=L.device)
         return triangular_product(L, identity, inverse=True)
-    by_rows, size = L.is_contiguous(), ctypes.c_int(len(L))
-    inverse = L.clone() if by_rows else _fortran(L)
+    inverse, triangle = _own_order(L)
+    size = ctypes.c_int(len(L))
     _routine("cython_lapack", "trtri", L.dtype)(
-        b"U" if by_rows else b"L", b"N", size, inverse, size, ctypes.c_int(0)
+        triangle, b"N", size, inverse, size, ctypes.c_int(0)
     )
     return inverse
 
@@ -329,6 +328,11 @@ def _given(a: Tensor, overwrite: bool) -> tuple[Tensor, bytes]:
         return _fortran(a), b"L"
     # By rows it is its transpose, with the triangles exchanged.
     return (a.T, b"U") if a.is_contiguous() else (a.T.contiguous().T, b"L")
+
+
+def _own_order(a: Tensor) -> tuple[Tensor, bytes]:
+    """A copy in its own order, and which triangle Fortran takes its lower one for."""
+    return (a.clone(), b"U") if a.is_contiguous() else (_fortran(a), b"L")
 
 
 def _fortran(a: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The linear probe with intercept: least squares on the mean token, once for all who need it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -143,7 +144,7 @@ class LeastSquares:
         """Of the features' covariance, numerically; directions beyond it have no weight."""
         return self.covariance.rank
 
-    @property
+    @cached_property
     def explained(self) -> Float[Tensor, " sets"]:
         """(sets,) variance that is explained, summed over label columns."""
         return self.by_set(self.whitened.square().sum(0))
@@ -200,9 +201,9 @@ class LeastSquares:
         if not isinstance(covariance, Centring):
             basis = NestedBasis.of(covariance.factor @ spaces.Q)
             return NestedFits(self, basis.coordinates(self.whitened), None)
-        both = torch.cat([covariance.mean[:, None], self.whitened], 1)
-        both = covariance.coordinates(spaces, both)
-        return NestedFits(self, both[:, 1:], both[:, 0])
+        mean = covariance.mean
+        both = covariance.coordinates(spaces, torch.cat([mean[:, None], self.whitened], 1))
+        return NestedFits(self, both[:, 1:], (both[:, 0], mean))
 
     def by_set(self, squares: Float[Tensor, "*q sets_c"]) -> Float[Tensor, "*q sets"]:
         """Sums over the label columns of each set."""
@@ -216,12 +217,13 @@ class NestedFits:
     Attributes:
         whole: the fits.
         fits: (v, sets·c) of which the first k rows are what V_k sees.
-        mean: (v,) the features' mean likewise; None where the covariance was factored by itself.
+        means: (v,) the features' mean likewise, and (m,) the whole of it, where the covariance is
+            the identity; None where that was factored by itself.
     """
 
     whole: LeastSquares
     fits: Float[Tensor, "v sets_c"]
-    mean: Float[Tensor, " v"] | None
+    means: tuple[Float[Tensor, " v"], Float[Tensor, " m"]] | None
 
     @property
     def explained(self) -> Float[Tensor, "sets v"]:
@@ -229,20 +231,21 @@ class NestedFits:
         return self.whole.by_set(self.fits.square().cumsum(0)).T
 
     def excess(self, k: int) -> Float[Tensor, ""] | None:
-        """() what the labels lose by it where there is no intercept; None where `mean` is.
+        """() what the labels lose by it where there is no intercept; None where `means` are.
 
         With b the fits, α the mean where the covariance is the identity and p̄ the labels' mean,
         `Mᵀ N⁻¹ M = Σ ‖b‖² + ‖p̄‖² − ‖p̄ − bᵀα‖² / (1 + ‖α‖²)` (Sherman and Morrison), on V_k of
         their first k coordinates.
         """
-        covariance = self.whole.covariance
-        if self.mean is None or not isinstance(covariance, Centring):
+        if self.means is None:
             return None
+        mean, whole_mean = self.means
         p = self.whole.moments.p
         b, whole = self.fits[:, : len(p)], self.whole.whitened[:, : len(p)]
+
+        def missed(mean: Tensor, fits: Tensor) -> Tensor:
+            return (p - mean @ fits).square().sum() / (1 + mean.square().sum())
+
         unseen = b[k:].square().sum() + (whole.square().sum() - b.square().sum()).clamp(min=0.0)
-        seen = self.mean[:k]
-        missed = (p - seen @ b[:k]).square().sum() / (1 + seen.square().sum())
-        missed_by_all = covariance.rest * (p - covariance.mean @ whole).square().sum()
-        excess: Tensor = unseen + missed - missed_by_all
+        excess: Tensor = unseen + missed(mean[:k], b[:k]) - missed(whole_mean, whole)
         return excess

@@ -142,8 +142,8 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
 
     probe = LeastSquares.of(moments, spaces.N)
     explained = probe.explained[:, None]
-    # Of labels that never differ nothing is explained, and nothing can be retained.
     fits = probe.seen_by(spaces)
+    # Of labels that never differ nothing is explained, and nothing can be retained.
     retained = _pad(fits.explained, d) / torch.where(probe.r2[:, None] > 0, explained, float("nan"))
     by_name: dict[ScoreName, Tensor] = {
         "algorithm1": algorithm1,
@@ -159,7 +159,7 @@ def score_layer(moments: LayerMoments, spaces: Subspaces | None = None) -> Layer
     chance["retained"] = torch.where(
         retained[0].isnan(),
         float("nan"),
-        retained_chance(moments.N_centred, moments.M_centred, float(probe.explained[0]), used_V),
+        retained_chance(moments.N_centred, moments.M_centred, float(explained[0]), used_V),
     )
     basis_dependent = _basis_dependence(spaces, k, fraction_N)
     if moments.published is not None:
